@@ -1,0 +1,1 @@
+//! Jobs: weekly report, idle examination, drift.

@@ -1,0 +1,1 @@
+//! Edge collector: host and GPU metrics over OTLP.

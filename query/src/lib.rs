@@ -1,0 +1,1 @@
+//! Session factory, views, roles and the HTTP query surface.

@@ -1,0 +1,2 @@
+//! The driftwatt binary.
+fn main() {}

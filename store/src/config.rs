@@ -1,0 +1,147 @@
+//! Settings of the store.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// After fdatasync (`WAL-1`). The default.
+    #[default]
+    Sync,
+    /// After the write call; synced about once a second. A power cut may lose that second.
+    Interval,
+    /// After the write call; never synced. For throw-away data.
+    Memory,
+}
+
+/// The `[store]` section as written; sizes in bytes or with a unit (`"64MiB"`), durations as `"5m"`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// When an append is acknowledged: `sync` (default), `interval`, `memory`.
+    pub durability: Durability,
+    /// Memtable size that starts a flush. Default 64 MiB.
+    pub flush_size: Option<String>,
+    /// Age of the oldest unflushed point that starts a flush. Default 5 min.
+    pub flush_interval: Option<String>,
+    /// Unflushed bytes beyond which appends are refused as overloaded. Default 4 × `flush_size`.
+    pub memtable_size_max: Option<String>,
+    /// Size at which a log segment is closed. Default 64 MiB.
+    pub wal_segment_size: Option<String>,
+}
+
+/// Checked settings of the store.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory; created if absent.
+    pub data_dir: PathBuf,
+    /// When an append is acknowledged.
+    pub durability: Durability,
+    /// Memtable bytes that start a flush.
+    pub flush_size_bytes: usize,
+    /// Age of the oldest unflushed point that starts a flush.
+    pub flush_interval: Duration,
+    /// Unflushed bytes beyond which appends are refused.
+    pub memtable_size_bytes_max: usize,
+    /// Bytes at which a log segment is closed.
+    pub wal_segment_size_bytes: u64,
+}
+
+impl Config {
+    /// Default settings for `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            durability: Durability::Sync,
+            flush_size_bytes: 64 << 20,
+            flush_interval: Duration::from_secs(300),
+            memtable_size_bytes_max: 256 << 20,
+            wal_segment_size_bytes: 64 << 20,
+        }
+    }
+}
+
+impl RawConfig {
+    /// Checks the section and fills in defaults.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that cannot be read or is out of range.
+    pub fn validate(self, data_dir: impl Into<PathBuf>) -> Result<Config> {
+        let mut config = Config::new(data_dir);
+        config.durability = self.durability;
+        if let Some(text) = &self.flush_size {
+            config.flush_size_bytes = parse_size("flush_size", text)? as usize;
+            config.memtable_size_bytes_max = config.flush_size_bytes.saturating_mul(4);
+        }
+        if let Some(text) = &self.flush_interval {
+            config.flush_interval = parse_duration("flush_interval", text)?;
+        }
+        if let Some(text) = &self.memtable_size_max {
+            config.memtable_size_bytes_max = parse_size("memtable_size_max", text)? as usize;
+        }
+        if let Some(text) = &self.wal_segment_size {
+            config.wal_segment_size_bytes = parse_size("wal_segment_size", text)?;
+        }
+        if config.memtable_size_bytes_max < config.flush_size_bytes {
+            return Err(Error::Config { name: "memtable_size_max", reason: "must not be below flush_size".into() });
+        }
+        Ok(config)
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    (&text[..digits], text[digits..].trim())
+}
+
+fn parse_size(name: &'static str, text: &str) -> Result<u64> {
+    let (number, unit) = split_unit(text);
+    let scale = match unit {
+        "" | "B" => Some(1u64),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let size = scale.and_then(|scale| number.parse::<u64>().ok()?.checked_mul(scale));
+    match size {
+        Some(size) if size >= 1024 => Ok(size),
+        Some(_) => Err(Error::Config { name, reason: format!("{text:?} is below 1KiB") }),
+        None => Err(Error::Config { name, reason: format!("{text:?} is not a size like \"64MiB\"") }),
+    }
+}
+
+fn parse_duration(name: &'static str, text: &str) -> Result<Duration> {
+    let (number, unit) = split_unit(text);
+    let millis = match unit {
+        "ms" => Some(1u64),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let duration = millis.and_then(|scale| number.parse::<u64>().ok()?.checked_mul(scale));
+    match duration {
+        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        _ => Err(Error::Config { name, reason: format!("{text:?} is not a duration like \"250ms\" or \"5m\"") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_are_read_with_their_unit() {
+        assert_eq!(parse_size("x", "64MiB").unwrap(), 64 << 20);
+        assert_eq!(parse_duration("x", "250ms").unwrap(), Duration::from_millis(250));
+        assert!(parse_size("x", "64 parsecs").is_err());
+        assert!(parse_duration("x", "0s").is_err());
+    }
+}

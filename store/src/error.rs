@@ -1,0 +1,91 @@
+//! What can go wrong in the store, by remedy.
+#![expect(missing_docs, reason = "the messages name the fields")]
+
+use std::{io, path::PathBuf};
+
+/// Result with the store's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation on `path`.
+    #[error("{action} {}", .path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// Another process holds the lock of the data directory.
+    #[error("data directory {} is in use by another driftwatt process; stop it, or choose another directory with --data", .path.display())]
+    Locked { path: PathBuf },
+    /// A failed sync poisoned the log: no write is accepted until it is reopened.
+    #[error("the write-ahead log is closed after a failed sync; free space or mend the disk, then restart")]
+    WalPoisoned,
+    /// The log thread has stopped.
+    #[error("the write-ahead log is closed")]
+    WalClosed,
+    /// Bytes on disk are not what was written.
+    #[error("{} is damaged at byte {offset}: {reason}", .path.display())]
+    Corrupt { path: PathBuf, offset: u64, reason: String },
+    /// The memtable is full and flushing has not caught up.
+    #[error("memtable holds {size_bytes} bytes, limit {limit_bytes}; retry later")]
+    Overloaded { size_bytes: usize, limit_bytes: usize },
+    /// Two different series have the same 64-bit id.
+    #[error("series id {id:#018x} of metric {metric} already belongs to another series")]
+    SeriesCollision { id: u64, metric: String },
+    /// A setting is out of range.
+    #[error("setting store.{name}: {reason}")]
+    Config { name: &'static str, reason: String },
+    /// No table of that name.
+    #[error("no table named {name}")]
+    UnknownTable { name: String },
+    /// A result batch does not have the required shape.
+    #[error("result table {table}: {reason}")]
+    ResultSchema { table: String, reason: String },
+    #[error("delta table: {0}")]
+    Delta(#[from] deltalake::DeltaTableError),
+    #[error("parquet: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error("arrow: {0}")]
+    Arrow(#[from] datafusion::arrow::error::ArrowError),
+    #[error("datafusion: {0}")]
+    DataFusion(#[from] datafusion::error::DataFusionError),
+    #[error("object store: {0}")]
+    ObjectStore(#[from] object_store::Error),
+    #[error("background task failed: {0}")]
+    Task(String),
+}
+
+/// Errors by what the caller can do about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Retry later; the store is busy.
+    Overloaded,
+    /// Retry; the store is closed or restarting.
+    Unavailable,
+    /// Mend the request.
+    Invalid,
+    /// Stop and inspect the data directory.
+    Corrupt,
+    /// A bug or an unexpected failure.
+    Internal,
+}
+
+impl Error {
+    /// The remedy this error asks for.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } => ErrorKind::Unavailable,
+            Self::SeriesCollision { .. }
+            | Self::Config { .. }
+            | Self::UnknownTable { .. }
+            | Self::ResultSchema { .. } => ErrorKind::Invalid,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            _ => ErrorKind::Internal,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,19 @@
+//! The durable half of Driftwatt: what is acknowledged is in the log, what is in the log reaches a Delta Lake table
+//! exactly once, and every table is scanned through DataFusion.
+//!
+//! Invariants (see `ARCHITECTURE.md`): `WAL-1` acknowledged means synced, `WAL-2` nothing enters the log that cannot be
+//! replayed, `STORE-1` every record reaches the tables exactly once, `STORE-2` received = stored + duplicate + rejected.
+
+mod config;
+mod error;
+mod schema;
+mod series;
+mod store;
+mod write_batch;
+
+pub use config::{Config, Durability, RawConfig};
+pub use error::{Error, ErrorKind, Result};
+pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
+pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
+pub use store::{Appended, FlushSummary, Store, TableSummary};
+pub use write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns, WriteBatch};
