@@ -3,6 +3,8 @@
 
 use std::{io, path::PathBuf};
 
+use datafusion::error::DataFusionError;
+
 /// Result with the store's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -22,6 +24,9 @@ pub enum Error {
     /// The log thread has stopped.
     #[error("the write-ahead log is closed")]
     WalClosed,
+    /// One record is larger than the log can hold.
+    #[error("a log record of {size_bytes} bytes is over the limit of {limit_bytes}; send smaller requests")]
+    RecordTooLarge { size_bytes: usize, limit_bytes: usize },
     /// Bytes on disk are not what was written.
     #[error("{} is damaged at byte {offset}: {reason}", .path.display())]
     Corrupt { path: PathBuf, offset: u64, reason: String },
@@ -47,11 +52,17 @@ pub enum Error {
     #[error("arrow: {0}")]
     Arrow(#[from] datafusion::arrow::error::ArrowError),
     #[error("datafusion: {0}")]
-    DataFusion(#[from] datafusion::error::DataFusionError),
+    DataFusion(#[from] DataFusionError),
     #[error("object store: {0}")]
     ObjectStore(#[from] object_store::Error),
     #[error("background task failed: {0}")]
     Task(String),
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
 }
 
 /// Errors by what the caller can do about them.
@@ -76,6 +87,7 @@ impl Error {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } => ErrorKind::Unavailable,
             Self::SeriesCollision { .. }
+            | Self::RecordTooLarge { .. }
             | Self::Config { .. }
             | Self::UnknownTable { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,

@@ -5,10 +5,21 @@
 //! replayed, `STORE-1` every record reaches the tables exactly once, `STORE-2` received = stored + duplicate + rejected.
 
 mod config;
+mod delta_log;
 mod error;
+mod flush;
+mod live_file;
+mod memtable;
+mod parquet_file;
+mod result_table;
+mod rows;
+mod scan;
 mod schema;
 mod series;
+mod series_day;
+mod state;
 mod store;
+mod wal;
 mod write_batch;
 
 pub use config::{Config, Durability, RawConfig};

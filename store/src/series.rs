@@ -1,7 +1,8 @@
 //! What a series is: the metric stream a point belongs to, with an identity that needs no coordination.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -140,7 +141,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn attributes_json(attributes: &Attributes) -> Value {
-    Value::Object(attributes.iter().map(|(key, value)| (key.clone(), value.to_json())).collect::<Map<_, _>>())
+    // Ordered here and not left to `Map`, whose order depends on a feature that any dependency may switch on.
+    let sorted: BTreeMap<_, _> = attributes.iter().map(|(key, value)| (key.clone(), value.to_json())).collect();
+    Value::Object(sorted.into_iter().collect::<Map<_, _>>())
 }
 
 /// Everything that makes a series itself, and its description (which does not).
@@ -201,6 +204,22 @@ impl Series {
     }
 }
 
+/// The identity text: these fields in this order.
+#[derive(Serialize)]
+struct Identity<'a> {
+    metric: &'a str,
+    unit: &'a str,
+    kind: &'static str,
+    temporality: &'static str,
+    monotonic: bool,
+    bounds: &'a [f64],
+    resource: Value,
+    scope_name: &'a str,
+    scope_version: &'a str,
+    scope: Value,
+    point: Value,
+}
+
 fn sort(attributes: &mut Attributes) {
     // The sort is stable, so of equal keys the last received is last, and reversing lets `dedup` keep it.
     attributes.sort_by(|a, b| a.0.cmp(&b.0));
@@ -211,19 +230,20 @@ fn sort(attributes: &mut Attributes) {
 
 impl SeriesDefinition {
     fn identity(&self) -> String {
-        // `serde_json::Map` is ordered by key, so the text is canonical.
-        json!({
-            "metric": self.metric,
-            "unit": self.unit,
-            "kind": self.kind.as_str(),
-            "temporality": self.temporality.as_str(),
-            "monotonic": self.monotonic,
-            "bounds": self.bounds,
-            "resource": attributes_json(&self.resource),
-            "scope": { "name": self.scope_name, "version": self.scope_version, "attributes": attributes_json(&self.scope) },
-            "point": attributes_json(&self.point),
-        })
-        .to_string()
+        let identity = Identity {
+            metric: &self.metric,
+            unit: &self.unit,
+            kind: self.kind.as_str(),
+            temporality: self.temporality.as_str(),
+            monotonic: self.monotonic,
+            bounds: &self.bounds,
+            resource: attributes_json(&self.resource),
+            scope_name: &self.scope_name,
+            scope_version: &self.scope_version,
+            scope: attributes_json(&self.scope),
+            point: attributes_json(&self.point),
+        };
+        serde_json::to_string(&identity).expect("text keys and plain values always serialise")
     }
 
     /// The value of `key`: point attributes first, then scope, then resource.

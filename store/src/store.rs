@@ -1,14 +1,32 @@
 //! The store: one data directory, opened by one process.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    time::Duration,
+};
 
-use datafusion::{arrow::array::RecordBatch, catalog::TableProvider};
+use datafusion::{
+    arrow::{array::RecordBatch, datatypes::SchemaRef},
+    catalog::TableProvider,
+};
+use tokio::{sync::Notify, task::JoinHandle};
 
-use crate::{config::Config, error::Result, write_batch::WriteBatch};
+use crate::{
+    config::Config,
+    delta_log::DeltaLog,
+    error::{Error, Result},
+    flush,
+    result_table::split_by_day,
+    scan::StoreTable,
+    schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
+    wal::{Sink, Wal, decode, encode},
+    write_batch::WriteBatch,
+};
 
-/// An open data directory.
-#[derive(Debug)]
-pub struct Store {}
+pub(crate) use crate::state::{State, WalTable};
 
 /// What an append did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +63,141 @@ pub struct TableSummary {
     pub size_bytes: u64,
 }
 
+/// An open data directory.
+#[derive(Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+    flusher: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// One committer for each table.
+type Committer = Arc<tokio::sync::Mutex<DeltaLog>>;
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    config: Config,
+    state: Arc<RwLock<State>>,
+    committers: Mutex<BTreeMap<String, Committer>>,
+    /// Taken for a whole flush, so that memtables reach the tables in log order.
+    pub(crate) flushing: tokio::sync::Mutex<()>,
+    pub(crate) wal: Wal<WriteBatch>,
+    flush_wanted: Arc<Notify>,
+    /// Held, not read: the operating system releases the lock when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Receives synced records on the log's thread.
+struct Applier {
+    state: Arc<RwLock<State>>,
+    flush_size_bytes: usize,
+    flush_wanted: Arc<Notify>,
+}
+
+fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
+    // A panic while holding the lock leaves whole rows or none, so the state stays usable.
+    state.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sink for Applier {
+    type Item = WriteBatch;
+
+    fn apply(&mut self, sequence: u64, batch: WriteBatch) -> u64 {
+        let mut state = write_state(&self.state);
+        let duplicate_count = state.insert(sequence, batch);
+        if state.active().size_bytes >= self.flush_size_bytes {
+            self.flush_wanted.notify_one();
+        }
+        duplicate_count
+    }
+
+    fn seal(&mut self, _last_sequence: u64) {
+        write_state(&self.state).seal();
+    }
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        write_state(&self.state)
+    }
+
+    pub(crate) fn table_dir(&self, name: &str) -> PathBuf {
+        self.config.data_dir.join("tables").join(name)
+    }
+
+    pub(crate) fn committer(&self, name: &str) -> Option<Committer> {
+        self.committers.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+    }
+
+    fn add_committer(&self, name: &str, log: DeltaLog) -> Committer {
+        self.state_mut().publish(name, log.snapshot());
+        let committer = Arc::new(tokio::sync::Mutex::new(log));
+        let mut committers = self.committers.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(committers.entry(name.to_owned()).or_insert(committer))
+    }
+
+    fn flush_due(&self) -> bool {
+        let state = self.state();
+        let old = state.active().first_append.is_some_and(|since| since.elapsed() >= self.config.flush_interval);
+        old || state.active().size_bytes >= self.config.flush_size_bytes || state.oldest_sealed().is_some()
+    }
+}
+
 impl Store {
     /// Opens or creates the data directory, replays the log, and starts the flush task.
     ///
     /// # Errors
-    /// [`crate::Error::Locked`] if another process has it open; [`crate::Error::Corrupt`] if the log or a table is damaged.
-    pub async fn open(_config: Config) -> Result<Arc<Self>> {
-        unimplemented!()
+    /// [`Error::Locked`] if another process has it open; [`Error::Corrupt`] if the log or a table is damaged.
+    pub async fn open(config: Config) -> Result<Arc<Self>> {
+        let lock = lock_directory(&config)?;
+        let logs = open_tables(&config).await?;
+        let mut state = State::new();
+        let positions =
+            || WalTable::ALL.iter().filter_map(|table| logs.get(table.name())).map(|log| log.snapshot().wal_position);
+        let (flushed_through, partial_through) = (positions().min().unwrap_or(0), positions().max().unwrap_or(0));
+        for (name, log) in &logs {
+            state.publish(name, log.snapshot());
+        }
+        let state = Arc::new(RwLock::new(state));
+        let flush_wanted = Arc::new(Notify::new());
+        let applier = Applier {
+            state: Arc::clone(&state),
+            flush_size_bytes: config.flush_size_bytes,
+            flush_wanted: Arc::clone(&flush_wanted),
+        };
+        let wal_dir = config.data_dir.join("wal");
+        let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
+        let replayed = Arc::clone(&state);
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut replay = |sequence, payload: &[u8]| {
+                let batch = decode(payload).map_err(|error| Error::Task(format!("log record {sequence}: {error}")))?;
+                let mut state = write_state(&replayed);
+                if sequence > partial_through {
+                    state.seal_partial(partial_through);
+                }
+                state.insert(sequence, batch);
+                Ok(())
+            };
+            Wal::open(wal_dir, durability, segment_size, flushed_through, partial_through, &mut replay, applier)
+        });
+        let (wal, replay) = opened.await.map_err(|error| Error::Task(error.to_string()))??;
+        write_state(&state).seal_partial(partial_through);
+        tracing::info!(records = replay.records, truncated_bytes = replay.truncated_bytes, "log replayed");
+        let committers = logs.into_iter().map(|(name, log)| (name, Arc::new(tokio::sync::Mutex::new(log))));
+        let inner = Arc::new(Inner {
+            committers: Mutex::new(committers.collect()),
+            state,
+            flushing: tokio::sync::Mutex::new(()),
+            wal,
+            flush_wanted,
+            config,
+            _lock: lock,
+        });
+        let flusher = tokio::spawn(flush_when_due(Arc::downgrade(&inner), Arc::clone(&inner.flush_wanted)));
+        Ok(Arc::new(Self { inner, flusher: Mutex::new(Some(flusher)) }))
     }
 
     /// Makes `batch` durable and visible to queries.
@@ -60,9 +206,16 @@ impl Store {
     /// Dropping the future does not undo the append: the batch may still become durable.
     ///
     /// # Errors
-    /// [`crate::Error::Overloaded`] when unflushed data is at its limit; [`crate::Error::WalPoisoned`] after a failed sync.
-    pub async fn append(&self, _batch: WriteBatch) -> Result<Appended> {
-        unimplemented!()
+    /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::WalPoisoned`] after a failed sync.
+    pub async fn append(&self, batch: WriteBatch) -> Result<Appended> {
+        let (size_bytes, limit_bytes) = (self.inner.state().size_bytes(), self.inner.config.memtable_size_bytes_max);
+        if size_bytes >= limit_bytes {
+            self.inner.flush_wanted.notify_one();
+            return Err(Error::Overloaded { size_bytes, limit_bytes });
+        }
+        let payload = encode(&batch);
+        let applied = self.inner.wal.append(payload, batch).await?;
+        Ok(Appended { sequence: applied.sequence, duplicate_count: applied.duplicate_count })
     }
 
     /// Writes everything acknowledged so far to the tables and returns when it is committed.
@@ -70,27 +223,61 @@ impl Store {
     /// # Errors
     /// Any failure to write files or commit; nothing is lost, the data stays in the log and in memory.
     pub async fn flush(&self) -> Result<FlushSummary> {
-        unimplemented!()
+        flush::flush(&self.inner).await
     }
 
     /// The table `name` as a DataFusion provider: unflushed rows and live files of the moment of the scan.
     /// Names: `samples`, `histograms`, `series`, `rejections` and every result table written so far.
-    pub fn table(self: &Arc<Self>, _name: &str) -> Option<Arc<dyn TableProvider>> {
-        unimplemented!()
+    pub fn table(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let snapshot = self.inner.state().snapshot(name)?;
+        Some(Arc::new(StoreTable::new(&self.inner, name, Arc::clone(&snapshot.schema))))
     }
 
     /// Tables that [`Store::table`] knows, with their size.
     pub fn tables(&self) -> Vec<TableSummary> {
-        unimplemented!()
+        let state = self.inner.state();
+        let summaries = state.tables().map(|(name, snapshot)| TableSummary {
+            name: name.clone(),
+            version: snapshot.version,
+            file_count: snapshot.files.len() as u64,
+            row_count: snapshot.files.iter().map(|file| file.row_count).sum(),
+            size_bytes: snapshot.files.iter().map(|file| file.size_bytes).sum(),
+        });
+        summaries.collect()
+    }
+
+    /// Bytes of acknowledged points that no file holds yet.
+    pub fn unflushed_size_bytes(&self) -> usize {
+        self.inner.state().size_bytes()
     }
 
     /// Appends `batch` to the result table `name` (created on first use) and returns the Delta version.
     /// The first column must be `time`, a non-null UTC timestamp in microseconds; the partition `date` is derived from it.
     ///
     /// # Errors
-    /// [`crate::Error::ResultSchema`] if the batch does not fit the table.
-    pub async fn write_result(&self, _name: &str, _batch: RecordBatch) -> Result<i64> {
-        unimplemented!()
+    /// [`Error::ResultSchema`] if the batch does not fit the table.
+    pub async fn write_result(&self, name: &str, batch: RecordBatch) -> Result<i64> {
+        let days = split_by_day(name, &batch)?;
+        let schema: SchemaRef = days.schema;
+        let committer = match self.inner.committer(name) {
+            Some(committer) => committer,
+            None => {
+                let log = DeltaLog::open(self.inner.table_dir(name), Some(Arc::clone(&schema))).await?;
+                self.inner.add_committer(name, log)
+            }
+        };
+        let mut log = committer.lock().await;
+        let known = log.snapshot().schema.clone();
+        if !same_columns(&known, &schema) {
+            let reason = format!("has columns {}, the batch has {}", column_list(&known), column_list(&schema));
+            return Err(Error::ResultSchema { table: name.to_owned(), reason });
+        }
+        let dir = self.inner.table_dir(name);
+        let files = flush::write_days(dir, days.batches).await?;
+        let snapshot = log.commit(files, &[], None).await?;
+        let version = snapshot.version;
+        self.inner.state_mut().publish(name, snapshot);
+        Ok(version)
     }
 
     /// Flushes, stops the background work and releases the directory.
@@ -98,6 +285,77 @@ impl Store {
     /// # Errors
     /// What [`Store::flush`] returns; the log keeps what was not flushed.
     pub async fn close(&self) -> Result<()> {
-        unimplemented!()
+        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            flusher.abort();
+        }
+        self.flush().await?;
+        self.inner.wal.close().await
     }
 }
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            flusher.abort();
+        }
+    }
+}
+
+fn same_columns(known: &SchemaRef, batch: &SchemaRef) -> bool {
+    let columns = |schema: &SchemaRef| -> Vec<_> {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().to_string())).collect()
+    };
+    columns(known) == columns(batch)
+}
+
+fn column_list(schema: &SchemaRef) -> String {
+    let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+fn lock_directory(config: &Config) -> Result<File> {
+    let dir = &config.data_dir;
+    fs::create_dir_all(dir.join("tables")).map_err(Error::io("create directory", dir))?;
+    let path = dir.join("LOCK");
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.clone() }),
+        Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
+    }
+}
+
+async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
+    let root = config.data_dir.canonicalize().map_err(Error::io("resolve", &config.data_dir))?.join("tables");
+    let mut logs = BTreeMap::new();
+    let own = [samples_schema(), histograms_schema(), rejections_schema(), series_schema()];
+    for (table, schema) in WalTable::ALL.into_iter().zip(own) {
+        logs.insert(table.name().to_owned(), DeltaLog::open(root.join(table.name()), Some(schema)).await?);
+    }
+    for entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
+        let entry = entry.map_err(Error::io("list", &root))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !logs.contains_key(&name) && entry.path().join("_delta_log").is_dir() {
+            logs.insert(name, DeltaLog::open(entry.path(), None).await?);
+        }
+    }
+    Ok(logs)
+}
+
+/// Flushes when the memtable is full or old; ends when the store is gone.
+async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
+    loop {
+        // The timeout is only the resolution of `flush_interval`.
+        let _woken_or_due = tokio::time::timeout(Duration::from_secs(1), wanted.notified()).await;
+        let Some(store) = store.upgrade() else { return };
+        if store.flush_due()
+            && let Err(error) = flush::flush(&store).await
+        {
+            tracing::error!(%error, "flush failed; the data stays in the log and in memory and is tried again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! From memtable to committed files.
+
+use std::{path::PathBuf, sync::Arc};
+
+use datafusion::arrow::array::RecordBatch;
+
+use crate::{
+    error::{Error, Result},
+    live_file::LiveFile,
+    memtable::{Memtable, day_range},
+    parquet_file::write_parquet,
+    rows::{histogram_batches, rejection_batch, sample_batches},
+    series_day::merged_day,
+    store::{FlushSummary, Inner, WalTable},
+};
+
+/// Rows of one UTC day.
+pub(crate) type Day = (i32, Vec<RecordBatch>);
+
+/// Flushes everything in memory: seals, then brings each sealed memtable to every table in log order.
+pub(crate) async fn flush(store: &Arc<Inner>) -> Result<FlushSummary> {
+    let _whole_flush = store.flushing.lock().await;
+    store.wal.rotate().await?;
+    let mut summary = FlushSummary::default();
+    loop {
+        let Some(memtable) = store.state().oldest_sealed() else { return Ok(summary) };
+        for table in WalTable::ALL {
+            flush_table(store, table, &memtable, &mut summary).await?;
+        }
+        store.state_mut().drop_through(memtable.last_sequence);
+        store.wal.remove_through(memtable.last_sequence).await?;
+    }
+}
+
+async fn flush_table(
+    store: &Arc<Inner>,
+    table: WalTable,
+    memtable: &Arc<Memtable>,
+    summary: &mut FlushSummary,
+) -> Result<()> {
+    let name = table.name();
+    let committer = store.committer(name).ok_or_else(|| Error::UnknownTable { name: name.to_owned() })?;
+    let mut log = committer.lock().await;
+    let snapshot = log.snapshot();
+    if snapshot.wal_position >= memtable.last_sequence {
+        return Ok(());
+    }
+    let dir = snapshot.dir.as_ref().clone();
+    let rows = Arc::clone(memtable);
+    let task_snapshot = Arc::clone(&snapshot);
+    let write = tokio::task::spawn_blocking(move || -> Result<Vec<LiveFile>> {
+        let mut files = Vec::new();
+        for day in rows_days(&rows, table) {
+            let batches = day_batches(&rows, table, day, &task_snapshot)?;
+            files.extend(write_parquet(&dir, day, &batches)?);
+        }
+        Ok(files)
+    });
+    let files = write.await.map_err(|error| Error::Task(error.to_string()))??;
+    if files.is_empty() && table != WalTable::LAST {
+        return Ok(());
+    }
+    summary.file_count += files.len() as u64;
+    summary.row_count += files.iter().map(|file| file.row_count).sum::<u64>();
+    summary.size_bytes += files.iter().map(|file| file.size_bytes).sum::<u64>();
+    // A day of `series` is rewritten whole, so that it holds one row per series.
+    let replaced: Vec<_> = match table {
+        WalTable::Series => snapshot.files.iter().filter(|file| memtable.days.contains(&file.date)).cloned().collect(),
+        _ => vec![],
+    };
+    let committed = log.commit(files, &replaced, Some(memtable.last_sequence)).await?;
+    store.state_mut().publish(name, committed);
+    Ok(())
+}
+
+fn rows_days(memtable: &Memtable, table: WalTable) -> Vec<i32> {
+    match table {
+        WalTable::Rejections => {
+            let days = memtable.rejections.iter().map(|rejection| crate::memtable::day_of(rejection.time));
+            days.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+        }
+        _ => memtable.days.iter().copied().collect(),
+    }
+}
+
+fn day_batches(
+    memtable: &Memtable,
+    table: WalTable,
+    day: i32,
+    snapshot: &crate::delta_log::TableSnapshot,
+) -> Result<Vec<RecordBatch>> {
+    match table {
+        WalTable::Samples => sample_batches(memtable.sorted(), |points| day_range(points, day)),
+        WalTable::Histograms => histogram_batches(memtable.sorted(), |points| day_range(points, day)),
+        WalTable::Series => Ok(vec![merged_day(snapshot, &[memtable], day)?]),
+        WalTable::Rejections => Ok(vec![rejection_batch(&memtable.rejections, Some(day))?]),
+    }
+}
+
+/// Writes one file per day of a result table.
+pub(crate) async fn write_days(dir: PathBuf, days: Vec<Day>) -> Result<Vec<LiveFile>> {
+    let write = tokio::task::spawn_blocking(move || {
+        let files = days.into_iter().map(|(day, batches)| write_parquet(&dir, day, &batches));
+        files.filter_map(Result::transpose).collect::<Result<Vec<_>>>()
+    });
+    write.await.map_err(|error| Error::Task(error.to_string()))?
+}

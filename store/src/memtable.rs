@@ -1,0 +1,236 @@
+//! Acknowledged points that no file holds yet, per series and in time order.
+//!
+//! Each series keeps its points sorted by `(time, start_time)`, so a flush only sorts the list of series, and a repeated
+//! point is found by binary search: the last write replaces the earlier one (`STORE-2` counts it as a duplicate).
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
+    ops::Range,
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    series::{Series, SeriesId},
+    write_batch::{HistogramPoint, HistogramShape, Rejection, WriteBatch},
+};
+
+/// Microseconds of one UTC day.
+pub(crate) const DAY_US: i64 = 86_400_000_000;
+
+/// UTC day number of `time_us`, as Arrow's `Date32`.
+pub(crate) fn day_of(time_us: i64) -> i32 {
+    i32::try_from(time_us.div_euclid(DAY_US)).unwrap_or(i32::MAX)
+}
+
+/// One number data point.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) time: i64,
+    pub(crate) start_time: i64,
+    pub(crate) bits: u64,
+    pub(crate) form: u8,
+}
+
+/// A point with an identity inside its series.
+pub(crate) trait Point {
+    /// `(time, start_time)`, microseconds.
+    fn key(&self) -> (i64, i64);
+}
+
+impl Point for Sample {
+    fn key(&self) -> (i64, i64) {
+        (self.time, self.start_time)
+    }
+}
+
+impl Point for HistogramPoint {
+    fn key(&self) -> (i64, i64) {
+        (self.time, self.start_time)
+    }
+}
+
+/// The points of one series.
+#[derive(Debug)]
+pub(crate) struct SeriesPoints {
+    pub(crate) series: Arc<Series>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) histograms: Vec<HistogramPoint>,
+}
+
+impl SeriesPoints {
+    /// First and last time of the points on `day`, if there are any.
+    pub(crate) fn time_range_on(&self, day: i32) -> Option<(i64, i64)> {
+        let samples = &self.samples[day_range(&self.samples, day)];
+        let histograms = &self.histograms[day_range(&self.histograms, day)];
+        let ends = [ends(samples), ends(histograms)].into_iter().flatten();
+        ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
+fn ends<P: Point>(points: &[P]) -> Option<(i64, i64)> {
+    Some((points.first()?.key().0, points.last()?.key().0))
+}
+
+/// Index range of the points on `day`.
+pub(crate) fn day_range<P: Point>(points: &[P], day: i32) -> Range<usize> {
+    let start = i64::from(day) * DAY_US;
+    let from = points.partition_point(|point| point.key().0 < start);
+    let to = points.partition_point(|point| point.key().0 < start + DAY_US);
+    from..to
+}
+
+/// Unflushed points of a contiguous run of log records.
+#[derive(Debug)]
+pub(crate) struct Memtable {
+    series: HashMap<SeriesId, SeriesPoints>,
+    pub(crate) rejections: Vec<Rejection>,
+    pub(crate) days: BTreeSet<i32>,
+    pub(crate) size_bytes: usize,
+    pub(crate) last_sequence: u64,
+    pub(crate) first_append: Option<Instant>,
+}
+
+impl Memtable {
+    pub(crate) fn new() -> Self {
+        Self {
+            series: HashMap::new(),
+            rejections: Vec::new(),
+            days: BTreeSet::new(),
+            size_bytes: 0,
+            last_sequence: 0,
+            first_append: None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first_append.is_none()
+    }
+
+    /// Adds the points of one log record and returns how many replaced an earlier point of the same identity.
+    pub(crate) fn insert(&mut self, sequence: u64, batch: WriteBatch, now: Instant) -> u64 {
+        let mut duplicate_count = 0;
+        self.last_sequence = sequence;
+        self.first_append.get_or_insert(now);
+        self.size_bytes += batch.rejections.len() * 256;
+        self.rejections.extend(batch.rejections);
+        for series in &batch.series {
+            self.register(series);
+        }
+        let mut last_day = None;
+        let samples = &batch.samples;
+        for row in 0..samples.len() {
+            let sample = Sample {
+                time: samples.time[row],
+                start_time: samples.start_time[row],
+                bits: samples.bits[row],
+                form: samples.form[row],
+            };
+            note_day(&mut self.days, &mut last_day, sample.time);
+            let id = batch.series[samples.series[row] as usize].id;
+            if let Some(points) = self.series.get_mut(&id) {
+                duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
+                self.size_bytes += size_of::<Sample>();
+            }
+        }
+        for point in batch.histograms {
+            note_day(&mut self.days, &mut last_day, point.time);
+            let id = batch.series[point.series as usize].id;
+            self.size_bytes += histogram_size_bytes(&point);
+            if let Some(points) = self.series.get_mut(&id) {
+                duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
+            }
+        }
+        duplicate_count
+    }
+
+    fn register(&mut self, series: &Arc<Series>) {
+        if let MapEntry::Vacant(vacant) = self.series.entry(series.id) {
+            self.size_bytes += 512 + 2 * series.identity.len();
+            vacant.insert(SeriesPoints { series: Arc::clone(series), samples: Vec::new(), histograms: Vec::new() });
+        }
+    }
+
+    /// Every series with its points, in table order: by metric, then by the signed `series_id`.
+    pub(crate) fn sorted(&self) -> Vec<&SeriesPoints> {
+        let mut sorted: Vec<_> = self.series.values().collect();
+        sorted.sort_unstable_by(|a, b| {
+            let metric = a.series.definition.metric.cmp(&b.series.definition.metric);
+            metric.then_with(|| a.series.id.to_column().cmp(&b.series.id.to_column()))
+        });
+        sorted
+    }
+}
+
+fn note_day(days: &mut BTreeSet<i32>, last_day: &mut Option<i32>, time: i64) {
+    let day = day_of(time);
+    if *last_day != Some(day) {
+        *last_day = Some(day);
+        days.insert(day);
+    }
+}
+
+/// Inserts in key order; true when it replaced a point of the same key.
+fn insert_sorted<P: Point>(points: &mut Vec<P>, point: P) -> bool {
+    match points.last().map_or(Ordering::Less, |last| last.key().cmp(&point.key())) {
+        Ordering::Less => {
+            points.push(point);
+            false
+        }
+        _ => match points.binary_search_by(|probe| probe.key().cmp(&point.key())) {
+            Ok(index) => {
+                points[index] = point;
+                true
+            }
+            Err(index) => {
+                points.insert(index, point);
+                false
+            }
+        },
+    }
+}
+
+fn histogram_size_bytes(point: &HistogramPoint) -> usize {
+    let lists = match &point.shape {
+        HistogramShape::Explicit { counts } => counts.len(),
+        HistogramShape::Exponential { positive_counts, negative_counts, .. } => {
+            positive_counts.len() + negative_counts.len()
+        }
+        HistogramShape::Summary { quantiles, values } => quantiles.len() + values.len(),
+    };
+    size_of::<HistogramPoint>() + lists * 8
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn sample(time: i64, bits: u64) -> Sample {
+        Sample { time, start_time: 0, bits, form: 0 }
+    }
+
+    #[test]
+    fn points_arrive_in_any_order_and_the_last_write_of_an_identity_stays() {
+        let mut points = Vec::new();
+        let mut model = BTreeMap::new();
+        let mut duplicates = 0;
+        for (n, time) in [5i64, 7, 6, 5, 1, 9, 7, 7, 2].into_iter().enumerate() {
+            duplicates += u64::from(insert_sorted(&mut points, sample(time, n as u64)));
+            model.insert(time, n as u64);
+        }
+        let stored: Vec<_> = points.iter().map(|point| (point.time, point.bits)).collect();
+        assert_eq!(stored, model.into_iter().collect::<Vec<_>>());
+        assert_eq!(duplicates, 3);
+    }
+
+    #[test]
+    fn days_are_utc_and_split_before_the_epoch_too() {
+        assert_eq!(day_of(-1), -1);
+        assert_eq!(day_of(DAY_US), 1);
+        let points = [sample(DAY_US - 1, 0), sample(DAY_US, 0), sample(2 * DAY_US, 0)];
+        assert_eq!(day_range(&points, 1), 1..2);
+    }
+}

@@ -1,0 +1,385 @@
+//! Memtable contents as Arrow batches in table order.
+
+use std::{collections::HashMap, sync::Arc};
+
+use datafusion::arrow::{
+    array::{
+        ArrayRef, BooleanBuilder, Date32Array, Date32Builder, Float64Builder, Int32Builder, Int64Array, Int64Builder,
+        ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    },
+    datatypes::{DataType, Field, SchemaRef},
+};
+
+use crate::{
+    error::Result,
+    memtable::{Sample, SeriesPoints, day_of},
+    schema::{PROMOTED, histograms_schema, rejections_schema, samples_schema, series_schema},
+    series::{Series, SeriesDefinition},
+    write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns},
+};
+
+/// Rows per batch: large enough to amortise, small enough to stay in cache while a file is written.
+const BATCH_ROWS: usize = 64 << 10;
+
+fn time_builder() -> TimestampMicrosecondBuilder {
+    TimestampMicrosecondBuilder::new().with_timezone("UTC")
+}
+
+fn optional_time(time: i64) -> Option<i64> {
+    (time != 0).then_some(time)
+}
+
+/// Builds `samples` batches, row by row, in the order pushed.
+struct SampleRows {
+    metric: StringBuilder,
+    series_id: Int64Builder,
+    start_time: TimestampMicrosecondBuilder,
+    time: TimestampMicrosecondBuilder,
+    value: Float64Builder,
+    value_int: Int64Builder,
+    date: Date32Builder,
+    row_count: usize,
+}
+
+impl SampleRows {
+    fn new() -> Self {
+        Self {
+            metric: StringBuilder::new(),
+            series_id: Int64Builder::new(),
+            start_time: time_builder(),
+            time: time_builder(),
+            value: Float64Builder::new(),
+            value_int: Int64Builder::new(),
+            date: Date32Builder::new(),
+            row_count: 0,
+        }
+    }
+
+    fn push(&mut self, series: &Series, sample: &Sample) {
+        self.metric.append_value(&series.definition.metric);
+        self.series_id.append_value(series.id.to_column());
+        self.start_time.append_option(optional_time(sample.start_time));
+        self.time.append_value(sample.time);
+        self.date.append_value(day_of(sample.time));
+        let (value, value_int) = match sample.form {
+            SampleColumns::INT => {
+                let int = sample.bits.cast_signed();
+                let double = int as f64;
+                // `as` saturates, so i64::MAX would compare equal to 2^63; go through i128 to see the rounding.
+                let exact = double as i128 == i128::from(int);
+                (Some(double), (!exact).then_some(int))
+            }
+            SampleColumns::NO_VALUE => (None, None),
+            _ => (Some(f64::from_bits(sample.bits)), None),
+        };
+        self.value.append_option(value);
+        self.value_int.append_option(value_int);
+        self.row_count += 1;
+    }
+
+    fn finish(mut self) -> Result<RecordBatch> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.metric.finish()),
+            Arc::new(self.series_id.finish()),
+            Arc::new(self.start_time.finish()),
+            Arc::new(self.time.finish()),
+            Arc::new(self.value.finish()),
+            Arc::new(self.value_int.finish()),
+            Arc::new(self.date.finish()),
+        ];
+        Ok(RecordBatch::try_new(samples_schema(), columns)?)
+    }
+}
+
+/// `samples` rows of `series`, which is in table order; `range` picks the points of each.
+pub(crate) fn sample_batches<'a>(
+    series: impl IntoIterator<Item = &'a SeriesPoints>,
+    range: impl Fn(&[Sample]) -> std::ops::Range<usize>,
+) -> Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    let mut rows = SampleRows::new();
+    for points in series {
+        for sample in &points.samples[range(&points.samples)] {
+            rows.push(&points.series, sample);
+            if rows.row_count == BATCH_ROWS {
+                batches.push(std::mem::replace(&mut rows, SampleRows::new()).finish()?);
+            }
+        }
+    }
+    if rows.row_count > 0 {
+        batches.push(rows.finish()?);
+    }
+    Ok(batches)
+}
+
+fn list_of<B: datafusion::arrow::array::ArrayBuilder>(builder: B, item: DataType) -> ListBuilder<B> {
+    ListBuilder::new(builder).with_field(Field::new("element", item, true))
+}
+
+struct HistogramRows {
+    metric: StringBuilder,
+    series_id: Int64Builder,
+    start_time: TimestampMicrosecondBuilder,
+    time: TimestampMicrosecondBuilder,
+    count: Int64Builder,
+    statistics: [Float64Builder; 3],
+    bucket_counts: ListBuilder<Int64Builder>,
+    scale: Int32Builder,
+    zero_count: Int64Builder,
+    zero_threshold: Float64Builder,
+    offsets: [Int32Builder; 2],
+    sides: [ListBuilder<Int64Builder>; 2],
+    quantiles: [ListBuilder<Float64Builder>; 2],
+    date: Date32Builder,
+    row_count: usize,
+}
+
+impl HistogramRows {
+    fn new() -> Self {
+        let counts = || list_of(Int64Builder::new(), DataType::Int64);
+        let doubles = || list_of(Float64Builder::new(), DataType::Float64);
+        Self {
+            metric: StringBuilder::new(),
+            series_id: Int64Builder::new(),
+            start_time: time_builder(),
+            time: time_builder(),
+            count: Int64Builder::new(),
+            statistics: std::array::from_fn(|_| Float64Builder::new()),
+            bucket_counts: counts(),
+            scale: Int32Builder::new(),
+            zero_count: Int64Builder::new(),
+            zero_threshold: Float64Builder::new(),
+            offsets: std::array::from_fn(|_| Int32Builder::new()),
+            sides: [counts(), counts()],
+            quantiles: [doubles(), doubles()],
+            date: Date32Builder::new(),
+            row_count: 0,
+        }
+    }
+
+    fn push(&mut self, series: &Series, point: &HistogramPoint) {
+        self.metric.append_value(&series.definition.metric);
+        self.series_id.append_value(series.id.to_column());
+        self.start_time.append_option(optional_time(point.start_time));
+        self.time.append_value(point.time);
+        self.date.append_value(day_of(point.time));
+        self.count.append_option(point.recorded.then_some(point.count.cast_signed()));
+        for (builder, value) in self.statistics.iter_mut().zip([point.sum, point.min, point.max]) {
+            builder.append_option(value.filter(|_| point.recorded));
+        }
+        self.push_shape(point.recorded.then_some(&point.shape));
+        self.row_count += 1;
+    }
+
+    fn push_shape(&mut self, shape: Option<&HistogramShape>) {
+        let explicit = if let Some(HistogramShape::Explicit { counts }) = shape { Some(counts) } else { None };
+        append_counts(&mut self.bucket_counts, explicit);
+        if let Some(HistogramShape::Exponential {
+            scale,
+            zero_count,
+            zero_threshold,
+            positive_offset,
+            positive_counts,
+            negative_offset,
+            negative_counts,
+        }) = shape
+        {
+            self.scale.append_value(*scale);
+            self.zero_count.append_value(zero_count.cast_signed());
+            self.zero_threshold.append_value(*zero_threshold);
+            self.offsets[0].append_value(*positive_offset);
+            self.offsets[1].append_value(*negative_offset);
+            append_counts(&mut self.sides[0], Some(positive_counts));
+            append_counts(&mut self.sides[1], Some(negative_counts));
+        } else {
+            self.scale.append_null();
+            self.zero_count.append_null();
+            self.zero_threshold.append_null();
+            self.offsets.iter_mut().for_each(Int32Builder::append_null);
+            self.sides.iter_mut().for_each(|side| append_counts(side, None));
+        }
+        let summary = if let Some(HistogramShape::Summary { quantiles, values }) = shape {
+            [Some(quantiles), Some(values)]
+        } else {
+            [None, None]
+        };
+        for (builder, list) in self.quantiles.iter_mut().zip(summary) {
+            if let Some(list) = list {
+                builder.values().append_slice(list);
+            }
+            builder.append(list.is_some());
+        }
+    }
+
+    fn finish(mut self) -> Result<RecordBatch> {
+        let [sum, min, max] = &mut self.statistics;
+        let [positive_offset, negative_offset] = &mut self.offsets;
+        let [positive, negative] = &mut self.sides;
+        let [quantiles, values] = &mut self.quantiles;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.metric.finish()),
+            Arc::new(self.series_id.finish()),
+            Arc::new(self.start_time.finish()),
+            Arc::new(self.time.finish()),
+            Arc::new(self.count.finish()),
+            Arc::new(sum.finish()),
+            Arc::new(min.finish()),
+            Arc::new(max.finish()),
+            Arc::new(self.bucket_counts.finish()),
+            Arc::new(self.scale.finish()),
+            Arc::new(self.zero_count.finish()),
+            Arc::new(self.zero_threshold.finish()),
+            Arc::new(positive_offset.finish()),
+            Arc::new(positive.finish()),
+            Arc::new(negative_offset.finish()),
+            Arc::new(negative.finish()),
+            Arc::new(quantiles.finish()),
+            Arc::new(values.finish()),
+            Arc::new(self.date.finish()),
+        ];
+        Ok(RecordBatch::try_new(histograms_schema(), columns)?)
+    }
+}
+
+fn append_counts(builder: &mut ListBuilder<Int64Builder>, counts: Option<&Vec<u64>>) {
+    for count in counts.into_iter().flatten() {
+        builder.values().append_value(count.cast_signed());
+    }
+    builder.append(counts.is_some());
+}
+
+/// `histograms` rows of `series`, which is in table order; `range` picks the points of each.
+pub(crate) fn histogram_batches<'a>(
+    series: impl IntoIterator<Item = &'a SeriesPoints>,
+    range: impl Fn(&[HistogramPoint]) -> std::ops::Range<usize>,
+) -> Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    let mut rows = HistogramRows::new();
+    for points in series {
+        for point in &points.histograms[range(&points.histograms)] {
+            rows.push(&points.series, point);
+            if rows.row_count == BATCH_ROWS / 8 {
+                batches.push(std::mem::replace(&mut rows, HistogramRows::new()).finish()?);
+            }
+        }
+    }
+    if rows.row_count > 0 {
+        batches.push(rows.finish()?);
+    }
+    Ok(batches)
+}
+
+/// `rejections` rows on `day`, or all of them.
+pub(crate) fn rejection_batch(rejections: &[Rejection], day: Option<i32>) -> Result<RecordBatch> {
+    let rows = || rejections.iter().filter(|rejection| day.is_none_or(|day| day_of(rejection.time) == day));
+    let mut time = time_builder();
+    let (mut reason, mut metric, mut message) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    for rejection in rows() {
+        time.append_value(rejection.time);
+        reason.append_value(&rejection.reason);
+        metric.append_value(&rejection.metric);
+        message.append_value(&rejection.message);
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(time.finish()),
+        Arc::new(reason.finish()),
+        Arc::new(metric.finish()),
+        Arc::new(Int64Array::from_iter_values(rows().map(|rejection| rejection.count.cast_signed()))),
+        Arc::new(message.finish()),
+        Arc::new(Date32Array::from_iter_values(rows().map(|rejection| day_of(rejection.time)))),
+    ];
+    Ok(RecordBatch::try_new(rejections_schema(), columns)?)
+}
+
+/// A `series` row: the series, with its first and last time on the day.
+pub(crate) type SeriesRow<'a> = (&'a Series, i64, i64);
+
+/// `series` rows of one day.
+pub(crate) fn series_batch(rows: &[SeriesRow<'_>], day: i32) -> Result<RecordBatch> {
+    let definition = |pick: fn(&SeriesDefinition) -> &str| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        rows.iter().for_each(|(series, ..)| builder.append_value(pick(&series.definition)));
+        Arc::new(builder.finish())
+    };
+    let mut series_id = Int64Builder::new();
+    let mut monotonic = BooleanBuilder::new();
+    let mut bounds = list_of(Float64Builder::new(), DataType::Float64);
+    let (mut fingerprint, mut identity) = (StringBuilder::new(), StringBuilder::new());
+    let (mut first_time, mut last_time) = (time_builder(), time_builder());
+    for (series, first, last) in rows {
+        series_id.append_value(series.id.to_column());
+        monotonic.append_value(series.definition.monotonic);
+        bounds.values().append_slice(&series.definition.bounds);
+        bounds.append(!series.definition.bounds.is_empty());
+        fingerprint.append_value(format!("{:032x}", series.fingerprint));
+        identity.append_value(&series.identity);
+        first_time.append_value(*first);
+        last_time.append_value(*last);
+    }
+    let mut columns: Vec<ArrayRef> = vec![
+        definition(|definition| &definition.metric),
+        Arc::new(series_id.finish()),
+        Arc::new(fingerprint.finish()),
+        definition(|definition| definition.kind.as_str()),
+        definition(|definition| &definition.unit),
+        definition(|definition| &definition.description),
+        definition(|definition| definition.temporality.as_str()),
+        Arc::new(monotonic.finish()),
+        Arc::new(bounds.finish()),
+    ];
+    columns.extend(label_columns(rows));
+    columns.push(attributes_column(rows)?);
+    columns.push(Arc::new(identity.finish()));
+    columns.push(Arc::new(first_time.finish()));
+    columns.push(Arc::new(last_time.finish()));
+    columns.push(Arc::new(Date32Array::from_value(day, rows.len())));
+    Ok(RecordBatch::try_new(series_schema(), columns)?)
+}
+
+/// The attribute key that fills the promoted column `label` of `definition`.
+fn promoted_key(definition: &SeriesDefinition, keys: &'static [&'static str]) -> Option<&'static str> {
+    keys.iter().copied().find(|key| definition.attribute(key).is_some())
+}
+
+fn label_columns(rows: &[SeriesRow<'_>]) -> Vec<ArrayRef> {
+    let column = |keys| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        for (series, ..) in rows {
+            let key = promoted_key(&series.definition, keys);
+            builder.append_option(key.and_then(|key| series.definition.attribute(key)).map(|value| value.to_text()));
+        }
+        Arc::new(builder.finish())
+    };
+    PROMOTED.iter().map(|label| column(label.keys)).collect()
+}
+
+fn attributes_column(rows: &[SeriesRow<'_>]) -> Result<ArrayRef> {
+    let names = MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
+    let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+    for (series, ..) in rows {
+        let definition = &series.definition;
+        let mut rest: HashMap<&str, String> = HashMap::new();
+        for attributes in [&definition.resource, &definition.scope, &definition.point] {
+            rest.extend(attributes.iter().map(|(key, value)| (key.as_str(), value.to_text())));
+        }
+        for label in PROMOTED {
+            if let Some(key) = promoted_key(definition, label.keys) {
+                rest.remove(key);
+            }
+        }
+        let mut rest: Vec<_> = rest.into_iter().collect();
+        rest.sort_unstable();
+        for (key, value) in rest {
+            builder.keys().append_value(key);
+            builder.values().append_value(value);
+        }
+        builder.append(true)?;
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// The schema of the files of a table: without the partition column, which is last.
+pub(crate) fn file_schema(schema: &SchemaRef) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().filter(|field| field.name() != "date").cloned().collect();
+    Arc::new(datafusion::arrow::datatypes::Schema::new(fields))
+}

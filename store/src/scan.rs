@@ -1,0 +1,218 @@
+//! A table as DataFusion sees it: ordinary Parquet scans of the live files, and the unflushed rows beside them (`READ-1`).
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+};
+
+use async_trait::async_trait;
+use datafusion::{
+    arrow::{
+        array::RecordBatch,
+        datatypes::{Field, SchemaRef},
+    },
+    catalog::{Session, TableProvider},
+    common::{DFSchema, ScalarValue},
+    datasource::{
+        listing::PartitionedFile,
+        memory::MemorySourceConfig,
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        source::DataSourceExec,
+        table_schema::TableSchema,
+    },
+    error::{DataFusionError, Result},
+    execution::object_store::ObjectStoreUrl,
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction},
+    physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder},
+    physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
+};
+use object_store::path::Path as ObjectPath;
+
+use crate::{
+    delta_log::TableSnapshot,
+    live_file::{KeyRange, KeyRanges, LiveFile},
+    memtable::{Memtable, Point, SeriesPoints, day_of},
+    rows::{file_schema, histogram_batches, rejection_batch, sample_batches},
+    series_day::merged_day,
+    store::{Inner, WalTable},
+};
+
+/// One table of an open store.
+#[derive(Debug)]
+pub(crate) struct StoreTable {
+    store: Weak<Inner>,
+    name: String,
+    schema: SchemaRef,
+}
+
+impl StoreTable {
+    pub(crate) fn new(store: &Arc<Inner>, name: &str, schema: SchemaRef) -> Self {
+        Self { store: Arc::downgrade(store), name: name.to_owned(), schema }
+    }
+}
+
+#[async_trait]
+impl TableProvider for StoreTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Pruning only drops what cannot match, so the exact filter stays above the scan.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let store = self.store.upgrade().ok_or_else(|| DataFusionError::Execution("the store is closed".into()))?;
+        let filter = Filter::new(state, &self.schema, filters)?;
+        let table = WalTable::from_name(&self.name);
+        let name = self.name.clone();
+        let task_filter = filter.clone();
+        // Copying unflushed rows and reading a day of series are too long for the async threads.
+        let read = tokio::task::spawn_blocking(move || read_snapshot(&store, &name, table, &task_filter));
+        let (snapshot, batches, replaced_days) =
+            read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
+        let files = filter.keep(&snapshot.files, |file| file.keys.clone())?;
+        let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
+        let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        if !files.is_empty() {
+            inputs.push(file_scan(state, &snapshot, &files, projection, limit)?);
+        }
+        if !batches.is_empty() {
+            inputs.push(MemorySourceConfig::try_new_exec(&[batches], self.schema(), projection.cloned())?);
+        }
+        match inputs.len() {
+            0 => {
+                let schema = match projection {
+                    Some(indices) => Arc::new(self.schema.project(indices)?),
+                    None => self.schema(),
+                };
+                Ok(Arc::new(EmptyExec::new(schema)))
+            }
+            1 => Ok(inputs.swap_remove(0)),
+            _ => UnionExec::try_new(inputs),
+        }
+    }
+}
+
+/// The pushed-down predicate, applied to key ranges.
+#[derive(Clone)]
+struct Filter(Option<Arc<PruningPredicate>>);
+
+impl Filter {
+    fn new(state: &dyn Session, schema: &SchemaRef, filters: &[Expr]) -> Result<Self> {
+        let Some(filter) = conjunction(filters.to_vec()) else { return Ok(Self(None)) };
+        let df_schema = DFSchema::try_from(Arc::clone(schema))?;
+        let predicate = state.create_physical_expr(filter, &df_schema)?;
+        // A predicate that pruning cannot use is not an error: the filter above the scan still applies it.
+        Ok(Self(PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).build(predicate)))
+    }
+
+    fn keep<T: Clone>(&self, items: &[T], keys: impl Fn(&T) -> KeyRange) -> Result<Vec<T>> {
+        let Some(predicate) = &self.0 else { return Ok(items.to_vec()) };
+        if items.is_empty() {
+            return Ok(vec![]);
+        }
+        let ranges: Vec<_> = items.iter().map(keys).collect();
+        let kept = predicate.prune(&KeyRanges(&ranges))?;
+        Ok(items.iter().zip(kept).filter(|(_, keep)| *keep).map(|(item, _)| item.clone()).collect())
+    }
+}
+
+type SnapshotRead = (Arc<TableSnapshot>, Vec<RecordBatch>, BTreeSet<i32>);
+
+/// One consistent view: the table's version, the rows that it does not hold yet, and the days whose files those rows
+/// already include.
+fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Filter) -> Result<SnapshotRead> {
+    let state = store.state();
+    let snapshot = state.snapshot(name).ok_or_else(|| DataFusionError::Plan(format!("table {name} does not exist")))?;
+    let Some(table) = table else { return Ok((snapshot, vec![], BTreeSet::new())) };
+    let memtables: Vec<&Memtable> = state.unflushed(&snapshot).collect();
+    let mut replaced_days = BTreeSet::new();
+    let batches = match table {
+        WalTable::Samples | WalTable::Histograms => {
+            let mut batches = Vec::new();
+            for memtable in &memtables {
+                let series = filter.keep(&memtable.sorted(), |points| key_range(points))?;
+                batches.extend(match table {
+                    WalTable::Samples => sample_batches(series, |points| 0..points.len())?,
+                    _ => histogram_batches(series, |points| 0..points.len())?,
+                });
+            }
+            batches
+        }
+        WalTable::Rejections => {
+            let batches = memtables.iter().map(|memtable| rejection_batch(&memtable.rejections, None));
+            batches.collect::<Result<Vec<_>, _>>()?
+        }
+        WalTable::Series => {
+            replaced_days = memtables.iter().flat_map(|memtable| memtable.days.iter().copied()).collect();
+            let days: Vec<i32> = replaced_days.iter().copied().collect();
+            let days = filter.keep(&days, |day| KeyRange { date: Some((*day, *day)), ..KeyRange::default() })?;
+            let batches = days.into_iter().map(|day| merged_day(&snapshot, &memtables, day));
+            batches.collect::<Result<Vec<_>, _>>()?
+        }
+    };
+    Ok((snapshot, batches.into_iter().filter(|batch| batch.num_rows() > 0).collect(), replaced_days))
+}
+
+fn key_range(points: &SeriesPoints) -> KeyRange {
+    fn ends<P: Point>(points: &[P]) -> Option<(i64, i64)> {
+        Some((points.first()?.key().0, points.last()?.key().0))
+    }
+    let time = [ends(&points.samples), ends(&points.histograms)].into_iter().flatten();
+    let time = time.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let metric = &points.series.definition.metric;
+    let id = points.series.id.to_column();
+    KeyRange {
+        metric: Some((metric.clone(), metric.clone())),
+        series_id: Some((id, id)),
+        // A series without points matches nothing; a range that is never selected says so.
+        time: time.or(Some((i64::MIN, i64::MIN))),
+        date: time.map(|(first, last)| (day_of(first), day_of(last))).or(Some((i32::MIN, i32::MIN))),
+    }
+}
+
+fn file_scan(
+    state: &dyn Session,
+    snapshot: &TableSnapshot,
+    files: &[Arc<LiveFile>],
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let date = Arc::new(Field::new("date", datafusion::arrow::datatypes::DataType::Date32, false));
+    let table_schema =
+        TableSchema::builder(file_schema(&snapshot.schema)).with_table_partition_cols(vec![date]).build();
+    let options = state.table_options().parquet.clone();
+    let parquet = &state.config_options().execution.parquet;
+    let source = ParquetSource::new(table_schema)
+        .with_table_parquet_options(options)
+        .with_pushdown_filters(parquet.pushdown_filters)
+        .with_reorder_filters(parquet.reorder_filters)
+        .with_enable_page_index(parquet.enable_page_index);
+    let mut groups = vec![Vec::new(); state.config_options().execution.target_partitions.clamp(1, files.len())];
+    let group_count = groups.len();
+    for (index, file) in files.iter().enumerate() {
+        let path = ObjectPath::from_absolute_path(snapshot.dir.join(&file.path))
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let mut partitioned = PartitionedFile::new(path.to_string(), file.size_bytes);
+        partitioned.object_meta.location = path;
+        groups[index % group_count].push(partitioned.with_partition_values(vec![ScalarValue::Date32(Some(file.date))]));
+    }
+    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
+        .with_projection_indices(projection.cloned())?
+        .with_limit(limit)
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}

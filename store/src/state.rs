@@ -1,0 +1,104 @@
+//! What queries see: the version of each table and the points that are not in it yet, changed together under one lock.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use crate::{delta_log::TableSnapshot, memtable::Memtable, write_batch::WriteBatch};
+
+/// A table fed by the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WalTable {
+    Series,
+    Samples,
+    Histograms,
+    Rejections,
+}
+
+impl WalTable {
+    /// In flush order.
+    pub(crate) const ALL: [Self; 4] = [Self::Samples, Self::Histograms, Self::Rejections, Self::LAST];
+
+    /// Committed at the end of every flush, so its log position is the position of the whole store.
+    pub(crate) const LAST: Self = Self::Series;
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Series => "series",
+            Self::Samples => "samples",
+            Self::Histograms => "histograms",
+            Self::Rejections => "rejections",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
+}
+
+/// Table versions and unflushed points.
+#[derive(Debug)]
+pub(crate) struct State {
+    tables: BTreeMap<String, Arc<TableSnapshot>>,
+    /// Full memtables waiting for their flush, oldest first.
+    sealed: Vec<Arc<Memtable>>,
+    active: Memtable,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self { tables: BTreeMap::new(), sealed: Vec::new(), active: Memtable::new() }
+    }
+
+    pub(crate) fn snapshot(&self, name: &str) -> Option<Arc<TableSnapshot>> {
+        self.tables.get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&String, &Arc<TableSnapshot>)> {
+        self.tables.iter()
+    }
+
+    pub(crate) fn publish(&mut self, name: &str, snapshot: Arc<TableSnapshot>) {
+        self.tables.insert(name.to_owned(), snapshot);
+    }
+
+    /// Memtables whose rows `snapshot` does not hold.
+    pub(crate) fn unflushed(&self, snapshot: &TableSnapshot) -> impl Iterator<Item = &Memtable> {
+        let position = snapshot.wal_position;
+        let sealed = self.sealed.iter().map(Arc::as_ref).filter(move |memtable| memtable.last_sequence > position);
+        sealed.chain(std::iter::once(&self.active).filter(|memtable| !memtable.is_empty()))
+    }
+
+    /// Bytes of all unflushed points.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.sealed.iter().map(|memtable| memtable.size_bytes).sum::<usize>() + self.active.size_bytes
+    }
+
+    pub(crate) fn active(&self) -> &Memtable {
+        &self.active
+    }
+
+    pub(crate) fn insert(&mut self, sequence: u64, batch: WriteBatch) -> u64 {
+        self.active.insert(sequence, batch, Instant::now())
+    }
+
+    /// Closes the active memtable; its rows are those of the log up to its last sequence number.
+    pub(crate) fn seal(&mut self) {
+        if !self.active.is_empty() {
+            self.sealed.push(Arc::new(std::mem::replace(&mut self.active, Memtable::new())));
+        }
+    }
+
+    /// Closes the active memtable if it holds only records that a flush cut short has brought to some tables already.
+    pub(crate) fn seal_partial(&mut self, partial_through: u64) {
+        if self.active.last_sequence <= partial_through {
+            self.seal();
+        }
+    }
+
+    pub(crate) fn oldest_sealed(&self) -> Option<Arc<Memtable>> {
+        self.sealed.first().map(Arc::clone)
+    }
+
+    pub(crate) fn drop_through(&mut self, sequence: u64) {
+        self.sealed.retain(|memtable| memtable.last_sequence > sequence);
+    }
+}
