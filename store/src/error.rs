@@ -22,6 +22,9 @@ pub enum Error {
     /// The log thread has stopped.
     #[error("the write-ahead log is closed")]
     WalClosed,
+    /// One record is larger than the log can hold.
+    #[error("a log record of {size_bytes} bytes is over the limit of {limit_bytes}; send smaller requests")]
+    RecordTooLarge { size_bytes: usize, limit_bytes: usize },
     /// Bytes on disk are not what was written.
     #[error("{} is damaged at byte {offset}: {reason}", .path.display())]
     Corrupt { path: PathBuf, offset: u64, reason: String },
@@ -76,6 +79,7 @@ impl Error {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } => ErrorKind::Unavailable,
             Self::SeriesCollision { .. }
+            | Self::RecordTooLarge { .. }
             | Self::Config { .. }
             | Self::UnknownTable { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,

@@ -9,6 +9,7 @@ mod error;
 mod schema;
 mod series;
 mod store;
+mod wal;
 mod write_batch;
 
 pub use config::{Config, Durability, RawConfig};

@@ -1,0 +1,56 @@
+//! What happens to a damaged segment: the original is kept aside, the valid records stay in the log.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    frame::{Scan, put_frame},
+    segment::{header_bytes, remove_file, sync_dir},
+};
+use crate::error::{Error, Result};
+
+/// Folder of the damaged originals, inside the log's folder.
+pub(super) const QUARANTINE: &str = "quarantine";
+
+/// Copies the segment `path` (content `bytes`) aside under a name not yet taken, durably.
+pub(super) fn keep_original(dir: &Path, path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+    let quarantine = dir.join(QUARANTINE);
+    fs::create_dir_all(&quarantine).map_err(Error::io("create", &quarantine))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for attempt in 0u32.. {
+        let copy = quarantine.join(if attempt == 0 { name.clone() } else { format!("{name}.{attempt}") });
+        match OpenOptions::new().write(true).create_new(true).open(&copy) {
+            Ok(mut file) => {
+                file.write_all(bytes).map_err(Error::io("write", &copy))?;
+                file.sync_all().map_err(Error::io("sync", &copy))?;
+                sync_dir(&quarantine)?;
+                sync_dir(dir)?;
+                return Ok(copy);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io("create", copy)(error)),
+        }
+    }
+    Err(Error::Task("no free name in the quarantine folder".into()))
+}
+
+/// Replaces the segment `path` by one that holds only its valid records. Atomic: a crash leaves the old or the new file.
+pub(super) fn rewrite(dir: &Path, path: &Path, first_sequence: u64, bytes: &[u8], scan: &Scan) -> Result<()> {
+    if scan.frames.is_empty() {
+        remove_file(path)?;
+        return sync_dir(dir);
+    }
+    let mut clean = header_bytes(first_sequence).to_vec();
+    for frame in &scan.frames {
+        put_frame(&mut clean, frame.sequence, &bytes[frame.payload.clone()]);
+    }
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+    file.write_all(&clean).map_err(Error::io("write", &temporary))?;
+    file.sync_all().map_err(Error::io("sync", &temporary))?;
+    fs::rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
+    sync_dir(dir)
+}

@@ -1,0 +1,262 @@
+//! The log thread: takes what waits, writes it as one group, syncs once, applies, answers.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+};
+
+use super::{
+    Applied, Sink,
+    frame::put_frame,
+    recovery::Recovered,
+    segment::{ActiveSegment, SealedSegment, remove_file, sync_dir},
+};
+use crate::{
+    config::Durability,
+    error::{Error, Result},
+};
+
+/// Payload bytes after which a group is closed: bounds the memory and the time of one write.
+const GROUP_SIZE_BYTES: usize = 8 << 20;
+/// Longest time a record stays unsynced with [`Durability::Interval`].
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+type Answer<R> = oneshot::Sender<Result<R>>;
+
+pub(super) enum Request<T> {
+    Append(Append<T>),
+    Rotate { answer: Answer<Option<u64>> },
+    RemoveThrough { sequence: u64, answer: Answer<u64> },
+    Close { answer: Answer<()> },
+}
+
+pub(super) struct Append<T> {
+    pub(super) payload: Bytes,
+    pub(super) item: T,
+    pub(super) answer: Answer<Applied>,
+}
+
+pub(super) struct LogThread<S: Sink> {
+    dir: PathBuf,
+    durability: Durability,
+    segment_size_bytes: u64,
+    sink: S,
+    /// `None` until the first append and after a rotation.
+    pub(super) active: Option<ActiveSegment>,
+    sealed: Vec<SealedSegment>,
+    next_sequence: u64,
+    /// Something was applied or replayed since the last rotation.
+    unsealed: bool,
+    /// When the oldest write that is not synced happened.
+    unsynced_since: Option<Instant>,
+    poisoned: bool,
+    /// The frames of a group, kept for its allocation.
+    frames: Vec<u8>,
+}
+
+impl<S: Sink> LogThread<S> {
+    pub(super) fn new(
+        dir: PathBuf,
+        durability: Durability,
+        segment_size_bytes: u64,
+        recovered: Recovered,
+        sink: S,
+    ) -> Self {
+        Self {
+            dir,
+            durability,
+            segment_size_bytes,
+            sink,
+            active: None,
+            sealed: recovered.sealed,
+            next_sequence: recovered.next_sequence,
+            unsealed: recovered.replay.records > 0,
+            unsynced_since: None,
+            poisoned: false,
+            frames: Vec::new(),
+        }
+    }
+
+    /// Runs until [`Request::Close`] or until every sender is gone.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Request<S::Item>>, timer: &Runtime) {
+        let mut held = None;
+        while let Some(request) = held.take().or_else(|| self.next_request(&mut inbox, timer)) {
+            match request {
+                Request::Append(first) => {
+                    let (group, next) = collect_group(first, &mut inbox);
+                    held = next;
+                    self.commit(group);
+                }
+                Request::Rotate { answer } => reply(answer, self.rotate()),
+                Request::RemoveThrough { sequence, answer } => reply(answer, self.remove_through(sequence)),
+                Request::Close { answer } => {
+                    reply(answer, self.sync());
+                    return;
+                }
+            }
+        }
+        if self.sync().is_err() {
+            tracing::error!("the last records of the log are not synced");
+        }
+    }
+
+    /// The next request; syncs in time while there is none.
+    fn next_request(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Request<S::Item>>,
+        timer: &Runtime,
+    ) -> Option<Request<S::Item>> {
+        while let Some(since) = self.unsynced_since {
+            let left = SYNC_INTERVAL.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                // A failure poisons the log: the next append is told.
+                let _poisoned = self.sync().is_err();
+                break;
+            }
+            // The future is made inside the runtime, whose timer it needs.
+            if let Ok(received) = timer.block_on(async { tokio::time::timeout(left, inbox.recv()).await }) {
+                return received;
+            }
+        }
+        inbox.blocking_recv()
+    }
+
+    /// Writes, syncs, applies and answers one group, all of it or (on a failure) nothing of it.
+    pub(super) fn commit(&mut self, group: Vec<Append<S::Item>>) {
+        if let Err(error) = self.write_group(&group) {
+            self.poison(&error);
+        }
+        if self.poisoned {
+            group.into_iter().for_each(|append| reply(append.answer, Err(Error::WalPoisoned)));
+            return;
+        }
+        let mut applied = Vec::with_capacity(group.len());
+        for append in group {
+            let sequence = self.next_sequence;
+            self.next_sequence += 1;
+            let duplicate_count = self.sink.apply(sequence, append.item);
+            applied.push((append.answer, Applied { sequence, duplicate_count }));
+        }
+        self.unsealed = true;
+        applied.into_iter().for_each(|(answer, applied)| reply(answer, Ok(applied)));
+    }
+
+    fn write_group(&mut self, group: &[Append<S::Item>]) -> Result<()> {
+        if self.poisoned {
+            return Err(Error::WalPoisoned);
+        }
+        if self.active.as_ref().is_some_and(|active| active.size_bytes >= self.segment_size_bytes) {
+            self.close_segment()?;
+        }
+        self.frames.clear();
+        self.frames.shrink_to(2 * GROUP_SIZE_BYTES);
+        for (sequence, append) in (self.next_sequence..).zip(group) {
+            put_frame(&mut self.frames, sequence, &append.payload);
+        }
+        let active = match &mut self.active {
+            Some(active) => active,
+            none => none.insert(ActiveSegment::create(&self.dir, self.next_sequence)?),
+        };
+        active.write(&self.frames)?;
+        match self.durability {
+            Durability::Sync => active.sync(),
+            Durability::Interval => {
+                self.unsynced_since.get_or_insert_with(Instant::now);
+                Ok(())
+            }
+            Durability::Memory => Ok(()),
+        }
+    }
+
+    /// Makes the active segment a sealed one; with it synced, only the newest segment can ever have a torn end.
+    fn close_segment(&mut self) -> Result<()> {
+        self.sync_active()?;
+        if let Some(active) = self.active.take() {
+            self.sealed.push(SealedSegment { path: active.path, last_sequence: self.next_sequence - 1 });
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<Option<u64>> {
+        if self.poisoned {
+            return Err(Error::WalPoisoned);
+        }
+        if !self.unsealed {
+            return Ok(None);
+        }
+        if let Err(error) = self.close_segment() {
+            self.poison(&error);
+            return Err(Error::WalPoisoned);
+        }
+        let last_sequence = self.next_sequence - 1;
+        self.sink.seal(last_sequence);
+        self.unsealed = false;
+        Ok(Some(last_sequence))
+    }
+
+    fn remove_through(&mut self, sequence: u64) -> Result<u64> {
+        let mut removed = 0;
+        // Oldest first, so that an interrupted removal never leaves a gap between what stays.
+        while let Some(oldest) = self.sealed.first().filter(|segment| segment.last_sequence <= sequence) {
+            remove_file(&oldest.path)?;
+            self.sealed.remove(0);
+            removed += 1;
+        }
+        if removed > 0 {
+            sync_dir(&self.dir)?;
+        }
+        Ok(removed)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        if let Err(error) = self.sync_active() {
+            self.poison(&error);
+            return Err(Error::WalPoisoned);
+        }
+        Ok(())
+    }
+
+    fn sync_active(&mut self) -> Result<()> {
+        if self.unsynced_since.take().is_some()
+            && let Some(active) = &self.active
+        {
+            active.sync()?;
+        }
+        Ok(())
+    }
+
+    fn poison(&mut self, error: &Error) {
+        if !self.poisoned {
+            tracing::error!(error = error as &dyn std::error::Error, "the write-ahead log is poisoned");
+            self.poisoned = true;
+        }
+    }
+}
+
+/// The appends that wait, up to the byte budget, and the request that ended the group if it is of another kind.
+fn collect_group<T>(first: Append<T>, inbox: &mut mpsc::Receiver<Request<T>>) -> (Vec<Append<T>>, Option<Request<T>>) {
+    let mut size_bytes = first.payload.len();
+    let mut group = vec![first];
+    while size_bytes < GROUP_SIZE_BYTES && group.len() < super::REQUEST_COUNT_MAX {
+        match inbox.try_recv() {
+            Ok(Request::Append(append)) => {
+                size_bytes += append.payload.len();
+                group.push(append);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+fn reply<R>(answer: Answer<R>, result: Result<R>) {
+    // A waiter that went away does not need its answer.
+    let _gone = answer.send(result).is_err();
+}
