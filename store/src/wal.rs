@@ -10,6 +10,8 @@ mod quarantine;
 pub(crate) mod record;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use std::{

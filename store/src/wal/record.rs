@@ -8,6 +8,8 @@ mod columns;
 mod histograms;
 mod reader;
 mod series;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use bytes::Bytes;

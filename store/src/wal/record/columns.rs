@@ -16,9 +16,13 @@ const CONSTANT: u8 = 1;
 /// The first value; each row is one more than the row before. Only for series indices.
 const COUNTING: u8 = 2;
 
-/// Appends `samples`: row count, then the columns bits, series, start time, time, form.
+/// Appends `samples`: row count, then (if there are rows) the columns bits, series, start
+/// time, time, form.
 pub(super) fn put_samples(out: &mut Vec<u8>, samples: &SampleColumns) {
     put_varint(out, samples.len() as u64);
+    if samples.is_empty() {
+        return;
+    }
     // Bits are never packed: they come first and bound the row count by the bytes that are there.
     put_fixed(out, &samples.bits, |value| value.to_le_bytes());
     let counting = samples.series.windows(2).all(|pair| pair[1].checked_sub(pair[0]) == Some(1));
@@ -36,6 +40,9 @@ pub(super) fn put_samples(out: &mut Vec<u8>, samples: &SampleColumns) {
 
 pub(super) fn read_samples(reader: &mut Reader<'_>, series_count: usize) -> DecodeResult<SampleColumns> {
     let count = reader.count(8)?;
+    if count == 0 {
+        return Ok(SampleColumns::default());
+    }
     let bits = read_fixed(reader, count, u64::from_le_bytes)?;
     let series = read_series(reader, count)?;
     if series.iter().any(|index| *index as usize >= series_count) {
