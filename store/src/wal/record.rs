@@ -16,8 +16,6 @@ use bytes::Bytes;
 
 use crate::write_batch::{Rejection, WriteBatch};
 
-pub(crate) use reader::DecodeError;
-
 use reader::{DecodeResult, Reader};
 use writer::{Tables, put_varint};
 
@@ -47,7 +45,7 @@ pub(crate) fn encode(batch: &WriteBatch) -> Bytes {
 /// Decodes what [`encode`] wrote. Series ids are computed anew.
 ///
 /// # Errors
-/// [`DecodeError`] for any other bytes; allocations stay in proportion to `payload` and under a fixed limit.
+/// [`reader::DecodeError`] for any other bytes; allocations stay in proportion to `payload` and under a fixed limit.
 pub(crate) fn decode(payload: &[u8]) -> DecodeResult<WriteBatch> {
     let mut reader = Reader::new(payload);
     if reader.u8()? != FORMAT_VERSION {

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::{
@@ -55,7 +55,6 @@ pub(super) fn recover(
     let mut last = 0;
     let mut replayed_through = after_sequence;
     for (index, (first_sequence, path)) in segments.into_iter().enumerate() {
-        // A segment may hold nothing but repeats if a repair was interrupted; `last` skips them.
         last = last.max(first_sequence.saturating_sub(1));
         let loaded = load(dir, &path, first_sequence, index == newest, &mut recovered.replay)?;
         for found in &loaded.scan.frames {
@@ -91,13 +90,13 @@ fn create_dir(dir: &Path) -> Result<()> {
 }
 
 /// Reads one segment and leaves it on disk either intact, repaired or removed.
-fn load(dir: &Path, path: &PathBuf, named: u64, newest: bool, replay: &mut Replay) -> Result<LoadedSegment> {
+fn load(dir: &Path, path: &Path, named: u64, newest: bool, replay: &mut Replay) -> Result<LoadedSegment> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let (header_valid, first_sequence) = match read_header(&bytes) {
         Header::Valid { first_sequence } => (true, first_sequence),
         Header::OtherVersion(version) => {
             let reason = format!("format version {version} is not known to this build");
-            return Err(Error::Corrupt { path: path.clone(), offset: 8, reason });
+            return Err(Error::Corrupt { path: path.to_owned(), offset: 8, reason });
         }
         Header::Damaged => (false, named),
     };

@@ -394,7 +394,7 @@ proptest! {
                     unsealed = false;
                 }
                 Step::RemoveOldest => {
-                    removed = removed + (next - 1 - removed) / 2;
+                    removed += (next - 1 - removed) / 2;
                     runtime.block_on(wal.remove_through(removed)).unwrap();
                 }
                 Step::Reopen { torn } => {
