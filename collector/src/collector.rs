@@ -1,6 +1,9 @@
 //! The running collector: sources, instruments, reader, exporter.
 
-use std::{ffi::OsString, sync::Arc};
+use std::{
+    ffi::OsString,
+    sync::{Arc, atomic::Ordering},
+};
 
 use opentelemetry::{KeyValue, metrics::MeterProvider as _};
 use opentelemetry_sdk::{
@@ -14,18 +17,19 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 use crate::{
     config::Config,
     error::{Error, Result},
-    export::{self, OnRuntime},
+    export::{self, ExportState, OnRuntime},
     gpu::Gpus,
     host::Host,
     instruments,
     watch::{Limits, Watch},
 };
 
-/// A collector at work. Call [`Collector::shutdown`] before the runtime ends, else the last interval is not sent.
+/// A collector at work. [`Collector::shutdown`] sends the last interval; dropping does not.
 #[derive(Debug)]
 pub struct Collector {
     provider: SdkMeterProvider,
     watches: Vec<Arc<Watch>>,
+    export: Arc<ExportState>,
 }
 
 impl Collector {
@@ -49,7 +53,7 @@ impl Collector {
     {
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let exporter = OnRuntime::new(exporter, runtime);
-        let errors = exporter.errors();
+        let export = exporter.state();
         let limits = Limits::for_interval(config.interval);
         let thread_error = |source_name| move |source| Error::Thread { source_name, source };
         let mut watches = vec![Watch::spawn("host", limits, Host::new).map_err(thread_error("host"))?];
@@ -61,8 +65,8 @@ impl Collector {
         let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource(config)).build();
         let meter = provider.meter("driftwatt.collector");
         instruments::register(&meter, &watches);
-        instruments::register_own(&meter, &watches, errors);
-        Ok(Self { provider, watches })
+        instruments::register_own(&meter, &watches, Arc::clone(&export));
+        Ok(Self { provider, watches, export })
     }
 
     /// Collects and exports now.
@@ -77,14 +81,27 @@ impl Collector {
     /// Collects and exports a last time and stops.
     ///
     /// # Errors
-    /// [`Error::Export`] if the server did not accept the last export.
+    /// [`Error::Export`] if the server did not accept the last export, after all retries.
     pub async fn shutdown(self) -> Result<()> {
+        // The SDK's own last export is cut off after five seconds, a flush has the time that was configured.
+        let flushed = self.flush().await;
+        self.stop();
         let provider = self.provider.clone();
-        let result = blocking(move || provider.shutdown()).await;
+        flushed.and(blocking(move || provider.shutdown()).await)
+    }
+
+    fn stop(&self) {
+        self.export.stopped.store(true, Ordering::Release);
         for watch in &self.watches {
             watch.close();
         }
-        result
+    }
+}
+
+/// Stops without a last export, so that dropping never waits for the network.
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

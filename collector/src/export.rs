@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -58,22 +58,34 @@ pub(crate) fn otlp(config: &Config) -> Result<MetricExporter> {
 pub(crate) struct OnRuntime<E> {
     exporter: E,
     runtime: Handle,
-    errors: Arc<AtomicU64>,
+    state: Arc<ExportState>,
+}
+
+/// What the collector and its exporter tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct ExportState {
+    /// Exports that failed for good.
+    pub(crate) errors: AtomicU64,
+    /// Set when the last export is done: the SDK exports on every way to stop, also when it is only dropped, and would
+    /// then block a runtime thread.
+    pub(crate) stopped: AtomicBool,
 }
 
 impl<E> OnRuntime<E> {
     pub(crate) fn new(exporter: E, runtime: Handle) -> Self {
-        Self { exporter, runtime, errors: Arc::default() }
+        Self { exporter, runtime, state: Arc::default() }
     }
 
-    /// Exports that failed for good.
-    pub(crate) fn errors(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.errors)
+    pub(crate) fn state(&self) -> Arc<ExportState> {
+        Arc::clone(&self.state)
     }
 }
 
 impl<E: PushMetricExporter> PushMetricExporter for OnRuntime<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        if self.state.stopped.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut export = pin!(self.exporter.export(metrics));
         let result = poll_fn(|context| {
             let _entered = self.runtime.enter();
@@ -81,7 +93,7 @@ impl<E: PushMetricExporter> PushMetricExporter for OnRuntime<E> {
         })
         .await;
         if let Err(error) = &result {
-            self.errors.fetch_add(1, Ordering::Relaxed);
+            self.state.errors.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(error = error as &dyn std::error::Error, "metrics were not delivered");
         }
         result

@@ -1,6 +1,6 @@
 //! NVIDIA GPU values from the management library (NVML), loaded at run time.
 
-use std::{ffi::OsString, fmt::Display};
+use std::ffi::OsString;
 
 use nvml_wrapper::{
     Device, Nvml,
@@ -180,7 +180,7 @@ fn error_type(error: &NvmlError) -> &'static str {
         NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound | NvmlError::Uninitialized => "driver_not_loaded",
         _ => "other",
     };
-    tracing::debug!(error = error as &dyn Display, error.r#type = word, "GPU reading failed");
+    tracing::debug!(%error, word, "GPU reading failed");
     word
 }
 

@@ -139,7 +139,7 @@ fn process(system: &System, pid: Option<Pid>, sample: &mut Sample) {
 
 fn file_systems(disks: &Disks, sample: &mut Sample) {
     let mut seen = BTreeSet::new();
-    for disk in disks.list() {
+    for disk in disks.iter() {
         let (total, available) = (disk.total_space(), disk.available_space());
         let device = disk.name().to_string_lossy().into_owned();
         // Bind mounts and container layers show one file system many times; its space counts once.
@@ -168,7 +168,7 @@ fn file_systems(disks: &Disks, sample: &mut Sample) {
 
 fn disk_io(disks: &Disks, sample: &mut Sample) {
     let mut seen = BTreeSet::new();
-    for disk in disks.list() {
+    for disk in disks.iter() {
         let usage = disk.usage();
         // Both zero is how an unknown device is told (an overlay, a network share).
         if usage.total_read_bytes == 0 && usage.total_written_bytes == 0 || !seen.insert(disk.name()) {

@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use opentelemetry::{
@@ -15,6 +12,7 @@ use opentelemetry::{
 
 use crate::{
     catalog::{CATALOG, Kind, Metric},
+    export::ExportState,
     watch::Watch,
 };
 
@@ -77,7 +75,7 @@ impl Baselines {
 }
 
 /// Registers what the collector says about itself.
-pub(crate) fn register_own(meter: &Meter, watches: &[Arc<Watch>], export_errors: Arc<AtomicU64>) {
+pub(crate) fn register_own(meter: &Meter, watches: &[Arc<Watch>], export: Arc<ExportState>) {
     let source = |watch: &Watch| KeyValue::new("driftwatt.collector.source", watch.name);
     let all = watches.to_vec();
     let durations = meter.f64_observable_gauge("driftwatt.collector.scrape.duration").with_unit("s");
@@ -119,7 +117,7 @@ pub(crate) fn register_own(meter: &Meter, watches: &[Arc<Watch>], export_errors:
     let exports = meter.u64_observable_counter("driftwatt.collector.export.errors").with_unit("{error}");
     exports
         .with_description("Exports given up after all retries.")
-        .with_callback(move |instrument| instrument.observe(export_errors.load(Ordering::Relaxed), &[]))
+        .with_callback(move |instrument| instrument.observe(export.errors.load(Ordering::Relaxed), &[]))
         .build();
 }
 

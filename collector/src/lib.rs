@@ -32,8 +32,8 @@ pub use error::{Error, Result};
 /// Collects and exports until `shutdown` resolves, then exports once more and returns.
 ///
 /// # Errors
-/// [`Error::NoRuntime`], [`Error::Exporter`] or [`Error::Thread`] if collection cannot start, [`Error::Export`] if the last export is
-/// not accepted. Failed exports in between are logged and counted; they do not end collection.
+/// [`Error::NoRuntime`], [`Error::Exporter`] or [`Error::Thread`] if collection cannot start, [`Error::Export`] if the
+/// last export is not accepted. Failed exports in between are logged and counted; they do not end collection.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     let collector = Collector::start(config)?;
     shutdown.await;

@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    struct Gated(mpsc::Receiver<()>);
+    struct Gated(Receiver<()>);
 
     impl Source for Gated {
         fn sample(&mut self) -> Sample {

@@ -14,27 +14,27 @@ use driftwatt_collector::{Collector, Config, Error, Protocol, RawConfig};
 
 /// Answers the first `failures` requests with `status`, later ones with 200; counts them all.
 fn server(status: &'static str, failures: usize) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
     let requests = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&requests);
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut reader = BufReader::new(stream.unwrap());
+            let mut reader = BufReader::new(stream.expect("a connection"));
             let (mut line, mut length) = (String::new(), 0);
-            while reader.read_line(&mut line).unwrap() > 2 {
+            while reader.read_line(&mut line).expect("a header") > 2 {
                 let header = line.to_ascii_lowercase();
                 if let Some(value) = header.strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
+                    length = value.trim().parse().expect("a length");
                 }
                 line.clear();
             }
             let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
+            reader.read_exact(&mut body).expect("a body");
             assert!(!body.is_empty());
             let status = if counted.fetch_add(1, Ordering::SeqCst) < failures { status } else { "200 OK" };
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+            reader.get_mut().write_all(answer.as_bytes()).expect("the client waits");
         }
     });
     (endpoint, requests)
@@ -49,7 +49,7 @@ fn config(endpoint: String) -> Config {
         retries_max: Some(2),
         ..RawConfig::default()
     };
-    raw.validate().unwrap()
+    raw.validate().expect("the settings are in range")
 }
 
 #[tokio::test]
