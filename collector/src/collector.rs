@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use opentelemetry::{KeyValue, metrics::MeterProvider as _};
@@ -75,7 +75,12 @@ impl Collector {
     /// [`Error::Export`] if the server did not accept it, after all retries.
     pub async fn flush(&self) -> Result<()> {
         let provider = self.provider.clone();
-        blocking(move || provider.force_flush()).await
+        let flushed = blocking(move || provider.force_flush()).await;
+        let last_error = self.export.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (flushed, last_error) {
+            (Err(_), Some(reason)) => Err(Error::Export { reason }),
+            (flushed, _) => flushed,
+        }
     }
 
     /// Collects and exports a last time and stops.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use super::*;
 use crate::{
     catalog::{CATALOG, Kind},
     config::RawConfig,
+    reading::{Sample, Source},
 };
 
 #[derive(Debug, Clone, Default)]
@@ -170,4 +171,37 @@ fn the_documentation_lists_every_metric_with_its_unit() {
         let row = format!("| `{name}` | `{unit}` |");
         assert!(table.contains(&row), "docs/collector.md has no row that starts with {row}");
     }
+}
+
+struct Unplugged(Arc<AtomicBool>);
+
+impl Source for Unplugged {
+    fn sample(&mut self) -> Sample {
+        let mut sample = Sample::default();
+        if self.0.load(Ordering::SeqCst) {
+            for name in ["hw.gpu.utilization", "hw.gpu.memory.usage", "hw.energy"] {
+                sample.push(name, 1.0, &[KeyValue::new("hw.id", "GPU-1")]);
+            }
+        }
+        sample
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_is_not_reported_with_its_last_values() {
+    let present = Arc::new(AtomicBool::new(true));
+    let source = Unplugged(Arc::clone(&present));
+    let limits = Limits { fresh: Duration::ZERO, ..Limits::for_interval(Duration::from_secs(60)) };
+    let watch = Watch::spawn("test", limits, move || source).unwrap();
+    let recorder = Recorder::default();
+    let reader = PeriodicReader::builder(recorder.clone()).with_interval(Duration::from_secs(3600)).build();
+    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    instruments::register(&provider.meter("test"), &[watch]);
+    provider.force_flush().unwrap();
+    assert_eq!(recorder.seen().len(), 3);
+
+    recorder.metrics.lock().unwrap().clear();
+    present.store(false, Ordering::SeqCst);
+    provider.force_flush().unwrap();
+    assert_eq!(recorder.seen().keys().count(), 0, "the SDK must not repeat values that were not observed");
 }

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -66,6 +66,8 @@ pub(crate) struct OnRuntime<E> {
 pub(crate) struct ExportState {
     /// Exports that failed for good.
     pub(crate) errors: AtomicU64,
+    /// Why the newest of them failed; the SDK reports only that one did.
+    pub(crate) last_error: Mutex<Option<String>>,
     /// Set when the last export is done: the SDK exports on every way to stop, also when it is only dropped, and would
     /// then block a runtime thread.
     pub(crate) stopped: AtomicBool,
@@ -94,6 +96,7 @@ impl<E: PushMetricExporter> PushMetricExporter for OnRuntime<E> {
         .await;
         if let Err(error) = &result {
             self.state.errors.fetch_add(1, Ordering::Relaxed);
+            *self.state.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
             tracing::warn!(error = error as &dyn std::error::Error, "metrics were not delivered");
         }
         result

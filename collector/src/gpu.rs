@@ -55,7 +55,8 @@ impl Gpus {
                 }
                 Err(error) if !self.absence_logged => {
                     self.absence_logged = true;
-                    tracing::warn!(
+                    // Most hosts have no GPU: nothing to warn of.
+                    tracing::info!(
                         error = &error as &dyn std::error::Error,
                         "no NVIDIA management library: GPU metrics are left out, host metrics go on"
                     );
