@@ -1,1 +1,41 @@
 //! Edge collector: host and GPU metrics over OTLP.
+//!
+//! Host values come from `sysinfo` and `/proc`, GPU values from NVML; names follow the OpenTelemetry semantic
+//! conventions, the rest is under `driftwatt.gpu.*` and `driftwatt.collector.*` (the table is `docs/collector.md`).
+//!
+//! Invariants:
+//! - A value that could not be read is omitted and counted, never reported as zero.
+//! - Nothing is read on the async runtime: each source has a thread of its own, and waiting for it is bounded, so a
+//!   hung driver costs its own metrics only.
+//! - Values older than three intervals are not reported.
+//! - This crate depends on the wire only, never on the store or the query engine.
+
+mod catalog;
+mod collector;
+mod config;
+mod error;
+mod export;
+mod gpu;
+mod host;
+mod instruments;
+mod proc_stat;
+mod reading;
+mod watch;
+
+use std::future::Future;
+
+pub use catalog::{CATALOG, Kind, Metric};
+pub use collector::Collector;
+pub use config::{Config, Protocol, RawConfig};
+pub use error::{Error, Result};
+
+/// Collects and exports until `shutdown` resolves, then exports once more and returns.
+///
+/// # Errors
+/// [`Error::NoRuntime`], [`Error::Exporter`] or [`Error::Thread`] if collection cannot start, [`Error::Export`] if the
+/// last export is not accepted. Failed exports in between are logged and counted; they do not end collection.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let collector = Collector::start(config)?;
+    shutdown.await;
+    collector.shutdown().await
+}

@@ -1,0 +1,110 @@
+//! The collector as a program of its own, for nodes that run nothing else of Driftwatt.
+
+use std::{error::Error, fs, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, ValueEnum};
+use driftwatt_collector::{Collector, Config, Protocol, RawConfig};
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// Collects host and GPU metrics and sends them over OTLP.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where to send, e.g. http://127.0.0.1:4317.
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Transport [default: grpc].
+    #[arg(long, value_enum)]
+    protocol: Option<Transport>,
+    /// Time between two collections, e.g. 15s.
+    #[arg(long)]
+    interval: Option<String>,
+    /// TOML file with a [collector] section; other sections are ignored. Arguments win over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Collect and send once, then exit.
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Transport {
+    Grpc,
+    Http,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    #[serde(default)]
+    collector: RawConfig,
+}
+
+impl Arguments {
+    fn settings(&self) -> Result<Config, Box<dyn Error>> {
+        let mut raw = match &self.config {
+            Some(path) => {
+                let text = fs::read_to_string(path).map_err(|error| format!("read {}: {error}", path.display()))?;
+                toml::from_str::<File>(&text).map_err(|error| format!("{}: {error}", path.display()))?.collector
+            }
+            None => RawConfig::default(),
+        };
+        raw.endpoint = self.endpoint.clone().or(raw.endpoint);
+        raw.interval = self.interval.clone().or(raw.interval);
+        raw.protocol = match self.protocol {
+            Some(Transport::Grpc) => Some(Protocol::Grpc),
+            Some(Transport::Http) => Some(Protocol::Http),
+            None => raw.protocol,
+        };
+        Ok(raw.validate()?)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match collect(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut causes = String::new();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                causes.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            eprintln!("driftwatt-collector: {error}{causes}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn collect(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let config = arguments.settings()?;
+    if arguments.once {
+        // Stopping exports what was collected, which is the one export asked for.
+        Collector::start(config)?.shutdown().await?;
+    } else {
+        driftwatt_collector::run(config, stop_signal()).await?;
+    }
+    Ok(())
+}
+
+/// Resolves at Ctrl-C or, where it exists, SIGTERM.
+async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a signal handler only a kill can stop the program; returning would stop it at once.
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,132 @@
+//! The running collector: sources, instruments, reader, exporter.
+
+use std::{
+    ffi::OsString,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
+
+use opentelemetry::{KeyValue, metrics::MeterProvider as _};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkError,
+    metrics::{PeriodicReader, SdkMeterProvider, exporter::PushMetricExporter},
+};
+use sysinfo::System;
+use tokio::{runtime::Handle, task::spawn_blocking};
+
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    export::{self, ExportState, OnRuntime},
+    gpu::Gpus,
+    host::Host,
+    instruments,
+    watch::{Limits, Watch},
+};
+
+/// A collector at work. [`Collector::shutdown`] sends the last interval; dropping does not.
+#[derive(Debug)]
+pub struct Collector {
+    provider: SdkMeterProvider,
+    watches: Vec<Arc<Watch>>,
+    export: Arc<ExportState>,
+}
+
+impl Collector {
+    /// Starts the source threads and the periodic export. Must be called inside a Tokio runtime, which carries the
+    /// export; collection itself runs on threads of its own.
+    ///
+    /// # Errors
+    /// [`Error::NoRuntime`] outside a runtime, [`Error::Exporter`] if the endpoint cannot be used, [`Error::Thread`].
+    pub fn start(config: Config) -> Result<Self> {
+        // The exporter connects lazily, but binds to the runtime it is built in.
+        Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let exporter = export::otlp(&config)?;
+        tracing::info!(endpoint = config.endpoint, protocol = ?config.protocol, interval = ?config.interval, "collecting");
+        Self::start_with(&config, exporter, None)
+    }
+
+    /// Starts with any exporter and NVIDIA library.
+    fn start_with<E>(config: &Config, exporter: E, nvidia_library: Option<OsString>) -> Result<Self>
+    where
+        E: PushMetricExporter,
+    {
+        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let exporter = OnRuntime::new(exporter, runtime);
+        let export = exporter.state();
+        let limits = Limits::for_interval(config.interval);
+        let thread_error = |source_name| move |source| Error::Thread { source_name, source };
+        let mut watches = vec![Watch::spawn("host", limits, Host::new).map_err(thread_error("host"))?];
+        if config.gpu {
+            let gpus = move || Gpus::new(nvidia_library);
+            watches.push(Watch::spawn("gpu", limits, gpus).map_err(thread_error("gpu"))?);
+        }
+        let reader = PeriodicReader::builder(exporter).with_interval(config.interval).build();
+        let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource(config)).build();
+        let meter = provider.meter("driftwatt.collector");
+        instruments::register(&meter, &watches);
+        instruments::register_own(&meter, &watches, Arc::clone(&export));
+        Ok(Self { provider, watches, export })
+    }
+
+    /// Collects and exports now.
+    ///
+    /// # Errors
+    /// [`Error::Export`] if the server did not accept it, after all retries.
+    pub async fn flush(&self) -> Result<()> {
+        let provider = self.provider.clone();
+        let flushed = blocking(move || provider.force_flush()).await;
+        let last_error = self.export.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (flushed, last_error) {
+            (Err(_), Some(reason)) => Err(Error::Export { reason }),
+            (flushed, _) => flushed,
+        }
+    }
+
+    /// Collects and exports a last time and stops.
+    ///
+    /// # Errors
+    /// [`Error::Export`] if the server did not accept the last export, after all retries.
+    pub async fn shutdown(self) -> Result<()> {
+        // The SDK's own last export is cut off after five seconds, a flush has the time that was configured.
+        let flushed = self.flush().await;
+        self.stop();
+        let provider = self.provider.clone();
+        flushed.and(blocking(move || provider.shutdown()).await)
+    }
+
+    fn stop(&self) {
+        self.export.stopped.store(true, Ordering::Release);
+        for watch in &self.watches {
+            watch.close();
+        }
+    }
+}
+
+/// Stops without a last export, so that dropping never waits for the network.
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The SDK's flush and shutdown block until the export is done, which needs the runtime to go on meanwhile.
+async fn blocking(call: impl FnOnce() -> Result<(), OTelSdkError> + Send + 'static) -> Result<()> {
+    let result = spawn_blocking(call).await.map_err(|error| Error::Export { reason: error.to_string() })?;
+    result.map_err(|error| Error::Export { reason: error.to_string() })
+}
+
+fn resource(config: &Config) -> Resource {
+    let host = System::host_name().unwrap_or_else(|_| "unknown".to_owned());
+    // The instance is the host by default, so that a restart goes on with the same series.
+    let attributes = [KeyValue::new("service.instance.id", host.clone()), KeyValue::new("host.name", host)];
+    Resource::builder()
+        .with_service_name("driftwatt-collector")
+        .with_attributes(attributes)
+        .with_attributes(config.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())))
+        .build()
+}
+
+#[cfg(test)]
+#[path = "collector_tests.rs"]
+mod tests;

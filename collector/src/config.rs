@@ -1,0 +1,172 @@
+//! Settings of the collector.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// Transport of the export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// OTLP/gRPC. The default.
+    #[default]
+    Grpc,
+    /// OTLP/HTTP with protobuf bodies.
+    #[serde(alias = "http/protobuf")]
+    Http,
+}
+
+/// The `[collector]` section as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Where to send: `http://host:port`. Default `http://127.0.0.1:4317` (grpc) or `http://127.0.0.1:4318` (http).
+    pub endpoint: Option<String>,
+    /// `grpc` (default) or `http`.
+    pub protocol: Option<Protocol>,
+    /// Time between two collections, at least `"1s"`. Default `"15s"`.
+    pub interval: Option<String>,
+    /// Whether NVIDIA GPUs are read. Default true.
+    pub gpu: Option<bool>,
+    /// Time for one export with all its retries. Default `"10s"`.
+    pub export_timeout: Option<String>,
+    /// Retries after a first attempt that failed for a passing reason; at most 20. Default 5.
+    pub retries_max: Option<usize>,
+    /// Extra resource attributes; they override `service.instance.id` and `host.name`.
+    pub resource: BTreeMap<String, String>,
+}
+
+/// Checked settings of the collector.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to send, as the exporter takes it (an HTTP endpoint ends in the signal's path).
+    pub endpoint: String,
+    /// Transport of the export.
+    pub protocol: Protocol,
+    /// Time between two collections.
+    pub interval: Duration,
+    /// Whether NVIDIA GPUs are read.
+    pub gpu: bool,
+    /// Time for one export with all its retries.
+    pub export_timeout: Duration,
+    /// Retries after the first attempt.
+    pub retries_max: usize,
+    /// Extra resource attributes.
+    pub resource: BTreeMap<String, String>,
+}
+
+impl RawConfig {
+    /// Checks the section and fills in defaults.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that cannot be read or is out of range.
+    pub fn validate(self) -> Result<Config> {
+        let protocol = self.protocol.unwrap_or_default();
+        let interval = duration("interval", self.interval.as_deref(), Duration::from_secs(15))?;
+        if interval < Duration::from_secs(1) {
+            return Err(Error::Config { name: "interval", reason: format!("{interval:?} is shorter than 1s") });
+        }
+        let export_timeout = duration("export_timeout", self.export_timeout.as_deref(), Duration::from_secs(10))?;
+        if export_timeout.is_zero() {
+            return Err(Error::Config { name: "export_timeout", reason: "must be longer than zero".into() });
+        }
+        let retries_max = self.retries_max.unwrap_or(5);
+        if retries_max > 20 {
+            return Err(Error::Config { name: "retries_max", reason: format!("{retries_max} is more than 20") });
+        }
+        if self.resource.keys().any(String::is_empty) {
+            return Err(Error::Config { name: "resource", reason: "an attribute has an empty name".into() });
+        }
+        Ok(Config {
+            endpoint: endpoint(self.endpoint, protocol)?,
+            protocol,
+            interval,
+            gpu: self.gpu.unwrap_or(true),
+            export_timeout,
+            retries_max,
+            resource: self.resource,
+        })
+    }
+}
+
+fn endpoint(written: Option<String>, protocol: Protocol) -> Result<String> {
+    let default = match protocol {
+        Protocol::Grpc => "http://127.0.0.1:4317",
+        Protocol::Http => "http://127.0.0.1:4318",
+    };
+    let endpoint = written.unwrap_or_else(|| default.to_owned());
+    let refuse = |reason: String| Err(Error::Config { name: "endpoint", reason });
+    if endpoint.starts_with("https://") {
+        return refuse(format!("{endpoint}: this build has no TLS; send to a local agent or use http://"));
+    }
+    let Some(rest) = endpoint.strip_prefix("http://") else {
+        return refuse(format!("{endpoint:?} does not start with http://"));
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.is_empty() {
+        return refuse(format!("{endpoint:?} names no host"));
+    }
+    // The exporter takes an HTTP endpoint as it is, so the signal's path is added where none was written.
+    Ok(match protocol {
+        Protocol::Http if path.is_empty() => format!("http://{authority}/v1/metrics"),
+        _ => endpoint,
+    })
+}
+
+/// Reads `"250ms"`, `"15s"`, `"1m"`, `"1h"`.
+fn duration(name: &'static str, text: Option<&str>, default: Duration) -> Result<Duration> {
+    let Some(text) = text else { return Ok(default) };
+    let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let millis = match &text.trim()[digits.len()..] {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let count = digits.trim().parse::<u64>().ok();
+    match (count, millis) {
+        (Some(count), Some(millis)) => Ok(Duration::from_millis(count.saturating_mul(millis))),
+        _ => Err(Error::Config { name, reason: format!("{text:?} is not a duration such as \"15s\" or \"250ms\"") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_send_to_the_local_server_over_grpc() {
+        let config = RawConfig::default().validate().unwrap();
+        assert_eq!(config.endpoint, "http://127.0.0.1:4317");
+        assert_eq!(config.interval, Duration::from_secs(15));
+        assert!(config.gpu);
+    }
+
+    #[test]
+    fn an_http_endpoint_gets_the_path_of_its_signal_once() {
+        let check = |written: &str, expected: &str| {
+            assert_eq!(endpoint(Some(written.into()), Protocol::Http).unwrap(), expected);
+        };
+        check("http://h:4318", "http://h:4318/v1/metrics");
+        check("http://h:4318/", "http://h:4318/v1/metrics");
+        check("http://h/otlp/v1/metrics", "http://h/otlp/v1/metrics");
+    }
+
+    #[test]
+    fn refused_settings_name_themselves() {
+        let check = |raw: RawConfig, expected: &str| {
+            let message = raw.validate().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("setting collector.{expected}")), "{message}");
+        };
+        check(RawConfig { endpoint: Some("https://h:4317".into()), ..RawConfig::default() }, "endpoint");
+        check(RawConfig { endpoint: Some("h:4317".into()), ..RawConfig::default() }, "endpoint");
+        check(RawConfig { endpoint: Some("http:///v1".into()), ..RawConfig::default() }, "endpoint");
+        check(RawConfig { interval: Some("15".into()), ..RawConfig::default() }, "interval");
+        check(RawConfig { interval: Some("10ms".into()), ..RawConfig::default() }, "interval");
+        check(RawConfig { export_timeout: Some("0s".into()), ..RawConfig::default() }, "export_timeout");
+        check(RawConfig { retries_max: Some(21), ..RawConfig::default() }, "retries_max");
+    }
+}
