@@ -29,7 +29,7 @@ use crate::{
     error::{Error, Result},
 };
 
-pub(crate) use frame::PAYLOAD_SIZE_BYTES_MAX;
+use frame::PAYLOAD_SIZE_BYTES_MAX;
 pub(crate) use record::{decode, encode};
 pub(crate) use recovery::Replay;
 
