@@ -1,0 +1,3 @@
+//! Tests of the whole workspace, in one binary so that it is linked once.
+
+mod architecture;
