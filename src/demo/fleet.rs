@@ -81,6 +81,8 @@ mod tests {
         metrics::v1::{Metric, metric::Data, number_data_point::Value},
     };
 
+    use prost::Message as _;
+
     use super::*;
 
     const END: u64 = 1_763_942_400_000_000_000; // 2025-11-24T00:00:00Z
@@ -128,6 +130,22 @@ mod tests {
         assert_eq!(times.len() as u64, fleet.point_count());
         assert_eq!(times.iter().min(), Some(&fleet.start_unix_nanos()));
         assert_eq!(times.iter().max(), Some(&(END - MINUTE_NANOS)));
+    }
+
+    #[test]
+    fn a_request_stays_far_below_the_usual_limit_of_four_mebibytes() {
+        let largest = Fleet::with_hours(1, END, 1).requests().map(|request| request.encoded_len()).max();
+        assert!(largest.unwrap() < 1 << 20, "{largest:?} bytes");
+    }
+
+    #[test]
+    fn the_rollout_changes_the_version_in_mid_week() {
+        let fleet = Fleet::new(1, END);
+        let version = |hour| {
+            let resources = SimulatedHost::new(1, 3, fleet.start_unix_nanos()).hour(hour);
+            text(&resources[0].resource.as_ref().unwrap().attributes, "driftwatt.model.version").unwrap().to_owned()
+        };
+        assert_eq!((version(83), version(84)), ("2.0.0".to_owned(), "2.1.0".to_owned()));
     }
 
     #[test]

@@ -75,8 +75,7 @@ impl SimulatedHost {
     }
 
     fn service_attributes(&self, service: &Service, hour: u64) -> Vec<KeyValue> {
-        // `code-llm` is the one that rolls out; its hosts are the fourth and the fifth.
-        let version = model_version(service, self.host.saturating_sub(3) as u64, hour);
+        let version = self.version(service, hour);
         let mut attributes = self.host_attributes();
         attributes.extend([
             attribute("service.name", service.name),
@@ -144,38 +143,13 @@ impl SimulatedHost {
             let interval = (time - MINUTE_NANOS, time);
             let now = hour as f64 + minute as f64 / 60.0;
             let load = load(service, time);
-            let count = self.rng.poisson(service.requests_per_minute * load);
-            let (mut durations, mut first_tokens) = (Vec::new(), Vec::new());
-            for _ in 0..count {
-                match service.behaviour {
-                    Behaviour::Llm => {
-                        let speed = if model_version(service, self.host.saturating_sub(3) as u64, hour) == "2.1.0" {
-                            0.9
-                        } else {
-                            1.0
-                        };
-                        let first = self.rng.log_normal(0.16 * speed * (1.0 + load), 0.4);
-                        durations.push(
-                            first
-                                + self
-                                    .rng
-                                    .log_normal(service.duration_seconds * speed * (1.0 + 0.5 * load * load), 0.5),
-                        );
-                        first_tokens.push(first);
-                    }
-                    Behaviour::Image => {
-                        let size = draw_pixels(&mut self.rng, now);
-                        durations.push(self.rng.log_normal(service.duration_seconds * size / 1e6, 0.25));
-                        pixels.push(size);
-                    }
-                    Behaviour::IdleHeld => durations.push(self.rng.log_normal(service.duration_seconds, 0.3)),
-                }
-            }
-            let mut duration = histogram_point(interval, &DURATION_BOUNDS, &durations);
+            let minute_seen = self.minute(service, hour, now, load);
+            pixels.extend(&minute_seen.pixels);
+            let mut duration = histogram_point(interval, &DURATION_BOUNDS, &minute_seen.durations);
             duration.attributes = route.to_vec();
             observed.durations.push(duration);
             if service.behaviour == Behaviour::Llm {
-                observed.first_tokens.push(histogram_point(interval, &FIRST_TOKEN_BOUNDS, &first_tokens));
+                observed.first_tokens.push(histogram_point(interval, &FIRST_TOKEN_BOUNDS, &minute_seen.first_tokens));
             }
             if service.behaviour == Behaviour::Image && (minute + 1) % PIXEL_INTERVAL_MINUTES == 0 {
                 let start = time - PIXEL_INTERVAL_MINUTES * MINUTE_NANOS;
@@ -186,6 +160,36 @@ impl SimulatedHost {
             observed.queue.push(point(time, Value::AsInt(waiting as i64), &[]));
         }
         observed.into_metrics()
+    }
+
+    /// The requests of one minute. The model version is on the metrics' resource, so what it does to latency has to be
+    /// in the latency as well: 2.1.0 is a tenth faster.
+    fn minute(&mut self, service: &Service, hour: u64, now: f64, load: f64) -> MinuteSeen {
+        let speed = if self.version(service, hour) == "2.1.0" { 0.9 } else { 1.0 };
+        let median = service.duration_seconds * speed;
+        let rng = &mut self.rng;
+        let mut seen = MinuteSeen::default();
+        for _ in 0..rng.poisson(service.requests_per_minute * load) {
+            match service.behaviour {
+                Behaviour::Llm => {
+                    let first = rng.log_normal(0.16 * speed * (1.0 + load), 0.4);
+                    seen.durations.push(first + rng.log_normal(median * (1.0 + 0.5 * load * load), 0.5));
+                    seen.first_tokens.push(first);
+                }
+                Behaviour::Image => {
+                    let size = draw_pixels(rng, now);
+                    seen.durations.push(rng.log_normal(median * size / 1e6, 0.25));
+                    seen.pixels.push(size);
+                }
+                Behaviour::IdleHeld => seen.durations.push(rng.log_normal(median, 0.3)),
+            }
+        }
+        seen
+    }
+
+    fn version(&self, service: &Service, hour: u64) -> &'static str {
+        // `code-llm` is the one that rolls out; its hosts are the fourth and the fifth.
+        model_version(service, self.host.saturating_sub(3) as u64, hour)
     }
 
     /// CPU and memory of the host; call it after the hour's GPUs, whose work it follows.
@@ -209,7 +213,15 @@ impl SimulatedHost {
     }
 }
 
-/// What a service instance saw in an hour.
+/// What a service instance saw in a minute.
+#[derive(Debug, Default)]
+struct MinuteSeen {
+    durations: Vec<f64>,
+    first_tokens: Vec<f64>,
+    pixels: Vec<f64>,
+}
+
+/// The points of a service instance of an hour.
 #[derive(Debug, Default)]
 struct Observed {
     durations: Vec<HistogramDataPoint>,
