@@ -9,7 +9,9 @@ mod layout;
 mod load;
 mod otlp;
 mod rng;
+mod send;
 mod trace;
 
 pub(crate) use fleet::Fleet;
+pub(crate) use send::{Sent, send};
 pub(crate) use trace::TokenTrace;

@@ -151,7 +151,7 @@ impl SimulatedHost {
             if service.behaviour == Behaviour::Llm {
                 observed.first_tokens.push(histogram_point(interval, &FIRST_TOKEN_BOUNDS, &minute_seen.first_tokens));
             }
-            if service.behaviour == Behaviour::Image && (minute + 1) % PIXEL_INTERVAL_MINUTES == 0 {
+            if service.behaviour == Behaviour::Image && (minute + 1).is_multiple_of(PIXEL_INTERVAL_MINUTES) {
                 let start = time - PIXEL_INTERVAL_MINUTES * MINUTE_NANOS;
                 observed.pixels.push(exponential_point((start, time), PIXEL_SCALE, &pixels));
                 pixels.clear();
