@@ -13,5 +13,6 @@ mod send;
 mod trace;
 
 pub(crate) use fleet::Fleet;
+pub(crate) use layout::PRICES;
 pub(crate) use send::{Sent, send};
 pub(crate) use trace::TokenTrace;

@@ -111,3 +111,27 @@ pub(crate) fn instances(host: usize) -> Vec<(usize, Vec<usize>)> {
         })
         .collect()
 }
+
+/// The price book of the simulated fleet, as TOML.
+pub(crate) const PRICES: &str = include_str!("prices.toml");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gpu_and_host_has_a_price() {
+        let prices: toml::Table = PRICES.parse().unwrap();
+        assert!(prices["gpu_hour"].get(GPU_MODEL).is_some());
+        for host in 0..GPU_SERVICE.len() {
+            assert!(prices["vcpus"].get(host_name(host)).is_some(), "{}", host_name(host));
+        }
+    }
+
+    #[test]
+    fn thirty_two_gpus_are_shared_by_four_services() {
+        let mut gpus = [0; SERVICES.len()];
+        (0..GPU_SERVICE.len()).flat_map(instances).for_each(|(service, held)| gpus[service] += held.len());
+        assert_eq!(gpus, [12, 8, 6, 6]);
+    }
+}
