@@ -3,6 +3,7 @@
 //! A point's series is found by a hash of the raw bytes that define it (resource, scope, metric header, attributes,
 //! bounds); only unknown series have their attributes parsed. A bad point is refused alone; only bytes that are not
 //! protobuf refuse the whole request. Field order does not matter: each message is read to its end before it is used.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod attributes;
 mod exponential;

@@ -2,7 +2,7 @@
 //!
 //! No tree is built: each value is written as it is read. The length of a nested message is patched in afterwards, in
 //! five bytes whatever its size. Unknown fields are skipped; `null` is an absent field; 64-bit integers may be text;
-//! nesting is limited by `serde_json` to 128 levels.
+//! `serde_json` limits nesting to 128 levels.
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>
 

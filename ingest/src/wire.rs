@@ -3,6 +3,7 @@
 //! Nothing here panics or allocates: every read is bounds-checked, and every length is checked before it is used.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use std::fmt;
 

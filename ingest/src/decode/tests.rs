@@ -485,6 +485,10 @@ fn bad_json_is_an_error_with_its_place() {
         let error = crate::json::transcode(json.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(expected), "{json}: {error}");
     }
-    let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    // A skipped field is skipped without recursion; a known one recurses, up to the parser's limit.
+    let skipped = format!(r#"{{"x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    assert!(crate::json::transcode(skipped.as_bytes()).unwrap().is_empty());
+    let (open, close) = (r#"{"arrayValue":{"values":["#.repeat(1000), "]}}".repeat(1000));
+    let deep = format!(r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"value":{open}{close}}}]}}}}]}}"#);
     assert!(crate::json::transcode(deep.as_bytes()).unwrap_err().to_string().contains("recursion limit"));
 }
