@@ -1,5 +1,4 @@
 //! Decoding of one request: 10 000 gauge points in 500 series, all known after the first round.
-#![expect(missing_docs, reason = "criterion's macros generate an undocumented function")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use driftwatt_ingest::{Config, Decoder};

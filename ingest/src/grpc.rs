@@ -142,3 +142,21 @@ fn status(error: &Error) -> Status {
         None => Status::new(code, message),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_helps_to_repeat_says_when() {
+        let overloaded = status(&Error::Overloaded { what: "requests in flight" });
+        assert_eq!(overloaded.code(), Code::Unavailable);
+        let details = RpcStatus::decode(overloaded.details()).unwrap();
+        assert_eq!(details.code, Code::Unavailable as i32);
+        assert_eq!(details.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
+        // Field 1, a message of two bytes: seconds (field 1) is 1.
+        assert_eq!(details.details[0].value, [0x0a, 2, 0x08, 1]);
+        let refused = status(&Error::Unauthenticated);
+        assert_eq!((refused.code(), refused.details()), (Code::Unauthenticated, [].as_slice()));
+    }
+}

@@ -89,3 +89,29 @@ fn respond(status: StatusCode, body: Vec<u8>, format: Format) -> Response {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+
+    use super::*;
+
+    #[test]
+    fn clients_can_read_a_partial_success() {
+        let outcome = Outcome { rejected_count: 3, message: "why".into(), ..Outcome::default() };
+        let bytes = export_response(&outcome).encode_to_vec();
+        let partial = ExportMetricsServiceResponse::decode(bytes.as_slice()).unwrap().partial_success.unwrap();
+        assert_eq!((partial.rejected_data_points, partial.error_message.as_str()), (3, "why"));
+        assert!(export_response(&Outcome::default()).encode_to_vec().is_empty());
+    }
+
+    #[test]
+    fn overload_says_when_to_come_back() {
+        let response = failure(&Error::Overloaded { what: "bytes in flight" }, Format::Protobuf);
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let response = failure(&Error::ContentType("x".into()), Format::Json);
+        assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert!(response.headers().get(header::RETRY_AFTER).is_none());
+    }
+}
