@@ -9,7 +9,7 @@ mod error;
 mod format;
 pub mod idle;
 mod price_book;
-//report
+pub mod report;
 mod result_table;
 mod rows;
 #[cfg(test)]
