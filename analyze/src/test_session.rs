@@ -101,6 +101,64 @@ fn register(ctx: &SessionContext, name: &str, batch: RecordBatch) {
     ctx.register_table(name, Arc::new(table)).unwrap();
 }
 
+/// Replaces `raw.histograms` and `raw.series` by cumulative explicit histograms of metric `h` with `bounds`; a point is
+/// `(series_id, start_us, time_us, counts)`, and series `i` belongs to service `s<i>`.
+pub(crate) fn register_histograms(ctx: &SessionContext, bounds: &[f64], points: &[(i64, i64, i64, Vec<i64>)]) {
+    use datafusion::arrow::{
+        array::{Date32Array, ListArray, new_null_array},
+        datatypes::{Float64Type, Int64Type},
+    };
+    let counts = || -> ArrayRef {
+        let lists = points.iter().map(|point| Some(point.3.iter().copied().map(Some).collect::<Vec<_>>()));
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))
+    };
+    let bounds = || -> ArrayRef {
+        let lists = (0..2).map(|_| Some(bounds.iter().copied().map(Some).collect::<Vec<_>>()));
+        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
+    };
+    let build = |schema: Arc<Schema>, of: &dyn Fn(&str) -> Option<ArrayRef>, rows: usize| {
+        let columns: Vec<ArrayRef> = schema
+            .fields()
+            .iter()
+            .map(|field| of(field.name()).unwrap_or_else(|| new_null_array(field.data_type(), rows)))
+            .collect();
+        let fields = schema.fields().iter().zip(&columns);
+        let fields: Vec<Field> =
+            fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true)).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    };
+    let integers = |values: Vec<i64>| Some(Arc::new(Int64Array::from(values)) as ArrayRef);
+    let text = |value: &str, rows: usize| Some(Arc::new(StringArray::from(vec![value; rows])) as ArrayRef);
+    let dates = |rows: usize| Some(Arc::new(Date32Array::from(vec![0; rows])) as ArrayRef);
+    let histograms = |name: &str| match name {
+        "metric" => text("h", points.len()),
+        "series_id" => integers(points.iter().map(|point| point.0).collect()),
+        "start_time" => Some(times(points.iter().map(|point| point.1))),
+        "time" => Some(times(points.iter().map(|point| point.2))),
+        "count" => integers(points.iter().map(|point| point.3.iter().sum()).collect()),
+        "bucket_counts" => Some(counts()),
+        "date" => dates(points.len()),
+        _ => None,
+    };
+    let series = |name: &str| match name {
+        "metric" => text("h", 2),
+        "series_id" => integers(vec![0, 1]),
+        "temporality" => text("cumulative", 2),
+        "service_name" => Some(Arc::new(StringArray::from(vec!["s0", "s1"])) as ArrayRef),
+        "bounds" => Some(bounds()),
+        "attributes" => Some(attributes([false, false].into_iter())),
+        "date" => dates(2),
+        _ => None,
+    };
+    for (name, batch) in [
+        ("raw.histograms", build(histograms_schema(), &histograms, points.len())),
+        ("raw.series", build(series_schema(), &series, 2)),
+    ] {
+        ctx.deregister_table(name).unwrap();
+        register(ctx, name, batch);
+    }
+}
+
 /// A session whose views `gpu`, `system`, `inputs` and `metrics` hold `samples` by role, and whose `raw.series` holds `rows`.
 pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext {
     let ctx = SessionContext::new();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Window,
-    test_session::{Sample, labels, session},
+    test_session::{Sample, labels, register_histograms, session},
 };
 
 /// Context tokens of the real trace as samples of role `input.tokens`, one second apart.
@@ -95,4 +95,29 @@ async fn filters_cannot_leave_their_quotes() {
     let score = score(&ctx, None, &hostile, 0).await.unwrap();
     assert_eq!((score.reference.row_count, score.current.row_count), (0, 0));
     assert!(Filter::parse("no equals sign").is_err());
+}
+
+#[tokio::test]
+async fn cumulative_histograms_are_differenced_and_compared() {
+    let ctx = session(&[], &[]);
+    // Series 0 began before the window, so its first point is the base; series 1 began inside and restarts once.
+    let points = [
+        (0, -5, 10, vec![100, 100, 100]),
+        (0, -5, 20, vec![140, 140, 120]),
+        (1, 5, 10, vec![10, 20, 30]),
+        (1, 5, 20, vec![10, 30, 60]),
+        (1, 25, 30, vec![0, 10, 40]),
+    ];
+    register_histograms(&ctx, &[1.0, 2.0], &points);
+    let mut request = request(&["service_name=s0"], &["service_name=s1"]);
+    request.subject = Subject::Metric("h".into());
+    let score = score(&ctx, None, &request, 0).await.unwrap();
+    assert_eq!(score.source, Source::Histograms);
+    assert_eq!((score.reference.value_count, score.current.value_count), (100, 150));
+    // Reference 40, 40, 20 of 100; current 10, 40, 100 of 150.
+    let (lower, upper) = (0.8 - 50.0 / 150.0, 0.8 - 10.0 / 150.0);
+    assert!((score.ks_lower.unwrap() - lower).abs() < 1e-12, "{}", score.to_text());
+    assert!((score.ks_upper.unwrap() - upper).abs() < 1e-12, "{}", score.to_text());
+    assert_eq!(score.wasserstein_radius, None, "no minimum and maximum were recorded");
+    assert_eq!(score.verdict, Verdict::Drift, "{}", score.to_text());
 }

@@ -36,7 +36,7 @@ pub(super) fn has_cpu(row: &&UsageRow) -> bool {
 
 fn name(row: &UsageRow) -> String {
     let mark = if row.simulated { "simulated " } else { "" };
-    format!("{mark}{}", shorten(&row.name, 26 - mark.len()))
+    format!("{mark}{}", shorten(&row.name, 22 - mark.len()))
 }
 
 fn gpu_cells(row: &UsageRow) -> Vec<String> {

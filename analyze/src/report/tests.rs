@@ -90,16 +90,17 @@ async fn simulated_rows_stay_apart_and_are_labelled_everywhere() {
 
 #[tokio::test]
 async fn renderers_escape_and_fit() {
-    let service = "a-service-with-a-name-that-goes-on-and-on|<script>alert(1)</script>";
-    let report = report(&samples(100, service, "L4", 0.4, false)).await;
+    let mut all = samples(100, "<script>|", "another GPU", 0.4, false);
+    all.extend(samples(100, "a-service-with-a-name-that-goes-on-and-on", "L4", 0.4, true));
+    let report = report(&all).await;
     let html = report.to_html();
     assert!(!html.contains("<script") && html.contains("h&lt;1&gt;") && html.contains("<svg"), "{html}");
     assert!(html.contains("prefers-color-scheme:dark") && !html.contains("http"));
     let markdown = report.to_markdown();
     let widest = markdown.lines().map(|line| line.chars().count()).max();
-    assert!(widest <= Some(122), "{widest:?}\n{markdown}");
+    assert!(widest <= Some(120), "{widest:?}\n{markdown}");
     let batch = report.to_batch().unwrap();
-    assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (4, "time"));
+    assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (8, "time"));
 }
 
 #[tokio::test]
