@@ -180,10 +180,12 @@ pub async fn examine(
 
 const KEY: &str = "coalesce(host_name, '') AS host, gpu_id";
 
+// `hw.id` also names CPUs, disks and fans; only what does not say otherwise is a GPU.
 async fn known(ctx: &SessionContext, window: Window) -> Result<Vec<GpuExamination>> {
     let query = format!(
         "SELECT simulated, host, gpu_id, max(gpu_model) AS gpu_model, max(service_name) AS service FROM \
          (SELECT {SIMULATED} AS simulated, {KEY}, gpu_model, service_name FROM raw.series WHERE gpu_id IS NOT NULL \
+         AND coalesce(attributes['hw.type'], 'gpu') = 'gpu' \
          AND last_time >= {} AND first_time < {}) GROUP BY simulated, host, gpu_id",
         time_literal(window.start_us - 7 * DAY_US),
         time_literal(window.end_us)
