@@ -122,19 +122,28 @@ fn time_text(time_us: u64) -> String {
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
     let prices = Some(PriceBook::parse(PRICES)?);
     let desk = Desk { session: &server.session, store: &server.store, prices };
-    let when = When { week: None, from: Some(time_text(start_us)), to: Some(time_text(end_us + 1)) };
+    // Up to this moment, so that what this machine sent meanwhile is in the report as well.
+    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };
     let week = WeeklyQuestion { when: when.clone(), ..WeeklyQuestion::default() };
-    terminal::print(&format!("{}\n", desk.weekly(&week).await?));
+    section(1, "What did the week cost, and how much of it was used?");
+    terminal::print(&desk.weekly(&week).await?);
     let idle = IdleQuestion { when, ..IdleQuestion::default() };
-    terminal::print(&format!("{}\n", desk.idle(&idle).await?));
-    for question in drift_questions(start_us, end_us) {
-        terminal::print(&format!("{}\n", desk.drift(&question).await?));
+    section(2, "Which GPUs do little? (six simulated ones hold 30 GiB each and do next to nothing)");
+    terminal::print(&desk.idle(&idle).await?);
+    for (index, (title, question)) in drift_questions(start_us, end_us).into_iter().enumerate() {
+        section(index + 3, title);
+        terminal::print(&desk.drift(&question).await?);
     }
     Ok(())
 }
 
+fn section(number: usize, title: &str) {
+    terminal::print(&format!("\n═══ {number}. {title}\n"));
+}
+
 /// Three comparisons with a known outcome: two services that differ, one service with itself, and inputs that grew.
-fn drift_questions(start_us: u64, end_us: u64) -> Vec<DriftQuestion> {
+fn drift_questions(start_us: u64, end_us: u64) -> Vec<(&'static str, DriftQuestion)> {
     let day_us = 86_400_000_000;
     let span = |from: u64, to: u64| format!("{}/{}", time_text(from), time_text(to));
     let trace = span(end_us - day_us, end_us + 1);
@@ -151,13 +160,19 @@ fn drift_questions(start_us: u64, end_us: u64) -> Vec<DriftQuestion> {
     };
     let (chat, code) = ("service.name=azure-llm-chat", "service.name=azure-llm-code");
     vec![
-        question(tokens, trace.clone(), trace, [chat, code]),
-        question(tokens, span(end_us - hour, end_us - half), span(end_us - half, end_us + 1), [chat, chat]),
-        question(
-            "driftwatt.input.pixels",
-            span(start_us, start_us + 4 * day_us),
-            span(end_us - day_us, end_us),
-            ["driftwatt.simulated=true", "driftwatt.simulated=true"],
+        ("Real tokens: do code requests look like chat requests?", question(tokens, trace.clone(), trace, [chat, code])),
+        (
+            "Real tokens: does the second half hour of code requests look like the first?",
+            question(tokens, span(end_us - hour, end_us - half), span(end_us - half, end_us + 1), [code, code]),
+        ),
+        (
+            "Simulated images: do today's resolutions look like those at the start of the week?",
+            question(
+                "driftwatt.input.pixels",
+                span(start_us, start_us + 4 * day_us),
+                span(end_us - day_us, end_us),
+                ["driftwatt.simulated=true", "driftwatt.simulated=true"],
+            ),
         ),
     ]
 }

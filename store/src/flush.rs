@@ -1,6 +1,6 @@
 //! From memtable to committed files.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use datafusion::arrow::array::RecordBatch;
 
@@ -20,16 +20,21 @@ pub(crate) type Day = (i32, Vec<RecordBatch>);
 /// Flushes everything in memory: seals, then brings each sealed memtable to every table in log order.
 pub(crate) async fn flush(store: &Arc<Inner>) -> Result<FlushSummary> {
     let _whole_flush = store.flushing.lock().await;
+    let started = Instant::now();
     store.wal.rotate().await?;
     let mut summary = FlushSummary::default();
     loop {
-        let Some(memtable) = store.state().oldest_sealed() else { return Ok(summary) };
+        let Some(memtable) = store.state().oldest_sealed() else { break };
         for table in WalTable::ALL {
             flush_table(store, table, &memtable, &mut summary).await?;
         }
         store.state_mut().drop_through(memtable.last_sequence);
         store.wal.remove_through(memtable.last_sequence).await?;
     }
+    if summary.row_count > 0 {
+        store.metrics.flushed(&summary, started.elapsed());
+    }
+    Ok(summary)
 }
 
 async fn flush_table(

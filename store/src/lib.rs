@@ -10,6 +10,7 @@ mod error;
 mod flush;
 mod live_file;
 mod memtable;
+mod metrics;
 mod parquet_file;
 mod result_table;
 mod rows;

@@ -19,6 +19,7 @@ use crate::{
     delta_log::DeltaLog,
     error::{Error, Result},
     flush,
+    metrics::Metrics,
     result_table::split_by_day,
     scan::StoreTable,
     schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) flushing: tokio::sync::Mutex<()>,
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
+    pub(crate) metrics: Metrics,
     /// Held, not read: the operating system releases the lock when the process ends, however it ends.
     _lock: File,
 }
@@ -91,6 +93,10 @@ struct Applier {
     state: Arc<RwLock<State>>,
     flush_size_bytes: usize,
     flush_wanted: Arc<Notify>,
+}
+
+pub(crate) fn read_state(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
+    state.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
@@ -117,7 +123,7 @@ impl Sink for Applier {
 
 impl Inner {
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        read_state(&self.state)
     }
 
     pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
@@ -187,12 +193,14 @@ impl Store {
         write_state(&state).seal_partial(partial_through);
         tracing::info!(records = replay.records, truncated_bytes = replay.truncated_bytes, "log replayed");
         let committers = logs.into_iter().map(|(name, log)| (name, Arc::new(tokio::sync::Mutex::new(log))));
+        let metrics = Metrics::new(&state);
         let inner = Arc::new(Inner {
             committers: Mutex::new(committers.collect()),
             state,
             flushing: tokio::sync::Mutex::new(()),
             wal,
             flush_wanted,
+            metrics,
             config,
             _lock: lock,
         });
@@ -267,7 +275,7 @@ impl Store {
             }
         };
         let mut log = committer.lock().await;
-        let known = log.snapshot().schema.clone();
+        let known = Arc::clone(&log.snapshot().schema);
         if !same_columns(&known, &schema) {
             let reason = format!("has columns {}, the batch has {}", column_list(&known), column_list(&schema));
             return Err(Error::ResultSchema { table: name.to_owned(), reason });

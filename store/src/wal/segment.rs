@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    metrics::wal_synced,
+};
 
 /// Magic, version, first sequence, checksum.
 pub(super) const SEGMENT_HEADER_SIZE: usize = 24;
@@ -60,7 +63,10 @@ impl ActiveSegment {
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+        let started = Instant::now();
+        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        wal_synced(started.elapsed());
+        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn put_all(out: &mut Vec<u8>, points: &[HistogramPoint]) {
         };
         let optional = [(point.sum, HAS_SUM), (point.min, HAS_MIN), (point.max, HAS_MAX)];
         let present = optional.iter().filter(|(value, _)| value.is_some()).fold(0, |flags, (_, flag)| flags | flag);
-        out.push(u8::from(point.recorded) * RECORDED | present | shape << SHAPE_SHIFT);
+        out.push((u8::from(point.recorded) * RECORDED) | present | (shape << SHAPE_SHIFT));
         put_varint(out, point.count);
         optional.iter().filter_map(|(value, _)| *value).for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
         put_shape(out, &point.shape);
