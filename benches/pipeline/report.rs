@@ -52,7 +52,7 @@ impl fmt::Display for Report {
         let points = self.points as f64;
         let per_million = 1e6 / points;
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let settings: Vec<_> = std::env::vars().filter(|(name, _)| name.starts_with("DRIFTWATT_")).collect();
+        let settings: Vec<_> = std::env::vars().filter(|(name, _)| name.starts_with("DRIFTWATT_STORE__")).collect();
         let build = if cfg!(debug_assertions) { "UNOPTIMISED, not to be quoted" } else { "optimised" };
         let requests = self.acknowledged.latencies.len();
         writeln!(f, "pipeline: OTLP/HTTP to a server of its own, acknowledged after fsync unless set otherwise")?;
