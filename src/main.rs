@@ -1,2 +1,33 @@
-//! The driftwatt binary.
-fn main() {}
+//! Driftwatt: OpenTelemetry in, open tables, SQL and answers out. This binary wires the crates together.
+
+mod answers;
+mod cli;
+mod config;
+mod demo;
+mod exit;
+mod self_metrics;
+mod server;
+mod terminal;
+mod web;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    terminal::start_logging(cli.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::failed(&anyhow::Error::new(error).context("start the async runtime")),
+    };
+    let outcome = runtime.block_on(cli::run(cli));
+    // Blocking work that nobody waits for any more (a query of a client that left) must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::failed(&error),
+    }
+}

@@ -1,1 +1,21 @@
-//! Jobs: weekly report, idle examination, drift.
+//! Jobs over the stored telemetry: weekly report, idle examination, drift score.
+//!
+//! Every job reads through a session (views `gpu`, `system`, `inputs`, `metrics` and the schema `raw`), takes the current
+//! time as an argument, states its data coverage, keeps simulated and real data apart, and writes its result with its
+//! inputs to a result table when it is given a store.
+
+pub mod drift;
+mod error;
+mod format;
+pub mod idle;
+mod price_book;
+pub mod report;
+mod result_table;
+mod rows;
+#[cfg(test)]
+mod test_session;
+mod window;
+
+pub use error::{Error, Result};
+pub use price_book::PriceBook;
+pub use window::Window;

@@ -1,1 +1,28 @@
 //! OTLP over gRPC and HTTP, decoded to columnar batches.
+//!
+//! One pipeline serves every transport: [`Ingest::export`] decodes, validates, appends to the store and counts. What is
+//! refused, and why, is in `docs/ingest.md`.
+
+mod admission;
+mod authorization;
+mod compression;
+mod config;
+mod decode;
+mod error;
+mod grpc;
+mod http;
+mod ingest;
+mod json;
+mod metrics;
+mod reason;
+mod rpc_status;
+mod wire;
+
+pub use config::{Config, Limits, RawConfig};
+pub use decode::{Decoded, Decoder};
+pub use error::{Error, ErrorKind, Result};
+pub use grpc::serve_grpc;
+pub use http::serve_http;
+pub use ingest::{Ingest, Outcome};
+pub use reason::Reason;
+pub use wire::Malformed;

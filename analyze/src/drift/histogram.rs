@@ -1,0 +1,306 @@
+//! Stored histograms brought onto common bins, so that two windows can be compared bin by bin.
+
+use std::collections::BTreeMap;
+
+/// Bins of an aligned pair are at most this many; a finer exponential histogram is downscaled further.
+const BINS_MAX: i64 = 2_000;
+
+/// Merged histogram points of one window.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct MergedHistogram {
+    /// Counts per explicit bucket, by the bounds (as bits) they were counted in.
+    explicit: BTreeMap<Vec<u64>, Vec<u64>>,
+    exponential: Option<Exponential>,
+    min: Option<f64>,
+    max: Option<f64>,
+    count: u64,
+}
+
+/// Base-2 exponential buckets: index `i` of a positive bucket covers `(base^i, base^(i+1)]`, `base = 2^(2^-scale)`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Exponential {
+    /// Resolution.
+    pub(crate) scale: i32,
+    /// Observations in `[-zero_threshold, zero_threshold]`.
+    pub(crate) zero_count: u64,
+    /// Half-width of the zero bucket.
+    pub(crate) zero_threshold: f64,
+    /// Count by index, positive values.
+    pub(crate) positive: BTreeMap<i64, u64>,
+    /// Count by index of the magnitude, negative values.
+    pub(crate) negative: BTreeMap<i64, u64>,
+}
+
+/// Two windows on the same bins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AlignedHistograms {
+    /// Finite bin edges, one more than the counts.
+    pub(crate) edges: Vec<f64>,
+    /// Reference counts.
+    pub(crate) reference: Vec<u64>,
+    /// Current counts.
+    pub(crate) current: Vec<u64>,
+    /// Whether an open outer bucket holds observations and no recorded minimum or maximum closes it.
+    pub(crate) unbounded: bool,
+}
+
+impl Exponential {
+    /// Merges adjacent buckets until the scale is `scale`. Exact: `i` goes to `floor(i / 2)` per step (OpenTelemetry data model).
+    fn downscale(&mut self, scale: i32) {
+        let shift = u32::try_from(self.scale - scale).unwrap_or(0).min(62);
+        for buckets in [&mut self.positive, &mut self.negative] {
+            let mut merged = BTreeMap::new();
+            for (index, count) in std::mem::take(buckets) {
+                *merged.entry(index >> shift).or_insert(0) += count;
+            }
+            *buckets = merged;
+        }
+        self.scale = self.scale.min(scale);
+    }
+
+    /// What this cumulative point has beyond `earlier`; none if a count fell, which is a restart.
+    ///
+    /// A scale that fell in between is followed by downscaling the earlier point; a scale that rose is a restart.
+    pub(crate) fn since(&self, earlier: &Self) -> Option<Self> {
+        let (mut difference, mut earlier) = (self.clone(), earlier.clone());
+        if earlier.scale < self.scale || earlier.zero_threshold != self.zero_threshold {
+            return None;
+        }
+        earlier.downscale(self.scale);
+        difference.zero_count = self.zero_count.checked_sub(earlier.zero_count)?;
+        let pairs = [(&mut difference.positive, earlier.positive), (&mut difference.negative, earlier.negative)];
+        for (buckets, before) in pairs {
+            for (index, count) in before {
+                let bucket = buckets.entry(index).or_insert(0);
+                *bucket = bucket.checked_sub(count)?;
+            }
+            buckets.retain(|_, count| *count > 0);
+        }
+        Some(difference)
+    }
+
+    fn merge(&mut self, mut other: Self) {
+        let scale = self.scale.min(other.scale);
+        self.downscale(scale);
+        other.downscale(scale);
+        self.zero_count += other.zero_count;
+        self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
+        for (into, from) in [(&mut self.positive, other.positive), (&mut self.negative, other.negative)] {
+            for (index, count) in from {
+                *into.entry(index).or_insert(0) += count;
+            }
+        }
+    }
+
+    fn edge(&self, index: i64) -> f64 {
+        // The topmost buckets of a coarse scale end beyond what a double holds; edges stay finite.
+        (index as f64 * f64::from(-self.scale).exp2()).exp2().min(f64::MAX)
+    }
+
+    fn span(&self) -> i64 {
+        let span = |buckets: &BTreeMap<i64, u64>| match (buckets.first_key_value(), buckets.last_key_value()) {
+            (Some((first, _)), Some((last, _))) => last - first + 1,
+            _ => 0,
+        };
+        span(&self.positive) + span(&self.negative) + 1
+    }
+}
+
+impl MergedHistogram {
+    /// Number of observations.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Widens the known range of the observations.
+    pub(crate) fn widen(&mut self, min: Option<f64>, max: Option<f64>) {
+        let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+        self.min = [self.min, finite(min)].into_iter().flatten().reduce(f64::min);
+        self.max = [self.max, finite(max)].into_iter().flatten().reduce(f64::max);
+    }
+
+    /// Adds explicit buckets; `counts` is one longer than `bounds`.
+    pub(crate) fn add_explicit(&mut self, bounds: &[f64], counts: &[u64]) {
+        let key = bounds.iter().map(|bound| bound.to_bits()).collect();
+        let sums = self.explicit.entry(key).or_insert_with(|| vec![0; counts.len()]);
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count;
+        }
+        self.count += counts.iter().sum::<u64>();
+    }
+
+    /// Adds exponential buckets, downscaling the finer side.
+    pub(crate) fn add_exponential(&mut self, point: Exponential) {
+        let buckets = point.positive.values().chain(point.negative.values());
+        self.count += point.zero_count + buckets.sum::<u64>();
+        match &mut self.exponential {
+            Some(merged) => merged.merge(point),
+            None => self.exponential = Some(point),
+        }
+    }
+
+    /// Brings two windows onto common bins.
+    ///
+    /// Explicit buckets: the edges that every histogram of both sides has, where both distribution functions are exact.
+    /// Exponential buckets: the smaller scale.
+    ///
+    /// # Errors
+    /// A sentence that says why they have no common bins.
+    pub(crate) fn align(self, current: Self) -> Result<AlignedHistograms, String> {
+        match (&self.exponential, &current.exponential) {
+            (Some(_), Some(_)) if self.explicit.is_empty() && current.explicit.is_empty() => {
+                Ok(align_exponential(&self, &current))
+            }
+            (None, None) => align_explicit(&self, &current),
+            _ => Err("explicit and exponential histograms share no bucket edges; filter to one kind".into()),
+        }
+    }
+}
+
+fn align_explicit(reference: &MergedHistogram, current: &MergedHistogram) -> Result<AlignedHistograms, String> {
+    let mut layouts = reference.explicit.keys().chain(current.explicit.keys());
+    let mut common = layouts.next().cloned().unwrap_or_default();
+    for layout in layouts {
+        common.retain(|edge| layout.contains(edge));
+    }
+    if common.is_empty() {
+        return Err("their explicit bounds have no edge in common".into());
+    }
+    let inner: Vec<f64> = common.iter().map(|&bits| f64::from_bits(bits)).collect();
+    let coarsen = |side: &MergedHistogram| {
+        let mut counts = vec![0u64; inner.len() + 1];
+        for (bounds, bucket_counts) in &side.explicit {
+            for (at, count) in bucket_counts.iter().enumerate() {
+                // Bucket `at` ends at its bound; it belongs to the first common bin that ends there or later.
+                let bin = bounds
+                    .get(at)
+                    .map_or(inner.len(), |&bits| inner.partition_point(|edge| *edge < f64::from_bits(bits)));
+                counts[bin] += count;
+            }
+        }
+        counts
+    };
+    let (reference_counts, current_counts) = (coarsen(reference), coarsen(current));
+    let (first, last) = (inner[0], inner[inner.len() - 1]);
+    let low = [reference.min, current.min].into_iter().flatten().reduce(f64::min);
+    let high = [reference.max, current.max].into_iter().flatten().reduce(f64::max);
+    let in_bin = |at: usize| reference_counts[at] + current_counts[at] > 0;
+    let all_recorded = |a: Option<f64>, b: Option<f64>| a.is_some() && b.is_some();
+    let unbounded = (in_bin(0) && !all_recorded(reference.min, current.min))
+        || (in_bin(inner.len()) && !all_recorded(reference.max, current.max));
+    let mut edges = vec![low.unwrap_or(first).min(first)];
+    edges.extend(&inner);
+    edges.push(high.unwrap_or(last).max(last));
+    Ok(AlignedHistograms { edges, reference: reference_counts, current: current_counts, unbounded })
+}
+
+fn align_exponential(reference: &MergedHistogram, current: &MergedHistogram) -> AlignedHistograms {
+    let empty = || Exponential {
+        scale: 0,
+        zero_count: 0,
+        zero_threshold: 0.0,
+        positive: BTreeMap::new(),
+        negative: BTreeMap::new(),
+    };
+    let mut p = reference.exponential.clone().unwrap_or_else(empty);
+    let mut q = current.exponential.clone().unwrap_or_else(empty);
+    let mut pooled = p.clone();
+    pooled.merge(q.clone());
+    while pooled.span() > BINS_MAX {
+        let scale = pooled.scale - 1;
+        pooled.downscale(scale);
+    }
+    p.downscale(pooled.scale);
+    q.downscale(pooled.scale);
+    let range = |buckets: &BTreeMap<i64, u64>| Some((*buckets.first_key_value()?.0, *buckets.last_key_value()?.0));
+    let (negative, positive) = (range(&pooled.negative), range(&pooled.positive));
+    let has_middle = pooled.zero_count > 0 || negative.is_some();
+    let mut edges = vec![];
+    if let Some((low, high)) = negative {
+        edges.extend((low..=high + 1).rev().map(|index| -pooled.edge(index)));
+    } else if has_middle {
+        edges.push(-pooled.zero_threshold);
+    }
+    match positive {
+        Some((low, high)) => edges.extend((low..=high + 1).map(|index| pooled.edge(index))),
+        None => edges.push(pooled.zero_threshold),
+    }
+    let counts = |side: &Exponential| {
+        let mut counts = vec![];
+        if let Some((low, high)) = negative {
+            counts.extend((low..=high).rev().map(|index| side.negative.get(&index).copied().unwrap_or(0)));
+        }
+        if has_middle {
+            counts.push(side.zero_count);
+        }
+        if let Some((low, high)) = positive {
+            counts.extend((low..=high).map(|index| side.positive.get(&index).copied().unwrap_or(0)));
+        }
+        counts
+    };
+    AlignedHistograms { reference: counts(&p), current: counts(&q), edges, unbounded: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exponential(scale: i32, offset: i64, counts: &[u64]) -> MergedHistogram {
+        let mut merged = MergedHistogram::default();
+        merged.add_exponential(Exponential {
+            scale,
+            zero_count: 0,
+            zero_threshold: 0.0,
+            positive: counts.iter().enumerate().map(|(at, count)| (offset + at as i64, *count)).collect(),
+            negative: BTreeMap::new(),
+        });
+        merged
+    }
+
+    #[test]
+    fn explicit_buckets_meet_at_their_common_edges() {
+        let (mut reference, mut current) = (MergedHistogram::default(), MergedHistogram::default());
+        reference.add_explicit(&[1.0, 2.0, 4.0], &[1, 2, 3, 4]);
+        current.add_explicit(&[2.0, 3.0, 4.0], &[5, 6, 7, 8]);
+        current.widen(Some(0.5), Some(9.0));
+        let aligned = reference.align(current).unwrap();
+        assert_eq!(aligned.reference, [3, 3, 4]);
+        assert_eq!(aligned.current, [5, 13, 8]);
+        assert_eq!(aligned.edges, [0.5, 2.0, 4.0, 9.0]);
+        assert!(aligned.unbounded, "the reference's outer buckets have no recorded end");
+    }
+
+    #[test]
+    fn exponential_buckets_meet_at_the_smaller_scale() {
+        // Scale 1, indices -1..=2, against scale 0, indices -1..=1: index i goes to floor(i / 2).
+        let aligned = exponential(1, -1, &[1, 2, 3, 4]).align(exponential(0, -1, &[5, 6, 7])).unwrap();
+        assert_eq!(aligned.reference, [1, 5, 4]);
+        assert_eq!(aligned.current, [5, 6, 7]);
+        assert_eq!(aligned.edges, [0.5, 1.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn negative_and_zero_buckets_keep_their_order() {
+        let mut reference = MergedHistogram::default();
+        reference.add_exponential(Exponential {
+            scale: 0,
+            zero_count: 3,
+            zero_threshold: 0.0,
+            positive: BTreeMap::from([(1, 4)]),
+            negative: BTreeMap::from([(0, 2), (1, 1)]),
+        });
+        let aligned = reference.clone().align(reference).unwrap();
+        assert_eq!(aligned.edges, [-4.0, -2.0, -1.0, 2.0, 4.0]);
+        assert_eq!(aligned.reference, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn kinds_without_common_edges_are_refused() {
+        let mut explicit = MergedHistogram::default();
+        explicit.add_explicit(&[1.0], &[1, 1]);
+        let mut other = MergedHistogram::default();
+        other.add_explicit(&[2.0], &[1, 1]);
+        assert!(explicit.clone().align(other).is_err());
+        assert!(explicit.align(exponential(0, 0, &[1])).is_err());
+    }
+}

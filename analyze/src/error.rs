@@ -1,0 +1,39 @@
+//! What can go wrong in a job.
+#![expect(missing_docs, reason = "the messages name the fields")]
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a job.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("{text:?} is not a week like 2026-W47")]
+    Week { text: String },
+    #[error("the window is empty: it must end after it starts")]
+    EmptyWindow,
+    #[error("price book: {0}")]
+    PriceBook(#[from] toml::de::Error),
+    #[error("price book: {name} is {value}, a price must be a number that is not negative")]
+    Price { name: String, value: f64 },
+    #[error("{0:?} is neither a label column nor attributes['key']")]
+    Filter(String),
+    #[error(
+        "the {side} window of {metric} holds simulated and real values, which are never scored together; add the filter driftwatt.simulated=true or =false"
+    )]
+    MixedSimulated { side: &'static str, metric: String },
+    #[error("histograms of {metric} cannot be compared: {reason}")]
+    Incomparable { metric: String, reason: String },
+    #[error("{metric} has more than {limit} histogram points in a window; narrow the window or the filter")]
+    TooManyHistograms { metric: String, limit: usize },
+    #[error("column {name} is missing or has an unexpected type")]
+    Column { name: String },
+    #[error("datafusion: {0}")]
+    DataFusion(#[from] datafusion::error::DataFusionError),
+    #[error("arrow: {0}")]
+    Arrow(#[from] datafusion::arrow::error::ArrowError),
+    #[error("json: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("store: {0}")]
+    Store(#[from] driftwatt_store::Error),
+}

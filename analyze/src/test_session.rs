@@ -1,0 +1,182 @@
+//! A session with the views that the query crate makes, filled by a test.
+
+use std::sync::Arc;
+
+use datafusion::{
+    arrow::{
+        array::{
+            ArrayRef, Float64Array, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder,
+            TimestampMicrosecondArray,
+        },
+        datatypes::{Field, Schema},
+    },
+    catalog::{MemTable, MemorySchemaProvider},
+    prelude::SessionContext,
+};
+use driftwatt_store::{PROMOTED, histograms_schema, series_schema};
+
+/// One sample of a view.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample {
+    pub(crate) time_us: i64,
+    pub(crate) role: &'static str,
+    pub(crate) value: f64,
+    pub(crate) labels: Vec<(&'static str, String)>,
+    pub(crate) simulated: bool,
+}
+
+/// One row of `raw.series`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeriesRow {
+    pub(crate) last_us: i64,
+    pub(crate) labels: Vec<(&'static str, String)>,
+    pub(crate) simulated: bool,
+}
+
+fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
+}
+
+fn label(labels: &[(&'static str, String)], column: &str) -> Option<String> {
+    labels.iter().find(|(name, _)| *name == column).map(|(_, value)| value.clone())
+}
+
+fn attributes(simulated: impl Iterator<Item = bool>) -> ArrayRef {
+    let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for simulated in simulated {
+        if simulated {
+            builder.keys().append_value("driftwatt.simulated");
+            builder.values().append_value("true");
+        }
+        builder.append(true).unwrap();
+    }
+    Arc::new(builder.finish())
+}
+
+fn view(samples: &[Sample]) -> RecordBatch {
+    let text = |values: Vec<Option<String>>| Arc::new(StringArray::from(values)) as ArrayRef;
+    let roles = || samples.iter().map(|sample| Some(sample.role.to_owned())).collect::<Vec<_>>();
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        ("time".into(), times(samples.iter().map(|sample| sample.time_us))),
+        ("role".into(), text(roles())),
+        ("metric".into(), text(roles())),
+        ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
+        ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
+    ];
+    for promoted in PROMOTED {
+        let values = samples.iter().map(|sample| label(&sample.labels, promoted.column)).collect();
+        columns.push((promoted.column.into(), text(values)));
+    }
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())
+        .unwrap()
+}
+
+fn series(rows: &[SeriesRow]) -> RecordBatch {
+    let schema = series_schema();
+    let columns = schema.fields().iter().map(|field| -> ArrayRef {
+        match field.name().as_str() {
+            "series_id" => Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)),
+            "first_time" | "last_time" => times(rows.iter().map(|row| row.last_us)),
+            "attributes" => attributes(rows.iter().map(|row| row.simulated)),
+            name if PROMOTED.iter().any(|promoted| promoted.column == name) => {
+                Arc::new(StringArray::from(rows.iter().map(|row| label(&row.labels, name)).collect::<Vec<_>>()))
+            }
+            _ => datafusion::arrow::array::new_null_array(field.data_type(), rows.len()),
+        }
+    });
+    let columns: Vec<ArrayRef> = columns.collect();
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
+        .collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+fn register(ctx: &SessionContext, name: &str, batch: RecordBatch) {
+    let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
+    ctx.register_table(name, Arc::new(table)).unwrap();
+}
+
+/// Replaces `raw.histograms` and `raw.series` by cumulative explicit histograms of metric `h` with `bounds`; a point is
+/// `(series_id, start_us, time_us, counts)`, and series `i` belongs to service `s<i>`.
+pub(crate) fn register_histograms(ctx: &SessionContext, bounds: &[f64], points: &[(i64, i64, i64, Vec<i64>)]) {
+    use datafusion::arrow::{
+        array::{Date32Array, ListArray, new_null_array},
+        datatypes::{Float64Type, Int64Type},
+    };
+    let counts = || -> ArrayRef {
+        let lists = points.iter().map(|point| Some(point.3.iter().copied().map(Some).collect::<Vec<_>>()));
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))
+    };
+    let bounds = || -> ArrayRef {
+        let lists = (0..2).map(|_| Some(bounds.iter().copied().map(Some).collect::<Vec<_>>()));
+        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
+    };
+    let build = |schema: Arc<Schema>, of: &dyn Fn(&str) -> Option<ArrayRef>, rows: usize| {
+        let columns: Vec<ArrayRef> = schema
+            .fields()
+            .iter()
+            .map(|field| of(field.name()).unwrap_or_else(|| new_null_array(field.data_type(), rows)))
+            .collect();
+        let fields = schema.fields().iter().zip(&columns);
+        let fields: Vec<Field> =
+            fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true)).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    };
+    let integers = |values: Vec<i64>| Some(Arc::new(Int64Array::from(values)) as ArrayRef);
+    let text = |value: &str, rows: usize| Some(Arc::new(StringArray::from(vec![value; rows])) as ArrayRef);
+    let dates = |rows: usize| Some(Arc::new(Date32Array::from(vec![0; rows])) as ArrayRef);
+    let histograms = |name: &str| match name {
+        "metric" => text("h", points.len()),
+        "series_id" => integers(points.iter().map(|point| point.0).collect()),
+        "start_time" => Some(times(points.iter().map(|point| point.1))),
+        "time" => Some(times(points.iter().map(|point| point.2))),
+        "count" => integers(points.iter().map(|point| point.3.iter().sum()).collect()),
+        "bucket_counts" => Some(counts()),
+        "date" => dates(points.len()),
+        _ => None,
+    };
+    let series = |name: &str| match name {
+        "metric" => text("h", 2),
+        "series_id" => integers(vec![0, 1]),
+        "temporality" => text("cumulative", 2),
+        "service_name" => Some(Arc::new(StringArray::from(vec!["s0", "s1"])) as ArrayRef),
+        "bounds" => Some(bounds()),
+        "attributes" => Some(attributes([false, false].into_iter())),
+        "date" => dates(2),
+        _ => None,
+    };
+    for (name, batch) in [
+        ("raw.histograms", build(histograms_schema(), &histograms, points.len())),
+        ("raw.series", build(series_schema(), &series, 2)),
+    ] {
+        ctx.deregister_table(name).unwrap();
+        register(ctx, name, batch);
+    }
+}
+
+/// A session whose views `gpu`, `system`, `inputs` and `metrics` hold `samples` by role, and whose `raw.series` holds `rows`.
+pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext {
+    let ctx = SessionContext::new();
+    ctx.catalog("datafusion").unwrap().register_schema("raw", Arc::new(MemorySchemaProvider::new())).unwrap();
+    let of = |keep: &dyn Fn(&str) -> bool| -> Vec<Sample> {
+        samples.iter().filter(|sample| keep(sample.role)).cloned().collect()
+    };
+    register(&ctx, "gpu", view(&of(&|role| role.starts_with("gpu."))));
+    register(&ctx, "inputs", view(&of(&|role| role.starts_with("input."))));
+    register(&ctx, "system", view(&of(&|role| role.starts_with("cpu.") || role.starts_with("memory."))));
+    register(&ctx, "metrics", view(samples));
+    register(&ctx, "raw.series", series(rows));
+    let histograms = RecordBatch::new_empty(histograms_schema());
+    register(&ctx, "raw.histograms", histograms);
+    ctx
+}
+
+/// Labels from pairs.
+pub(crate) fn labels(pairs: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    pairs.iter().map(|(column, value)| (*column, (*value).to_owned())).collect()
+}

@@ -1,0 +1,117 @@
+//! A half-open period of UTC time in microseconds.
+
+use chrono::{DateTime, Datelike, NaiveDate, Weekday};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Microseconds of one hour.
+pub(crate) const HOUR_US: i64 = 3_600_000_000;
+/// Microseconds of one day.
+pub(crate) const DAY_US: i64 = 24 * HOUR_US;
+
+/// `[start_us, end_us)`, UTC microseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// First microsecond.
+    pub start_us: i64,
+    /// First microsecond after.
+    pub end_us: i64,
+}
+
+impl Window {
+    /// The window from `start_us` to `end_us`.
+    ///
+    /// # Errors
+    /// [`Error::EmptyWindow`] unless it ends after it starts.
+    pub fn new(start_us: i64, end_us: i64) -> Result<Self> {
+        if end_us > start_us { Ok(Self { start_us, end_us }) } else { Err(Error::EmptyWindow) }
+    }
+
+    /// The ISO 8601 week written as `2026-W47`, Monday to Monday, UTC.
+    ///
+    /// # Errors
+    /// [`Error::Week`] if there is no such week.
+    pub fn parse_week(text: &str) -> Result<Self> {
+        let unreadable = || Error::Week { text: text.to_owned() };
+        let (year, week) = text.split_once("-W").ok_or_else(unreadable)?;
+        let (year, week) = (year.parse().map_err(|_| unreadable())?, week.parse().map_err(|_| unreadable())?);
+        let monday = NaiveDate::from_isoywd_opt(year, week, Weekday::Mon).ok_or_else(unreadable)?;
+        let start = monday.and_hms_opt(0, 0, 0).ok_or_else(unreadable)?.and_utc().timestamp_micros();
+        Self::new(start, start + 7 * DAY_US)
+    }
+
+    /// The last ISO week that ended at or before `now_us`.
+    pub fn last_complete_week(now_us: i64) -> Self {
+        // 1970-01-05 was the first Monday after the epoch.
+        let (monday_us, week_us) = (4 * DAY_US, 7 * DAY_US);
+        let end_us = (now_us - monday_us).div_euclid(week_us) * week_us + monday_us;
+        Self { start_us: end_us - week_us, end_us }
+    }
+
+    /// The window of the same length that ends where this one starts.
+    pub fn before(self) -> Self {
+        Self { start_us: self.start_us - (self.end_us - self.start_us), end_us: self.start_us }
+    }
+
+    /// Length in hours.
+    pub fn hours(self) -> f64 {
+        (self.end_us - self.start_us) as f64 / HOUR_US as f64
+    }
+
+    /// `2026-W47` where the window is an ISO week, else its start and end.
+    pub fn label(self) -> String {
+        if self.end_us - self.start_us == 7 * DAY_US && (self.start_us - 4 * DAY_US).rem_euclid(7 * DAY_US) == 0 {
+            if let Some(start) = DateTime::from_timestamp_micros(self.start_us) {
+                return format!("{}-W{:02}", start.iso_week().year(), start.iso_week().week());
+            }
+        }
+        format!("{} to {}", time_text(self.start_us), time_text(self.end_us))
+    }
+
+    /// SQL condition on `column` that holds inside the window.
+    pub(crate) fn condition(self, column: &str) -> String {
+        format!("{column} >= {} AND {column} < {}", time_literal(self.start_us), time_literal(self.end_us))
+    }
+}
+
+/// A timestamp constant of the type of the `time` columns, so that no cast stands between it and file statistics.
+pub(crate) fn time_literal(time_us: i64) -> String {
+    format!("arrow_cast({time_us}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
+}
+
+/// `2026-11-16 00:00 UTC`.
+pub(crate) fn time_text(time_us: i64) -> String {
+    DateTime::from_timestamp_micros(time_us)
+        .map_or_else(|| format!("{time_us} us"), |time| time.format("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iso_weeks_are_parsed_and_named() {
+        let week = Window::parse_week("2026-W47").unwrap();
+        assert_eq!(time_text(week.start_us), "2026-11-16 00:00 UTC");
+        assert_eq!(week.label(), "2026-W47");
+        assert_eq!(Window::parse_week("2026-W01").unwrap().label(), "2026-W01");
+        assert_eq!(week.before().label(), "2026-W46");
+        for text in ["2026-W54", "2025-W53", "2026W47", "W47", "2026-W", ""] {
+            assert!(Window::parse_week(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_complete_week_ends_at_or_before_now() {
+        let week = Window::parse_week("2026-W47").unwrap();
+        assert_eq!(Window::last_complete_week(week.end_us), week);
+        assert_eq!(Window::last_complete_week(week.end_us + 7 * DAY_US - 1), week);
+        assert_eq!(Window::last_complete_week(week.end_us - 1), week.before());
+    }
+
+    #[test]
+    fn a_window_must_not_be_empty() {
+        assert!(Window::new(5, 5).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! Own metrics of ingest, through whatever meter provider the process has set.
+
+use driftwatt_store::Rejection;
+use opentelemetry::{KeyValue, global, metrics::Counter};
+
+/// Counters of the pipeline. `STORE-2`: received = stored + duplicate + rejected.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    points: Counter<u64>,
+    rejected_points: Counter<u64>,
+    duplicate_points: Counter<u64>,
+    requests: Counter<u64>,
+    duplicate_attribute_keys: Counter<u64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let meter = global::meter("driftwatt_ingest");
+        let counter = |name: &'static str, description: &'static str| {
+            meter.u64_counter(name).with_description(description).build()
+        };
+        Self {
+            points: counter("driftwatt_ingest_points_total", "points received, by signal and result"),
+            rejected_points: counter("driftwatt_ingest_rejected_points_total", "points refused, by reason"),
+            duplicate_points: counter(
+                "driftwatt_ingest_duplicate_points_total",
+                "stored points that replaced an unflushed point of the same identity",
+            ),
+            requests: counter("driftwatt_ingest_requests_total", "requests, by transport and status"),
+            duplicate_attribute_keys: counter(
+                "driftwatt_ingest_duplicate_attribute_keys_total",
+                "attribute keys given more than once in a new series",
+            ),
+        }
+    }
+
+    pub(crate) fn stored(&self, count: u64, duplicate_count: u64) {
+        self.points.add(count, &[KeyValue::new("signal", "metrics"), KeyValue::new("result", "stored")]);
+        self.duplicate_points.add(duplicate_count, &[]);
+    }
+
+    pub(crate) fn rejected(&self, reason: &'static str, count: u64) {
+        self.rejected_points.add(count, &[KeyValue::new("reason", reason)]);
+        self.points.add(count, &[KeyValue::new("signal", "metrics"), KeyValue::new("result", "rejected")]);
+    }
+
+    pub(crate) fn duplicate_attribute_keys(&self, count: u64) {
+        self.duplicate_attribute_keys.add(count, &[]);
+    }
+
+    pub(crate) fn request(&self, transport: &'static str, status: i64) {
+        self.requests.add(1, &[KeyValue::new("transport", transport), KeyValue::new("status", status)]);
+    }
+}
+
+/// Refused points by reason.
+pub(crate) fn by_reason(rejections: &[Rejection]) -> Vec<(&'static str, u64)> {
+    let count = |code: &str| rejections.iter().filter(|row| row.reason == code).map(|row| row.count).sum();
+    crate::reason::Reason::ALL
+        .iter()
+        .map(|reason| (reason.code, count(reason.code)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}

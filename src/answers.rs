@@ -1,0 +1,246 @@
+//! The three answers, asked the same way from the command line and over HTTP.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use chrono::{DateTime, NaiveDate, Utc};
+use clap::{Args, ValueEnum};
+use datafusion::prelude::SessionContext;
+use driftwatt_analyze::{
+    PriceBook, Window,
+    drift::{self, DriftRequest, Filter, Side, Source, Subject},
+    idle::{self, IdleRequest},
+    report::{self, WeeklyRequest},
+};
+use driftwatt_store::Store;
+use serde::{Deserialize, Serialize};
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// Plain text that fits a terminal.
+    #[default]
+    Text,
+    /// Markdown.
+    Md,
+    /// One self-contained page with charts.
+    Html,
+    /// JSON with everything.
+    Json,
+    /// One row per resource.
+    Csv,
+}
+
+impl Format {
+    /// Its media type.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Md => "text/markdown; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8",
+        }
+    }
+}
+
+/// When: an ISO week, or a start and an end.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct When {
+    /// ISO week, Monday to Monday UTC, such as 2026-W47. Default: the last complete week
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) week: Option<String>,
+    /// Start, UTC: 2026-11-16 or 2026-11-16T09:00:00Z
+    #[arg(long, requires = "to")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
+    /// End (not included), UTC
+    #[arg(long, requires = "from")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+}
+
+impl When {
+    fn window(&self, now_us: i64) -> anyhow::Result<Window> {
+        match (&self.week, &self.from, &self.to) {
+            (Some(week), None, None) => Ok(Window::parse_week(week)?),
+            (None, Some(from), Some(to)) => window(from, to),
+            (None, None, None) => Ok(Window::last_complete_week(now_us)),
+            _ => bail!("give either a week, or both from and to"),
+        }
+    }
+}
+
+fn window(from: &str, to: &str) -> anyhow::Result<Window> {
+    Ok(Window::new(parse_time(from)?, parse_time(to)?)?)
+}
+
+fn parse_time(text: &str) -> anyhow::Result<i64> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.timestamp_micros());
+    }
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|date| date.and_hms_opt(0, 0, 0));
+    let date = date.with_context(|| format!("{text:?} is not a UTC time like 2026-11-16 or 2026-11-16T09:00:00Z"))?;
+    Ok(date.and_utc().timestamp_micros())
+}
+
+/// What is asked of the weekly report.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WeeklyQuestion {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) when: When,
+    /// text, md, html, json or csv
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked of the idle examination.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct IdleQuestion {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) when: When,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked of the drift score.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DriftQuestion {
+    /// Metric as it was sent, such as driftwatt.input.pixels
+    #[arg(long)]
+    pub(crate) metric: String,
+    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16
+    #[arg(long)]
+    pub(crate) reference: String,
+    /// Current window, UTC: FROM/TO
+    #[arg(long)]
+    pub(crate) current: String,
+    /// Label that both sides must have: service.name=chat. Separate several with commas
+    #[arg(long = "where", default_value = "")]
+    pub(crate) filter: String,
+    /// Labels of the reference side only
+    #[arg(long, default_value = "")]
+    pub(crate) reference_where: String,
+    /// Labels of the current side only
+    #[arg(long, default_value = "")]
+    pub(crate) current_where: String,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What the jobs read and write.
+pub(crate) struct Desk<'a> {
+    pub(crate) session: &'a SessionContext,
+    pub(crate) store: &'a Store,
+    pub(crate) prices: Option<PriceBook>,
+}
+
+/// Reads the price book at `path`, if there is one.
+///
+/// # Errors
+/// A file that cannot be read or is not a price book.
+pub(crate) fn read_prices(path: Option<&PathBuf>) -> anyhow::Result<Option<PriceBook>> {
+    let Some(path) = path else { return Ok(None) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("read price book {}", path.display()))?;
+    Ok(Some(PriceBook::parse(&text).with_context(|| format!("read price book {}", path.display()))?))
+}
+
+fn now_us() -> i64 {
+    Utc::now().timestamp_micros()
+}
+
+impl Desk<'_> {
+    /// Computes, stores and renders the weekly report.
+    ///
+    /// # Errors
+    /// An unreadable question, a failed query.
+    pub(crate) async fn weekly(&self, question: &WeeklyQuestion) -> anyhow::Result<String> {
+        let now_us = now_us();
+        let window = question.when.window(now_us)?;
+        let request = WeeklyRequest { window, prices: self.prices.clone(), now_us };
+        let report = report::weekly(self.session, Some(self.store), &request).await?;
+        Ok(match question.format {
+            Format::Text => report.to_text(),
+            Format::Md => report.to_markdown(),
+            Format::Html => report.to_html(),
+            Format::Json => report.to_json()?,
+            Format::Csv => report.to_csv(),
+        })
+    }
+
+    /// Computes, stores and renders the idle examination.
+    ///
+    /// # Errors
+    /// An unreadable question, a format it does not have, a failed query.
+    pub(crate) async fn idle(&self, question: &IdleQuestion) -> anyhow::Result<String> {
+        let now_us = now_us();
+        let request = IdleRequest::new(question.when.window(now_us)?);
+        let report = idle::examine(self.session, Some(self.store), &request, now_us).await?;
+        match question.format {
+            Format::Text => Ok(report.to_text()),
+            Format::Json => Ok(report.to_json()?),
+            _ => bail!("the idle examination is written as text or json"),
+        }
+    }
+
+    /// Computes, stores and renders a drift score.
+    ///
+    /// # Errors
+    /// An unreadable question, a format it does not have, sides that cannot be compared, a failed query.
+    pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<String> {
+        let side = |window: &str, own: &str| side(window, &[&question.filter, own]);
+        let request = DriftRequest {
+            subject: Subject::Metric(question.metric.clone()),
+            source: Source::Auto,
+            reference: side(&question.reference, &question.reference_where)?,
+            current: side(&question.current, &question.current_where)?,
+        };
+        let score = drift::score(self.session, Some(self.store), &request, now_us()).await?;
+        match question.format {
+            Format::Text => Ok(score.to_text()),
+            Format::Json => Ok(score.to_json()?),
+            _ => bail!("a drift score is written as text or json"),
+        }
+    }
+}
+
+fn side(span: &str, filters: &[&str]) -> anyhow::Result<Side> {
+    let (from, to) = span.split_once('/').with_context(|| format!("{span:?} is not a window like 2026-11-09/2026-11-16"))?;
+    let filters = filters.iter().flat_map(|list| list.split(',')).filter(|filter| !filter.is_empty());
+    Ok(Side { window: window(from, to)?, filters: filters.map(Filter::parse).collect::<Result<_, _>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_weeks_or_spans_but_not_half_of_one() {
+        let when = |week: Option<&str>, from: Option<&str>, to: Option<&str>| When {
+            week: week.map(str::to_owned),
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        };
+        let monday = when(Some("2026-W47"), None, None).window(0).unwrap();
+        assert_eq!(monday, when(None, Some("2026-11-16"), Some("2026-11-23T00:00:00Z")).window(0).unwrap());
+        assert!(when(None, Some("2026-11-16"), None).window(0).is_err());
+        assert!(when(None, Some("yesterday"), Some("today")).window(0).is_err());
+    }
+
+    #[test]
+    fn both_sides_get_the_shared_filter() {
+        let side = side("2026-11-09/2026-11-16", &["service.name=chat", "model_version=2"]).unwrap();
+        assert_eq!(side.filters.len(), 2);
+        assert!(super::side("2026-11-09", &[]).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::answers::{DriftQuestion, IdleQuestion, WeeklyQuestion};
+
+mod collect;
+mod demo;
+mod read;
+mod serve;
+
+/// OpenTelemetry metrics in, open Parquet tables, SQL and answers out.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Cli {
+    /// Log what happens, not only what goes wrong (RUST_LOG overrides)
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive, store and answer until interrupted
+    Serve(ServeArgs),
+    /// Collect metrics of this machine and send them over OTLP until interrupted
+    Collect(CollectArgs),
+    /// Run one SQL query: a table on a terminal, JSON in a pipe
+    Sql(SqlArgs),
+    /// Reports
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// Do the inputs of one window look like those of another?
+    Drift(DriftArgs),
+    /// Which GPUs and services do little, and which only seem to?
+    Idle(IdleArgs),
+    /// Show it all: this machine live, a simulated week, a real token trace, and the answers from them
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ReportCommand {
+    /// Utilisation and cost of one week against the week before
+    Weekly(WeeklyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Data directory [default: ./driftwatt-data]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Configuration file (docs/config.md)
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Address of SQL, answers, health and own metrics [default: 127.0.0.1:4320]
+    #[arg(long)]
+    http: Option<SocketAddr>,
+    /// Address of OTLP/gRPC [default: 127.0.0.1:4317]
+    #[arg(long)]
+    otlp_grpc: Option<SocketAddr>,
+    /// Address of OTLP/HTTP [default: 127.0.0.1:4318]
+    #[arg(long)]
+    otlp_http: Option<SocketAddr>,
+    /// Do not store the server's own metrics
+    #[arg(long)]
+    no_self_metrics: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CollectArgs {
+    /// Where to send, such as http://127.0.0.1:4317
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Configuration file (docs/config.md)
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Collect and send once, then exit
+    #[arg(long)]
+    once: bool,
+}
+
+/// Where an answer comes from: a running server, or a data directory that no server has open.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// A running server
+    #[arg(long, default_value = "http://127.0.0.1:4320", conflicts_with = "data")]
+    server: String,
+    /// A data directory, with its server stopped
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Configuration file (docs/config.md), for --data
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// The query
+    query: String,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// table, json, ndjson or csv [default: table on a terminal, json in a pipe]
+    #[arg(long)]
+    format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WeeklyArgs {
+    #[command(flatten)]
+    question: WeeklyQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Price book (TOML), for --data; a server has its own
+    #[arg(long)]
+    prices: Option<PathBuf>,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    #[command(flatten)]
+    question: IdleQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DriftArgs {
+    #[command(flatten)]
+    question: DriftQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Exit after the answers instead of serving until Ctrl-C
+    #[arg(long)]
+    once: bool,
+    /// Folder for the demo's own data; must not exist or hold an earlier demo [default: ./driftwatt-demo]
+    #[arg(long)]
+    data: Option<PathBuf>,
+}
+
+/// Runs what was asked.
+///
+/// # Errors
+/// Whatever the command cannot do, with its causes.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Collect(args) => collect::run(args).await,
+        Command::Sql(args) => read::sql(args).await,
+        Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
+        Command::Drift(args) => read::drift(args).await,
+        Command::Idle(args) => read::idle(args).await,
+        Command::Demo(args) => demo::run(args).await,
+    }
+}

@@ -1,0 +1,18 @@
+//! `driftwatt collect`.
+
+use driftwatt_collector::Collector;
+
+use super::CollectArgs;
+use crate::{config::RawConfig, server::stop_signal};
+
+pub(super) async fn run(args: CollectArgs) -> anyhow::Result<()> {
+    let mut raw = RawConfig::read(args.config.as_ref())?.collector;
+    raw.endpoint = args.endpoint.or(raw.endpoint);
+    let collector = Collector::start(raw.validate()?)?;
+    if args.once {
+        collector.flush().await?;
+    } else {
+        stop_signal().await?;
+    }
+    Ok(collector.shutdown().await?)
+}

@@ -1,0 +1,132 @@
+//! `driftwatt sql`, `report`, `drift`, `idle`: ask a running server over HTTP, or open a data directory.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use datafusion::prelude::SessionContext;
+use driftwatt_store::Store;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{DriftArgs, IdleArgs, SourceArgs, SqlArgs, WeeklyArgs};
+use crate::{
+    answers::{Desk, read_prices},
+    config::{Config, RawConfig},
+    terminal,
+};
+
+/// A data directory opened by this process.
+struct Opened {
+    store: Arc<Store>,
+    session: SessionContext,
+    config: Config,
+}
+
+async fn open(data: &PathBuf, config: Option<&PathBuf>) -> anyhow::Result<Opened> {
+    if !data.join("tables").is_dir() {
+        bail!("{} is not a Driftwatt data directory (it has no folder `tables`)", data.display());
+    }
+    let mut raw = RawConfig::read(config)?;
+    raw.server.data_dir = Some(data.clone());
+    let config = raw.validate()?;
+    let store = Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;
+    let session = driftwatt_query::session(&store, &config.query)?;
+    Ok(Opened { store, session, config })
+}
+
+/// Asks `path` of the server; an error answer becomes an error with the server's words.
+async fn ask(server: &str, path: &str, question: &impl Serialize) -> anyhow::Result<String> {
+    let url = format!("{}{path}", server.trim_end_matches('/'));
+    let query = serde_json::to_value(question)?;
+    let pairs: Vec<(String, String)> = match query {
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, plain(&value))).collect(),
+        _ => vec![],
+    };
+    let sent = reqwest::Client::new().get(&url).query(&pairs).send().await;
+    let response = sent.with_context(|| format!("no server answers at {server}; start one, or name a directory with --data"))?;
+    let status = response.status();
+    let text = response.text().await.with_context(|| format!("read the answer of {url}"))?;
+    if status.is_success() {
+        return Ok(text);
+    }
+    let error: Value = serde_json::from_str(&text).unwrap_or_default();
+    match error["error"]["message"].as_str() {
+        Some(message) => bail!("{message}"),
+        None => bail!("{url} answered {status}: {text}"),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[derive(Serialize)]
+struct SqlQuestion<'a> {
+    query: &'a str,
+    format: &'a str,
+}
+
+pub(super) async fn sql(args: SqlArgs) -> anyhow::Result<()> {
+    let format = args.format.unwrap_or_else(|| if terminal::is_interactive() { "table" } else { "json" }.to_owned());
+    if !["table", "json", "ndjson", "csv"].contains(&format.as_str()) {
+        bail!("{format:?} is not a format; use table, json, ndjson or csv");
+    }
+    let wire = if format == "table" { "json" } else { format.as_str() };
+    let text = match &args.source.data {
+        None => ask(&args.source.server, "/api/v1/sql", &SqlQuestion { query: &args.query, format: wire }).await?,
+        Some(data) => {
+            let opened = open(data, args.source.config.as_ref()).await?;
+            let answer = driftwatt_query::answer(&opened.session, &opened.config.query, &args.query, wire).await;
+            opened.store.close().await?;
+            answer?
+        }
+    };
+    if format == "table" {
+        let answer: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
+        terminal::print(&driftwatt_query::render_table(&answer, terminal::width()));
+    } else {
+        terminal::print(&text);
+    }
+    Ok(())
+}
+
+/// A question to a server or to a directory.
+async fn answered(
+    source: &SourceArgs,
+    path: &str,
+    question: &impl Serialize,
+    prices: Option<&PathBuf>,
+    local: impl AsyncFnOnce(Desk<'_>) -> anyhow::Result<String>,
+) -> anyhow::Result<String> {
+    let Some(data) = &source.data else { return ask(&source.server, path, question).await };
+    let opened = open(data, source.config.as_ref()).await?;
+    let prices = read_prices(prices.or(opened.config.prices.as_ref()))?;
+    let answer = local(Desk { session: &opened.session, store: &opened.store, prices }).await;
+    opened.store.close().await?;
+    answer
+}
+
+pub(super) async fn weekly(args: WeeklyArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.weekly(question).await;
+    let text = answered(&args.source, "/api/v1/reports/weekly", question, args.prices.as_ref(), local).await?;
+    match &args.output {
+        Some(path) => std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?,
+        None => terminal::print(&text),
+    }
+    Ok(())
+}
+
+pub(super) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.idle(question).await;
+    terminal::print(&answered(&args.source, "/api/v1/idle", question, None, local).await?);
+    Ok(())
+}
+
+pub(super) async fn drift(args: DriftArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.drift(question).await;
+    terminal::print(&answered(&args.source, "/api/v1/drift", question, None, local).await?);
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! `driftwatt serve`.
+
+use super::ServeArgs;
+use crate::{
+    config::RawConfig,
+    server::{Server, stop_signal},
+    terminal,
+};
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let mut raw = RawConfig::read(args.config.as_ref())?;
+    raw.server.data_dir = args.data.or(raw.server.data_dir);
+    raw.server.http = args.http.or(raw.server.http);
+    raw.server.otlp_grpc = args.otlp_grpc.or(raw.server.otlp_grpc);
+    raw.server.otlp_http = args.otlp_http.or(raw.server.otlp_http);
+    let config = raw.validate()?;
+    let server = Server::start(&config, !args.no_self_metrics).await?;
+    terminal::print(&server.ready_line(&config.store.data_dir));
+    stop_signal().await?;
+    tracing::info!("stopping: requests end, then everything is flushed");
+    server.stop().await
+}

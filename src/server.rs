@@ -1,0 +1,120 @@
+//! The running server: store, ingestion, queries and their listeners, started and stopped in the right order.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use datafusion::prelude::SessionContext;
+use driftwatt_ingest::{Ingest, serve_grpc, serve_http};
+use driftwatt_store::Store;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Addresses, Config},
+    self_metrics::{SelfMetrics, store_exports},
+    web,
+};
+
+/// A server that answers on all its addresses.
+pub(crate) struct Server {
+    pub(crate) addresses: Addresses,
+    pub(crate) store: Arc<Store>,
+    pub(crate) session: SessionContext,
+    metrics: Arc<SelfMetrics>,
+    shutdown: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} for {what}; choose another address if it is taken"))?;
+    let bound = listener.local_addr().context("local address")?;
+    Ok((listener, bound))
+}
+
+impl Server {
+    /// Opens the store and starts listening.
+    ///
+    /// # Errors
+    /// A data directory in use or damaged, an address that is taken.
+    pub(crate) async fn start(config: &Config, own_metrics_stored: bool) -> anyhow::Result<Self> {
+        let mut metrics = SelfMetrics::install(own_metrics_stored)?;
+        let exports = metrics.take_exports();
+        let metrics = Arc::new(metrics);
+        let store = Store::open(config.store.clone()).await?;
+        let ingest = Ingest::new(Arc::clone(&store), config.ingest.clone());
+        let session = driftwatt_query::session(&store, &config.query)?;
+        let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
+        let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;
+        let (otlp, otlp_address) = bind(config.addresses.otlp_http, "OTLP/HTTP").await?;
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        if let Some(exports) = exports {
+            let ingest = Arc::clone(&ingest);
+            let stop = shutdown.clone();
+            tasks.spawn(async move {
+                stop.run_until_cancelled(store_exports(exports, ingest)).await;
+                Ok(())
+            });
+        }
+        let router = web::router(&store, &session, &metrics, config)?;
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            let served = axum::serve(http, router).with_graceful_shutdown(async move { stop.cancelled().await });
+            served.await.context("HTTP server")
+        });
+        let (for_grpc, stop) = (Arc::clone(&ingest), shutdown.clone());
+        tasks.spawn(async move { serve_grpc(for_grpc, grpc, stop).await.context("OTLP/gRPC server") });
+        let stop = shutdown.clone();
+        tasks.spawn(async move { serve_http(ingest, otlp, stop).await.context("OTLP/HTTP server") });
+        let addresses = Addresses { http: http_address, otlp_grpc: grpc_address, otlp_http: otlp_address };
+        Ok(Self { addresses, store, session, metrics, shutdown, tasks })
+    }
+
+    /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… data=…`.
+    pub(crate) fn ready_line(&self, data_dir: &Path) -> String {
+        let data = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+        let Addresses { http, otlp_grpc, otlp_http } = self.addresses;
+        format!("ready http={http} otlp-grpc={otlp_grpc} otlp-http={otlp_http} data={}", data.display())
+    }
+
+    /// Stops listening, lets requests in flight end, flushes and releases the data directory.
+    ///
+    /// # Errors
+    /// The first failure of a listener or of the flush.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.metrics.shutdown();
+        let drained = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+            let mut outcome = Ok(());
+            while let Some(ended) = self.tasks.join_next().await {
+                outcome = outcome.and(ended.context("server task").and_then(|ended| ended));
+            }
+            outcome
+        });
+        let drained = match drained.await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => {
+                // A client that never finishes its request must not keep the data from being flushed.
+                self.tasks.shutdown().await;
+                Ok(())
+            }
+        };
+        self.store.close().await?;
+        drained
+    }
+}
+
+/// Resolves on SIGINT or SIGTERM.
+///
+/// # Errors
+/// If signals cannot be received on this system.
+pub(crate) async fn stop_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("receive SIGTERM")?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("receive SIGINT"),
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,123 @@
+//! Everything on the HTTP port: SQL (from the query crate), the answers, administration, health, own metrics, a start page.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use datafusion::prelude::SessionContext;
+use driftwatt_analyze::PriceBook;
+use driftwatt_store::Store;
+use serde_json::json;
+
+use crate::{
+    answers::{Desk, DriftQuestion, Format, IdleQuestion, WeeklyQuestion, read_prices},
+    config::Config,
+    self_metrics::SelfMetrics,
+};
+
+/// What the handlers share.
+struct Web {
+    store: Arc<Store>,
+    session: SessionContext,
+    metrics: Arc<SelfMetrics>,
+    prices: Option<PriceBook>,
+}
+
+type Shared = State<Arc<Web>>;
+
+/// All routes of the HTTP port.
+///
+/// # Errors
+/// A price book that cannot be read.
+pub(crate) fn router(
+    store: &Arc<Store>,
+    session: &SessionContext,
+    metrics: &Arc<SelfMetrics>,
+    config: &Config,
+) -> anyhow::Result<Router> {
+    let web = Web {
+        store: Arc::clone(store),
+        session: session.clone(),
+        metrics: Arc::clone(metrics),
+        prices: read_prices(config.prices.as_ref())?,
+    };
+    let own = Router::new()
+        .route("/", get(start_page))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(own_metrics))
+        .route("/api/v1/admin/flush", post(flush))
+        .route("/api/v1/reports/weekly", get(weekly))
+        .route("/api/v1/idle", get(idle))
+        .route("/api/v1/drift", get(drift))
+        .with_state(Arc::new(web));
+    Ok(own.merge(driftwatt_query::router(session.clone(), config.query.clone())))
+}
+
+fn failure(status: StatusCode, error: &anyhow::Error) -> Response {
+    let kind = if status.is_client_error() { "invalid" } else { "internal" };
+    (status, Json(json!({ "error": { "kind": kind, "message": format!("{error:#}") } }))).into_response()
+}
+
+async fn start_page() -> Html<&'static str> {
+    Html(include_str!("web/start.html"))
+}
+
+/// Ready means that a query is answered, not only that the port is open.
+async fn ready(State(web): Shared) -> Response {
+    let answered = match web.session.sql("SELECT count(*) FROM raw.rejections WHERE false").await {
+        Ok(frame) => frame.collect().await.map(|_batches| ()),
+        Err(error) => Err(error),
+    };
+    match answered {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &error.into()),
+    }
+}
+
+async fn own_metrics(State(web): Shared) -> Response {
+    match web.metrics.to_prometheus() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+async fn flush(State(web): Shared) -> Response {
+    match web.store.flush().await {
+        Ok(summary) => {
+            let body = json!({ "rows": summary.row_count, "files": summary.file_count, "size_bytes": summary.size_bytes });
+            Json(body).into_response()
+        }
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.into()),
+    }
+}
+
+impl Web {
+    fn desk(&self) -> Desk<'_> {
+        Desk { session: &self.session, store: &self.store, prices: self.prices.clone() }
+    }
+}
+
+fn answer(format: Format, answer: anyhow::Result<String>) -> Response {
+    match answer {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => failure(StatusCode::BAD_REQUEST, &error),
+    }
+}
+
+async fn weekly(State(web): Shared, Query(question): Query<WeeklyQuestion>) -> Response {
+    answer(question.format, web.desk().weekly(&question).await)
+}
+
+async fn idle(State(web): Shared, Query(question): Query<IdleQuestion>) -> Response {
+    answer(question.format, web.desk().idle(&question).await)
+}
+
+async fn drift(State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {
+    answer(question.format, web.desk().drift(&question).await)
+}
