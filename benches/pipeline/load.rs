@@ -157,7 +157,7 @@ fn node_metric(client: u64, host: u64, metric: u64, start_ns: u64) -> Metric {
     let first = (host * METRICS.len() as u64 + metric) * GPUS * TICKS;
     let point = |index: u64| {
         let gpu = index / TICKS;
-        let placeholder = MAGIC << 32 | ((first + index) * 2);
+        let placeholder = (MAGIC << 32) | ((first + index) * 2);
         let integer = matches!(metric, 1 | 4);
         NumberDataPoint {
             attributes: vec![

@@ -70,7 +70,7 @@ impl Fleet {
             for tick in 0..tick_count as i64 {
                 let (bits, form) = self.value(index);
                 let time = START_US + (self.ticks + tick) * INTERVAL_US;
-                let start_time = if form == SampleColumns::INT && index % METRICS.len() == 4 { START_US } else { 0 };
+                let start_time = if self.series[index].definition.monotonic { START_US } else { 0 };
                 samples.push(index as u32, start_time, time, bits, form);
             }
         }
