@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use driftwatt_store::{Config, Durability, Store, WriteBatch};
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -67,7 +67,8 @@ fn measure(runtime: &Runtime, store: &Arc<Store>, fleets: &mut [fleet::Fleet], r
 fn bench(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime starts");
     let mut group = criterion.benchmark_group("append");
-    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
+    group.sampling_mode(SamplingMode::Flat);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     for (name, durability) in [("sync", Durability::Sync), ("memory", Durability::Memory)] {
         for callers in [1, 16] {
             // Below the build folder: a temporary folder in memory would make every sync free.
