@@ -215,7 +215,8 @@ impl Desk<'_> {
 }
 
 fn side(span: &str, filters: &[&str]) -> anyhow::Result<Side> {
-    let (from, to) = span.split_once('/').with_context(|| format!("{span:?} is not a window like 2026-11-09/2026-11-16"))?;
+    let (from, to) =
+        span.split_once('/').with_context(|| format!("{span:?} is not a window like 2026-11-09/2026-11-16"))?;
     let filters = filters.iter().flat_map(|list| list.split(',')).filter(|filter| !filter.is_empty());
     Ok(Side { window: window(from, to)?, filters: filters.map(Filter::parse).collect::<Result<_, _>>()? })
 }

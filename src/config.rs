@@ -81,7 +81,8 @@ impl RawConfig {
     /// The first setting that is out of range, by name.
     pub(crate) fn validate(self) -> anyhow::Result<Config> {
         let data_dir = self.server.data_dir.unwrap_or_else(|| "driftwatt-data".into());
-        let or = |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
+        let or =
+            |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
         Ok(Config {
             addresses: Addresses {
                 http: or(self.server.http, 4320),

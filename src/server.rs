@@ -44,7 +44,7 @@ impl Server {
         let metrics = Arc::new(metrics);
         let store = Store::open(config.store.clone()).await?;
         let ingest = Ingest::new(Arc::clone(&store), config.ingest.clone());
-        let session = driftwatt_query::session(&store, &config.query)?;
+        let session = driftwatt_query::session(&store, &config.query).await?;
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;
         let (otlp, otlp_address) = bind(config.addresses.otlp_http, "OTLP/HTTP").await?;

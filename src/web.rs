@@ -90,7 +90,8 @@ async fn own_metrics(State(web): Shared) -> Response {
 async fn flush(State(web): Shared) -> Response {
     match web.store.flush().await {
         Ok(summary) => {
-            let body = json!({ "rows": summary.row_count, "files": summary.file_count, "size_bytes": summary.size_bytes });
+            let body =
+                json!({ "rows": summary.row_count, "files": summary.file_count, "size_bytes": summary.size_bytes });
             Json(body).into_response()
         }
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.into()),

@@ -1,1 +1,23 @@
-//! Session factory, views, roles and the HTTP query surface.
+//! How stored telemetry is read: the one session factory, the views in canonical units, and SQL over HTTP.
+//!
+//! Every surface runs on [`session`]. It is read-only by construction: a statement that is not a query is refused when it
+//! is planned, and no function of the session reads files.
+
+mod catalog;
+mod config;
+mod error;
+mod http;
+mod json;
+mod output;
+mod roles;
+mod run;
+mod session;
+mod text_table;
+mod views;
+
+pub use config::{Config, RawConfig};
+pub use error::{Error, ErrorKind, Result};
+pub use http::router;
+pub use output::{Format, answer};
+pub use session::session;
+pub use text_table::render_table;

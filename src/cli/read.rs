@@ -29,8 +29,9 @@ async fn open(data: &PathBuf, config: Option<&PathBuf>) -> anyhow::Result<Opened
     let mut raw = RawConfig::read(config)?;
     raw.server.data_dir = Some(data.clone());
     let config = raw.validate()?;
-    let store = Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;
-    let session = driftwatt_query::session(&store, &config.query)?;
+    let store =
+        Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;
+    let session = driftwatt_query::session(&store, &config.query).await?;
     Ok(Opened { store, session, config })
 }
 
@@ -43,7 +44,8 @@ async fn ask(server: &str, path: &str, question: &impl Serialize) -> anyhow::Res
         _ => vec![],
     };
     let sent = reqwest::Client::new().get(&url).query(&pairs).send().await;
-    let response = sent.with_context(|| format!("no server answers at {server}; start one, or name a directory with --data"))?;
+    let response =
+        sent.with_context(|| format!("no server answers at {server}; start one, or name a directory with --data"))?;
     let status = response.status();
     let text = response.text().await.with_context(|| format!("read the answer of {url}"))?;
     if status.is_success() {

@@ -1,0 +1,102 @@
+//! What can go wrong with a query, by what the client can do about it.
+#![expect(missing_docs, reason = "the messages name the fields")]
+
+use datafusion::error::DataFusionError;
+
+/// Result with the query crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a query.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The statement writes, or reads what is not a table here.
+    #[error("this surface only reads: use SELECT, EXPLAIN, SHOW or DESCRIBE ({0})")]
+    Denied(String),
+    /// The statement cannot be planned or computed; `position` is the 1-based character of a syntax error.
+    #[error("{message}")]
+    Invalid { message: String, position: Option<usize> },
+    #[error("the query took longer than {seconds} s and was stopped; narrow the time range, or raise query.timeout")]
+    Timeout { seconds: u64 },
+    #[error("{running} queries are running already; try again when one has ended")]
+    Busy { running: usize },
+    #[error("the query needs more memory than it may use ({0}); narrow it, or raise query.memory")]
+    Memory(String),
+    #[error("setting query.{name}: {reason}")]
+    Config { name: &'static str, reason: String },
+    #[error("role table: {0}")]
+    Roles(String),
+    #[error("{0}")]
+    Internal(#[source] DataFusionError),
+}
+
+/// Errors as clients tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Mend the query.
+    Invalid,
+    /// It took too long.
+    Timeout,
+    /// It needs too much, or too many run.
+    Limit,
+    /// It is not a query.
+    Denied,
+    /// A bug or a failure of the server.
+    Internal,
+}
+
+impl Error {
+    /// What the client can do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Denied(_) => ErrorKind::Denied,
+            Self::Invalid { .. } | Self::Config { .. } | Self::Roles(_) => ErrorKind::Invalid,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Busy { .. } | Self::Memory(_) => ErrorKind::Limit,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into(), position: None }
+    }
+
+    /// An error of planning or running `sql`.
+    pub(crate) fn of(sql: &str, error: DataFusionError) -> Self {
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(reason) => Self::Memory(reason.clone()),
+            DataFusionError::IoError(_)
+            | DataFusionError::ObjectStore(_)
+            | DataFusionError::ParquetError(_)
+            | DataFusionError::External(_)
+            | DataFusionError::Internal(_) => Self::Internal(error),
+            root => {
+                let message = root.strip_backtrace();
+                let position = position(sql, &message);
+                Self::Invalid { message, position }
+            }
+        }
+    }
+}
+
+/// The character that "Line: 1, Column: 8" points at.
+fn position(sql: &str, message: &str) -> Option<usize> {
+    let number = |after: &str| -> Option<usize> {
+        let rest = &message[message.find(after)? + after.len()..];
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let (line, column) = (number("Line: ")?, number("Column: ")?);
+    let before: usize = sql.split('\n').take(line.checked_sub(1)?).map(|line| line.chars().count() + 1).sum();
+    Some(before + column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_over_lines() {
+        assert_eq!(position("SELECT\n  x y z", "Expected: end, found: z at Line: 2, Column: 7"), Some(14));
+        assert_eq!(position("SELECT", "no place named"), None);
+    }
+}

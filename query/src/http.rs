@@ -1,0 +1,162 @@
+//! `GET` and `POST /api/v1/sql`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, FromRequest, Query, Request, State},
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
+use futures::{Stream, StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+    output::{BatchWriter, Format, json_answer},
+    run,
+};
+
+/// A query text longer than this is refused.
+const QUERY_SIZE_BYTES_MAX: usize = 1 << 20;
+
+struct Sql {
+    ctx: SessionContext,
+    config: Config,
+    slots: Arc<Semaphore>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    query: String,
+    #[serde(default)]
+    params: Vec<Value>,
+    #[serde(default)]
+    format: Option<String>,
+    /// Shorter than the server's limit, never longer.
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GetQuestion {
+    query: String,
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+}
+
+/// The SQL routes over `ctx`.
+pub fn router(ctx: SessionContext, config: Config) -> Router {
+    let slots = Arc::new(Semaphore::new(config.concurrency_max));
+    Router::new()
+        .route("/api/v1/sql", get(sql).post(sql))
+        .layer(DefaultBodyLimit::max(QUERY_SIZE_BYTES_MAX))
+        .with_state(Arc::new(Sql { ctx, config, slots }))
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, kind) = match self.kind() {
+            ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
+            ErrorKind::Denied => (StatusCode::FORBIDDEN, "denied"),
+            ErrorKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            ErrorKind::Limit => (StatusCode::TOO_MANY_REQUESTS, "limit"),
+            ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        if kind == "internal" {
+            tracing::error!(error = %self, "query failed");
+        }
+        let position = if let Self::Invalid { position, .. } = &self { *position } else { None };
+        let body = json!({ "error": { "kind": kind, "message": self.to_string(), "position": position } });
+        (status, Json(body)).into_response()
+    }
+}
+
+async fn sql(State(sql): State<Arc<Sql>>, request: Request) -> Response {
+    match question(request).await {
+        Ok(question) => sql.answer(question).await.unwrap_or_else(IntoResponse::into_response),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn question(request: Request) -> Result<Question> {
+    if request.method() == Method::GET {
+        let Query(get) =
+            Query::<GetQuestion>::try_from_uri(request.uri()).map_err(|error| Error::invalid(error.body_text()))?;
+        return Ok(Question { query: get.query, params: vec![], format: get.format, timeout_ms: get.timeout_ms });
+    }
+    let body = Bytes::from_request(request, &()).await.map_err(|error| Error::invalid(error.body_text()))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Error::invalid(format!("the body must be JSON like {{\"query\": \"SELECT 1\"}}: {error}")))
+}
+
+impl Sql {
+    async fn answer(&self, question: Question) -> Result<Response> {
+        let format = Format::parse(question.format.as_deref().unwrap_or("json"))?;
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        let slot = slot.map_err(|_full| Error::Busy { running: self.config.concurrency_max })?;
+        let asked = question.timeout_ms.map_or(self.config.timeout, Duration::from_millis);
+        let timeout = asked.min(self.config.timeout);
+        let timed_out = |_elapsed| Error::Timeout { seconds: timeout.as_secs() };
+        let started = Instant::now();
+        let sql = question.query;
+        if format == Format::Json {
+            let work = async {
+                let stream = run::start(&self.ctx, &sql, &question.params).await?;
+                json_answer(&sql, stream, self.config.rows_max, started).await
+            };
+            let answer = tokio::time::timeout(timeout, work).await.map_err(timed_out)??;
+            return Ok(Json(answer).into_response());
+        }
+        // The first batch is awaited before the status is sent, so that most errors still get their own status.
+        let first = async {
+            let mut stream = run::start(&self.ctx, &sql, &question.params).await?;
+            let first = stream.next().await.transpose().map_err(|error| Error::of(&sql, error))?;
+            Ok((stream, first))
+        };
+        let (stream, first) = tokio::time::timeout(timeout, first).await.map_err(timed_out)??;
+        let writer = BatchWriter::new(format, stream.schema()).map_err(|error| Error::of(&sql, error.into()))?;
+        let body = Body::from_stream(rows(stream, first, writer, slot, started + timeout));
+        Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+    }
+}
+
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body, pulled by the connection: a slow client slows the query down, one that leaves drops it.
+fn rows(
+    stream: SendableRecordBatchStream,
+    first: Option<arrow::array::RecordBatch>,
+    writer: BatchWriter,
+    slot: OwnedSemaphorePermit,
+    deadline: Instant,
+) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
+    let batches = stream::iter(first.map(Ok)).chain(stream);
+    stream::unfold(Some((batches, writer, slot)), move |state| async move {
+        let (mut batches, mut writer, slot) = state?;
+        let next = tokio::time::timeout_at(deadline.into(), batches.next()).await;
+        match next {
+            Err(elapsed) => Some((Err(elapsed.into()), None)),
+            Ok(Some(Err(error))) => Some((Err(error.into()), None)),
+            Ok(Some(Ok(batch))) => {
+                let written = writer.write(&batch).map_err(BodyError::from);
+                Some((written, Some((batches, writer, slot))))
+            }
+            Ok(None) => Some((writer.finish().map_err(BodyError::from), None)),
+        }
+    })
+}
