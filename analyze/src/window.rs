@@ -61,10 +61,10 @@ impl Window {
 
     /// `2026-W47` where the window is an ISO week, else its start and end.
     pub fn label(self) -> String {
-        if self.end_us - self.start_us == 7 * DAY_US && (self.start_us - 4 * DAY_US).rem_euclid(7 * DAY_US) == 0 {
-            if let Some(start) = DateTime::from_timestamp_micros(self.start_us) {
-                return format!("{}-W{:02}", start.iso_week().year(), start.iso_week().week());
-            }
+        let whole_week =
+            self.end_us - self.start_us == 7 * DAY_US && (self.start_us - 4 * DAY_US).rem_euclid(7 * DAY_US) == 0;
+        if whole_week && let Some(start) = DateTime::from_timestamp_micros(self.start_us) {
+            return format!("{}-W{:02}", start.iso_week().year(), start.iso_week().week());
         }
         format!("{} to {}", time_text(self.start_us), time_text(self.end_us))
     }

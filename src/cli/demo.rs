@@ -160,7 +160,10 @@ fn drift_questions(start_us: u64, end_us: u64) -> Vec<(&'static str, DriftQuesti
     };
     let (chat, code) = ("service.name=azure-llm-chat", "service.name=azure-llm-code");
     vec![
-        ("Real tokens: do code requests look like chat requests?", question(tokens, trace.clone(), trace, [chat, code])),
+        (
+            "Real tokens: do code requests look like chat requests?",
+            question(tokens, trace.clone(), trace, [chat, code]),
+        ),
         (
             "Real tokens: does the second half hour of code requests look like the first?",
             question(tokens, span(end_us - hour, end_us - half), span(end_us - half, end_us + 1), [code, code]),

@@ -1,6 +1,9 @@
 //! `driftwatt sql`, `report`, `drift`, `idle`: ask a running server over HTTP, or open a data directory.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use datafusion::prelude::SessionContext;
@@ -22,12 +25,12 @@ struct Opened {
     config: Config,
 }
 
-async fn open(data: &PathBuf, config: Option<&PathBuf>) -> anyhow::Result<Opened> {
+async fn open(data: &Path, config: Option<&PathBuf>) -> anyhow::Result<Opened> {
     if !data.join("tables").is_dir() {
         bail!("{} is not a Driftwatt data directory (it has no folder `tables`)", data.display());
     }
     let mut raw = RawConfig::read(config)?;
-    raw.server.data_dir = Some(data.clone());
+    raw.server.data_dir = Some(data.to_owned());
     let config = raw.validate()?;
     let store =
         Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;

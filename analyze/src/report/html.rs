@@ -50,10 +50,10 @@ fn hourly_chart(points: &[&HourlyPoint], hours: f64, mark: &str) -> String {
             step * 25
         );
     }
-    let _infallible = write!(
+    let _infallible = writeln!(
         svg,
         "<path class=\"gpu\" d=\"{}\"/><path class=\"cpu\" d=\"{}\"/><text class=\"key-gpu\" x=\"40\" y=\"192\">GPU</text>\
-         <text class=\"key-cpu\" x=\"80\" y=\"192\">CPU</text><text x=\"790\" y=\"192\">{hours:.0} h from start</text></svg>\n",
+         <text class=\"key-cpu\" x=\"80\" y=\"192\">CPU</text><text x=\"790\" y=\"192\">{hours:.0} h from start</text></svg>",
         path(&of(|point| point.gpu_utilization), hours),
         path(&of(|point| point.cpu_utilization), hours),
     );

@@ -73,8 +73,11 @@ fn cpu_cells(row: &UsageRow) -> Vec<String> {
     ]
 }
 
+/// Title, column names and rows of one table.
+pub(super) type Section = (String, Vec<&'static str>, Vec<Vec<String>>);
+
 /// Sections of the report: a heading, a header, and cells; real and simulated rows in sections of their own.
-pub(super) fn sections(report: &WeeklyReport) -> Vec<(String, Vec<&'static str>, Vec<Vec<String>>)> {
+pub(super) fn sections(report: &WeeklyReport) -> Vec<Section> {
     let mut sections = vec![];
     for simulated in [false, true] {
         let mark = if simulated { " (SIMULATED)" } else { "" };

@@ -205,7 +205,8 @@ impl WeeklyReport {
             .texts("dimension", rows().map(|row| Some(row.dimension.as_str().to_owned())))
             .texts("name", rows().map(|row| Some(row.name.clone())))
             .flags("simulated", rows().map(|row| row.simulated));
-        let stats: [(&str, fn(&Usage) -> Stats); 4] = [
+        type Pick = fn(&Usage) -> Stats;
+        let stats: [(&str, Pick); 4] = [
             ("gpu_utilization", |usage| usage.gpu_utilization),
             ("gpu_memory_bytes", |usage| usage.gpu_memory),
             ("cpu_utilization", |usage| usage.cpu_utilization),

@@ -39,7 +39,7 @@ async fn report(samples: &[Sample]) -> WeeklyReport {
     weekly(&session(samples, &[]), None, &request()).await.unwrap()
 }
 
-fn row<'a>(report: &'a WeeklyReport, dimension: Dimension, simulated: bool) -> &'a UsageRow {
+fn row(report: &WeeklyReport, dimension: Dimension, simulated: bool) -> &UsageRow {
     report.rows.iter().find(|row| row.dimension == dimension && row.simulated == simulated).unwrap()
 }
 

@@ -1,0 +1,125 @@
+//! The real server as a child process on free loopback ports.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) http: String,
+    pub(crate) otlp_grpc: String,
+    pub(crate) otlp_http: String,
+    data: PathBuf,
+}
+
+/// The binary under test.
+pub(crate) fn driftwatt() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_driftwatt"))
+}
+
+impl Server {
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// Starts with extra environment variables and waits for the `ready` line.
+    pub(crate) fn start_with(data: &Path, variables: &[(&str, &str)]) -> Self {
+        std::fs::create_dir_all(data).unwrap();
+        let log = File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
+        let free = "127.0.0.1:0";
+        let mut child = driftwatt()
+            .args(["serve", "--no-self-metrics", "--http", free, "--otlp-grpc", free, "--otlp-http", free, "--data"])
+            .arg(data)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (ready_tx, ready_rx) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if line.starts_with("ready ") && ready_tx.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let ready = ready_rx.recv_timeout(START_LIMIT).unwrap_or_else(|_| {
+            panic!("no ready line; log:\n{}", std::fs::read_to_string(data.with_extension("log")).unwrap())
+        });
+        let address = |name: &str| {
+            let field = ready.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+            field.unwrap_or_else(|| panic!("no {name} in {ready:?}")).to_owned()
+        };
+        Self {
+            http: address("http"),
+            otlp_grpc: address("otlp-grpc"),
+            otlp_http: address("otlp-http"),
+            child,
+            data: data.to_owned(),
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and a clean end.
+    pub(crate) fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}; log:\n{}", self.log());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
+    /// The status and body of `POST /api/v1/sql`.
+    pub(crate) async fn ask(&self, body: Value) -> (u16, Value) {
+        let url = format!("http://{}/api/v1/sql", self.http);
+        let response = reqwest::Client::new().post(url).body(body.to_string()).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// The rows of a query that must succeed.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
+        let (status, body) = self.ask(json!({ "query": sql })).await;
+        assert_eq!(status, 200, "{sql}: {body}\n{}", self.log());
+        assert_eq!(body["truncated"], false, "{sql}");
+        serde_json::from_value(body["rows"].clone()).unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let response = reqwest::get(format!("http://{}{path}", self.http)).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    pub(crate) async fn flush(&self) {
+        let url = format!("http://{}/api/v1/admin/flush", self.http);
+        let response = reqwest::Client::new().post(url).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{}", self.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone after `kill` and `terminate`.
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
