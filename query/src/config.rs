@@ -6,16 +6,18 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// The `[query]` section as written.
+/// The `[query]` section as written; durations as `"30s"`, sizes as `"1GiB"`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
-    /// Time one query may take, seconds. Beyond it the query is stopped. Default 30.
-    pub timeout_seconds: Option<u64>,
+    /// Time one query may take; beyond it the query is stopped. Default 30 s.
+    pub timeout: Option<String>,
     /// Rows of a JSON answer; a longer answer is cut and says `"truncated": true`. Default 10 000.
     pub rows_max: Option<usize>,
-    /// Memory of all queries together, MiB; beyond it operators spill or the query fails. Default 1024.
-    pub memory_mib: Option<usize>,
+    /// Memory of all queries together; beyond it operators spill to temporary files or the query fails. Default 1 GiB.
+    pub memory: Option<String>,
+    /// Temporary files of all queries together; beyond it the query fails. Default 8 GiB.
+    pub spill: Option<String>,
     /// Queries at once; further ones are refused. Default 16.
     pub concurrency_max: Option<usize>,
 }
@@ -29,13 +31,21 @@ pub struct Config {
     pub rows_max: usize,
     /// Memory of all queries together.
     pub memory_bytes: usize,
+    /// Temporary files of all queries together.
+    pub spill_bytes: u64,
     /// Queries at once.
     pub concurrency_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), rows_max: 10_000, memory_bytes: 1 << 30, concurrency_max: 16 }
+        Self {
+            timeout: Duration::from_secs(30),
+            rows_max: 10_000,
+            memory_bytes: 1 << 30,
+            spill_bytes: 8 << 30,
+            concurrency_max: 16,
+        }
     }
 }
 
@@ -43,20 +53,69 @@ impl RawConfig {
     /// Checks the section and fills in defaults.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting of 0.
+    /// [`Error::Config`] naming the setting that cannot be read or is 0.
     pub fn validate(self) -> Result<Config> {
-        let default = Config::default();
-        let positive = |name: &'static str, value: usize| {
-            if value > 0 { Ok(value) } else { Err(Error::Config { name, reason: "must be above 0".into() }) }
+        let mut config = Config::default();
+        if let Some(text) = &self.timeout {
+            let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+            config.timeout = Duration::from_millis(quantity("timeout", text, &units, "a duration like \"30s\"")?);
+        }
+        let size = |name, text: &str| {
+            let units = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+            quantity(name, text, &units, "a size like \"1GiB\"")
         };
-        let timeout = self.timeout_seconds.unwrap_or(default.timeout.as_secs());
-        positive("timeout_seconds", usize::from(timeout > 0))?;
-        let memory_mib = positive("memory_mib", self.memory_mib.unwrap_or(default.memory_bytes >> 20))?;
-        Ok(Config {
-            timeout: Duration::from_secs(timeout),
-            rows_max: positive("rows_max", self.rows_max.unwrap_or(default.rows_max))?,
-            memory_bytes: memory_mib.saturating_mul(1 << 20),
-            concurrency_max: positive("concurrency_max", self.concurrency_max.unwrap_or(default.concurrency_max))?,
-        })
+        if let Some(text) = &self.memory {
+            config.memory_bytes = usize::try_from(size("memory", text)?).unwrap_or(usize::MAX);
+        }
+        if let Some(text) = &self.spill {
+            config.spill_bytes = size("spill", text)?;
+        }
+        config.rows_max = positive("rows_max", self.rows_max.unwrap_or(config.rows_max))?;
+        config.concurrency_max = positive("concurrency_max", self.concurrency_max.unwrap_or(config.concurrency_max))?;
+        Ok(config)
+    }
+}
+
+fn positive(name: &'static str, value: usize) -> Result<usize> {
+    if value > 0 { Ok(value) } else { Err(Error::Config { name, reason: "must be above 0".into() }) }
+}
+
+/// Reads a number with one of `units`.
+fn quantity(name: &'static str, text: &str, units: &[(&str, u64)], expected: &str) -> Result<u64> {
+    let trimmed = text.trim();
+    let (number, unit) = trimmed.split_at(trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len()));
+    let scale = units.iter().find(|(known, _)| *known == unit.trim()).map(|(_, scale)| *scale);
+    let value = scale.and_then(|scale| number.parse::<u64>().ok()?.checked_mul(scale));
+    match value {
+        Some(0) => Err(Error::Config { name, reason: "must be above 0".into() }),
+        Some(value) => Ok(value),
+        None => Err(Error::Config { name, reason: format!("{text:?} is not {expected}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(section: &str) -> Result<Config> {
+        toml::from_str::<RawConfig>(section).unwrap().validate()
+    }
+
+    #[test]
+    fn settings_are_read_with_their_unit_and_wrong_ones_are_named() {
+        let config = check("timeout = \"250ms\"\nmemory = \"64MiB\"\nrows_max = 5").unwrap();
+        assert_eq!((config.timeout, config.memory_bytes), (Duration::from_millis(250), 64 << 20));
+        assert_eq!((config.rows_max, config.concurrency_max), (5, 16));
+        for (section, name) in [
+            ("timeout = \"0s\"", "timeout"),
+            ("timeout = \"30\"", "timeout"),
+            ("memory = \"1 parsec\"", "memory"),
+            ("spill = \"99999999999GiB\"", "spill"),
+            ("rows_max = 0", "rows_max"),
+            ("concurrency_max = 0", "concurrency_max"),
+        ] {
+            let message = check(section).unwrap_err().to_string();
+            assert!(message.contains(&format!("query.{name}:")), "{section}: {message}");
+        }
     }
 }

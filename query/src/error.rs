@@ -1,6 +1,8 @@
 //! What can go wrong with a query, by what the client can do about it.
 #![expect(missing_docs, reason = "the messages name the fields")]
 
+use std::time::Duration;
+
 use datafusion::error::DataFusionError;
 
 /// Result with the query crate's [`Error`].
@@ -16,8 +18,8 @@ pub enum Error {
     /// The statement cannot be planned or computed; `position` is the 1-based character of a syntax error.
     #[error("{message}")]
     Invalid { message: String, position: Option<usize> },
-    #[error("the query took longer than {seconds} s and was stopped; narrow the time range, or raise query.timeout")]
-    Timeout { seconds: u64 },
+    #[error("the query took longer than {timeout:?} and was stopped; narrow the time range, or raise query.timeout")]
+    Timeout { timeout: Duration },
     #[error("{running} queries are running already; try again when one has ended")]
     Busy { running: usize },
     #[error("the query needs more memory than it may use ({0}); narrow it, or raise query.memory")]

@@ -1,26 +1,24 @@
 //! `GET` and `POST /api/v1/sql`.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, FromRequest, Query, Request, State},
-    http::{Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use bytes::Bytes;
-use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
-use futures::{Stream, StreamExt, stream};
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
+    body::{Begun, body},
     config::Config,
     error::{Error, ErrorKind, Result},
     output::{BatchWriter, Format, json_answer},
@@ -82,7 +80,11 @@ impl IntoResponse for Error {
         }
         let position = if let Self::Invalid { position, .. } = &self { *position } else { None };
         let body = json!({ "error": { "kind": kind, "message": self.to_string(), "position": position } });
-        (status, Json(body)).into_response()
+        let mut response = (status, Json(body)).into_response();
+        if matches!(self, Self::Busy { .. }) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 
@@ -111,7 +113,7 @@ impl Sql {
         let slot = slot.map_err(|_full| Error::Busy { running: self.config.concurrency_max })?;
         let asked = question.timeout_ms.map_or(self.config.timeout, Duration::from_millis);
         let timeout = asked.min(self.config.timeout);
-        let timed_out = |_elapsed| Error::Timeout { seconds: timeout.as_secs() };
+        let timed_out = |_elapsed| Error::Timeout { timeout };
         let started = Instant::now();
         let sql = question.query;
         if format == Format::Json {
@@ -130,33 +132,7 @@ impl Sql {
         };
         let (stream, first) = tokio::time::timeout(timeout, first).await.map_err(timed_out)??;
         let writer = BatchWriter::new(format, stream.schema()).map_err(|error| Error::of(&sql, error.into()))?;
-        let body = Body::from_stream(rows(stream, first, writer, slot, started + timeout));
-        Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+        let begun = Begun { first, batches: stream, writer, slot, deadline: started + timeout, timeout };
+        Ok(([(header::CONTENT_TYPE, format.content_type())], Body::from_stream(body(begun))).into_response())
     }
-}
-
-type BodyError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body, pulled by the connection: a slow client slows the query down, one that leaves drops it.
-fn rows(
-    stream: SendableRecordBatchStream,
-    first: Option<arrow::array::RecordBatch>,
-    writer: BatchWriter,
-    slot: OwnedSemaphorePermit,
-    deadline: Instant,
-) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
-    let batches = stream::iter(first.map(Ok)).chain(stream);
-    stream::unfold(Some((batches, writer, slot)), move |state| async move {
-        let (mut batches, mut writer, slot) = state?;
-        let next = tokio::time::timeout_at(deadline.into(), batches.next()).await;
-        match next {
-            Err(elapsed) => Some((Err(elapsed.into()), None)),
-            Ok(Some(Err(error))) => Some((Err(error.into()), None)),
-            Ok(Some(Ok(batch))) => {
-                let written = writer.write(&batch).map_err(BodyError::from);
-                Some((written, Some((batches, writer, slot))))
-            }
-            Ok(None) => Some((writer.finish().map_err(BodyError::from), None)),
-        }
-    })
 }

@@ -3,8 +3,10 @@
 //! Every surface runs on [`session`]. It is read-only by construction: a statement that is not a query is refused when it
 //! is planned, and no function of the session reads files.
 
+mod body;
 mod catalog;
 mod config;
+mod day_of_time;
 mod error;
 mod http;
 mod json;
@@ -12,6 +14,7 @@ mod output;
 mod roles;
 mod run;
 mod session;
+mod system;
 mod text_table;
 mod views;
 

@@ -1,12 +1,11 @@
 //! Answers in each format, whole (JSON) or batch by batch.
 
-use std::time::Instant;
-
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
 use bytes::Bytes;
 use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use crate::{
     config::Config,
@@ -185,6 +184,6 @@ pub async fn answer(ctx: &SessionContext, config: &Config, sql: &str, format: &s
         bytes.extend_from_slice(&writer.finish().map_err(of)?);
         String::from_utf8(bytes).map_err(|_| Error::invalid("this format is binary; use json, ndjson or csv"))
     };
-    let seconds = config.timeout.as_secs();
-    tokio::time::timeout(config.timeout, work).await.map_err(|_elapsed| Error::Timeout { seconds })?
+    let timeout = config.timeout;
+    tokio::time::timeout(timeout, work).await.map_err(|_elapsed| Error::Timeout { timeout })?
 }

@@ -27,20 +27,29 @@ impl View {
             Self::Inputs => "inputs",
         }
     }
+
+    /// Which half of running AI it describes.
+    pub(crate) fn dimension(self) -> &'static str {
+        match self {
+            Self::Gpu | Self::System => "system",
+            Self::Latency | Self::Inputs => "ai",
+        }
+    }
 }
 
 /// One row of the table: a source metric, under conditions, means a role.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Role {
-    /// Source metric name as received.
+    /// Source metric name as received, or its beginning and `*`.
     pub(crate) metric: String,
     /// Attributes that must have these values.
     #[serde(default)]
     pub(crate) when: BTreeMap<String, String>,
     pub(crate) view: View,
+    /// What it is; after a prefix, `*` stands for the rest of the name.
     pub(crate) role: String,
-    /// Canonical unit (UCUM).
+    /// Canonical unit (UCUM); `*` is the unit that the source declares.
     pub(crate) unit: String,
     /// Canonical value = source value × scale.
     #[serde(default = "one")]
@@ -48,6 +57,16 @@ pub(crate) struct Role {
     /// Values from here on mean "no value" at the source (DCGM).
     #[serde(default)]
     pub(crate) blank_from: Option<f64>,
+}
+
+impl Role {
+    /// For a name that ends in `*`: the beginning, and the first text after all names that begin so.
+    pub(crate) fn prefix(&self) -> Option<(&str, String)> {
+        let first = self.metric.strip_suffix('*')?;
+        let last = first.chars().last()?;
+        let end = char::from_u32(u32::from(last) + 1)?;
+        Some((first, format!("{}{end}", &first[..first.len() - last.len_utf8()])))
+    }
 }
 
 fn one() -> f64 {
@@ -80,6 +99,12 @@ fn parse(text: &str) -> Result<Vec<Role>, String> {
         if !role.scale.is_finite() || role.scale <= 0.0 {
             return Err(format!("{row}: scale must be a number above 0"));
         }
+        if role.metric.contains('*') && role.prefix().is_none()
+            || role.metric.matches('*').count() > 1
+            || role.role.contains('*') && !(role.role.ends_with('*') && role.prefix().is_some())
+        {
+            return Err(format!("{row}: * may end a metric name that begins with text, and then also the role"));
+        }
         if !seen.insert((role.metric.clone(), role.when.clone())) {
             return Err(format!("{row}: a row with the same metric and conditions stands above"));
         }
@@ -103,5 +128,12 @@ mod tests {
         };
         assert!(parse(&row("0.0")).unwrap_err().contains("row m → r"));
         assert!(parse(&(row("1.0") + &row("2.0"))).unwrap_err().contains("stands above"));
+        let names = |metric: &str, role: &str| {
+            parse(&format!("[[role]]\nmetric = \"{metric}\"\nview = \"gpu\"\nrole = \"{role}\"\nunit = \"1\"\n"))
+        };
+        assert_eq!(names("a.b.*", "x.*").unwrap()[0].prefix(), Some(("a.b.", "a.b/".to_owned())));
+        for (metric, role) in [("*", "x"), ("a*b", "x"), ("a", "x.*"), ("a.*", "*.x")] {
+            assert!(names(metric, role).unwrap_err().contains('*'), "{metric} {role}");
+        }
     }
 }

@@ -1,9 +1,13 @@
-//! From SQL text to a stream of batches: planned read-only, with parameters, under the limits.
+//! From SQL text to a stream of batches: planned read-only, with parameters.
 
 use datafusion::{
     common::ScalarValue,
     execution::{SendableRecordBatchStream, context::SQLOptions},
     prelude::SessionContext,
+    sql::{
+        parser::Statement,
+        sqlparser::ast::{Query, SetExpr, Statement as SqlStatement},
+    },
 };
 use serde_json::Value;
 
@@ -14,15 +18,64 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Denied`] for anything but a query, [`Error::Invalid`] if it cannot be planned.
 pub(crate) async fn start(ctx: &SessionContext, sql: &str, params: &[Value]) -> Result<SendableRecordBatchStream> {
+    let of = |error| Error::of(sql, error);
     let state = ctx.state();
-    let plan = state.create_logical_plan(sql).await.map_err(|error| Error::of(sql, error))?;
+    let dialect = state.config().options().sql_parser.dialect;
+    let statement = state.sql_to_statement(sql, &dialect).map_err(of)?;
+    check_reads(&statement)?;
+    let plan = state.statement_to_plan(statement).await.map_err(of)?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     read_only.verify_plan(&plan).map_err(|error| Error::Denied(error.strip_backtrace()))?;
     let params = params.iter().map(scalar).collect::<Result<Vec<_>>>()?;
-    let plan =
-        if params.is_empty() { plan } else { plan.with_param_values(params).map_err(|error| Error::of(sql, error))? };
-    let frame = ctx.execute_logical_plan(plan).await.map_err(|error| Error::of(sql, error))?;
-    frame.execute_stream().await.map_err(|error| Error::of(sql, error))
+    let plan = if params.is_empty() { plan } else { plan.with_param_values(params).map_err(of)? };
+    let frame = ctx.execute_logical_plan(plan).await.map_err(of)?;
+    frame.execute_stream().await.map_err(of)
+}
+
+/// A list of what is allowed, so that a statement the planner learns later is refused until someone decides about it.
+fn check_reads(statement: &Statement) -> Result<()> {
+    match statement {
+        Statement::Statement(statement) => check_sql_reads(statement),
+        Statement::Explain(explain) => check_reads(&explain.statement),
+        Statement::CopyTo(_) => denied("COPY"),
+        Statement::CreateExternalTable(_) => denied("CREATE EXTERNAL TABLE"),
+        Statement::Reset(_) => denied("RESET"),
+    }
+}
+
+fn check_sql_reads(statement: &SqlStatement) -> Result<()> {
+    match statement {
+        SqlStatement::Query(query) => check_query_reads(query),
+        SqlStatement::Explain { statement, .. } => check_sql_reads(statement),
+        SqlStatement::ExplainTable { .. }
+        | SqlStatement::ShowTables { .. }
+        | SqlStatement::ShowColumns { .. }
+        | SqlStatement::ShowFunctions { .. }
+        | SqlStatement::ShowVariable { .. }
+        | SqlStatement::ShowCreate { .. } => Ok(()),
+        other => {
+            // The verb says enough; the whole statement may be long.
+            let text = other.to_string();
+            denied(text.split_whitespace().next().unwrap_or("this statement"))
+        }
+    }
+}
+
+/// `WITH … INSERT` and `SELECT … INTO` are queries to the parser.
+fn check_query_reads(query: &Query) -> Result<()> {
+    match query.body.as_ref() {
+        SetExpr::Insert(_) => denied("INSERT"),
+        SetExpr::Update(_) => denied("UPDATE"),
+        SetExpr::Delete(_) => denied("DELETE"),
+        SetExpr::Merge(_) => denied("MERGE"),
+        SetExpr::Select(select) if select.into.is_some() => denied("SELECT INTO"),
+        SetExpr::Query(inner) => check_query_reads(inner),
+        _ => Ok(()),
+    }
+}
+
+fn denied<T>(what: &str) -> Result<T> {
+    Err(Error::Denied(format!("{what} is refused")))
 }
 
 fn scalar(value: &Value) -> Result<ScalarValue> {

@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::{
-    array::{Float64Array, RecordBatch, StringArray},
-    datatypes::{DataType, Field, Schema},
-};
 use datafusion::{
-    catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider},
+    catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider},
     datasource::ViewTable,
     error::DataFusionError,
     execution::runtime_env::RuntimeEnvBuilder,
@@ -18,8 +14,10 @@ use driftwatt_store::Store;
 use crate::{
     catalog::{Shown, StoreSchema},
     config::Config,
+    day_of_time::DayOfTime,
     error::{Error, Result},
     roles::{Role, View, roles},
+    system::{SystemSchema, role_table},
     views,
 };
 
@@ -38,21 +36,25 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     settings.execution.parquet.reorder_filters = true;
     settings.execution.time_zone = Some("UTC".into());
     settings.sql_parser.map_string_types_to_utf8view = false;
-    let runtime = RuntimeEnvBuilder::new().with_memory_limit(config.memory_bytes, 1.0);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(config.memory_bytes, 1.0)
+        .with_max_temp_directory_size(config.spill_bytes);
     let runtime = runtime.build_arc().map_err(Error::Internal)?;
     let ctx = SessionContext::new_with_config_rt(options, runtime);
-    register(&ctx, store).await.map_err(Error::Internal)?;
-    add_views(&ctx, roles()?).await.map_err(Error::Internal)?;
+    ctx.add_optimizer_rule(Arc::new(DayOfTime));
+    let table = roles()?;
+    register(&ctx, store, config, table).map_err(Error::Internal)?;
+    add_views(&ctx, table).await.map_err(Error::Internal)?;
     Ok(ctx)
 }
 
-async fn register(ctx: &SessionContext, store: &Arc<Store>) -> Result<(), DataFusionError> {
+fn register(ctx: &SessionContext, store: &Arc<Store>, config: &Config, table: &[Role]) -> Result<(), DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
     let schema = |shown| -> Arc<dyn SchemaProvider> { Arc::new(StoreSchema { store: Arc::clone(store), shown }) };
     catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
     catalog.register_schema("raw", schema(Shown::Raw))?;
     catalog.register_schema("reports", schema(Shown::Reports))?;
-    catalog.register_schema("system", schema(Shown::System))?;
+    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table)?))?;
     ctx.register_catalog("driftwatt", Arc::new(catalog));
     Ok(())
 }
@@ -68,38 +70,8 @@ async fn add_views(ctx: &SessionContext, table: &[Role]) -> Result<(), DataFusio
         let plan = ctx.state().create_logical_plan(&sql).await?;
         ctx.register_table(name, Arc::new(ViewTable::new(plan, Some(sql))))?;
     }
-    ctx.register_table("roles", Arc::new(role_table(table)?))?;
+    ctx.register_table("roles", role_table(table)?)?;
     Ok(())
-}
-
-/// `roles`: the vocabulary as a table.
-fn role_table(table: &[Role]) -> Result<MemTable, DataFusionError> {
-    let text = |name: &str| Field::new(name, DataType::Utf8, false);
-    let schema = Arc::new(Schema::new(vec![
-        text("metric"),
-        text("conditions"),
-        text("view"),
-        text("role"),
-        text("unit"),
-        Field::new("scale", DataType::Float64, false),
-    ]));
-    let column = |pick: &dyn Fn(&Role) -> String| Arc::new(StringArray::from_iter_values(table.iter().map(pick)));
-    let conditions = |role: &Role| {
-        let pairs = role.when.iter().map(|(key, value)| format!("{key}={value}"));
-        pairs.collect::<Vec<_>>().join(",")
-    };
-    let batch = RecordBatch::try_new(
-        Arc::clone(&schema),
-        vec![
-            column(&|role| role.metric.clone()),
-            column(&conditions),
-            column(&|role| role.view.name().to_owned()),
-            column(&|role| role.role.clone()),
-            column(&|role| role.unit.clone()),
-            Arc::new(Float64Array::from_iter_values(table.iter().map(|role| role.scale))),
-        ],
-    )?;
-    MemTable::try_new(schema, vec![vec![batch]])
 }
 
 #[cfg(test)]

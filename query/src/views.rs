@@ -1,7 +1,9 @@
 //! The views analysts query, as SQL over `raw`.
 //!
-//! Roles and labels are resolved on `raw.series`, which is small, and joined to the points by `(series_id, date)`; the
-//! list of metric names is repeated on the points, so that only files and row groups with those metrics are read.
+//! Roles and labels are resolved on `raw.series`, which is small, and joined to the points by series, metric and day.
+//! `series` stands on the left of every join: the engine builds its hash table from the left side where it has no
+//! statistics, and pushes the series it found into the scan of the points. `metric` is a join key, and its names are
+//! repeated on the points of role views, so that a predicate on it reaches both scans.
 
 use driftwatt_store::PROMOTED;
 
@@ -15,11 +17,17 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// The join of points `alias` with their series `d`.
+fn on(alias: &str) -> String {
+    format!("{alias}.series_id = d.series_id AND {alias}.metric = d.metric AND {alias}.date = d.date")
+}
+
 /// `metrics`: number points with their labels.
 pub(crate) fn metrics() -> String {
     format!(
         "SELECT s.time, s.metric, s.value, d.kind, d.unit, d.temporality, s.series_id, {LABELS} \
-         FROM raw.samples s JOIN raw.series d ON s.series_id = d.series_id AND s.date = d.date"
+         FROM raw.series d JOIN raw.samples s ON {}",
+        on("s")
     )
 }
 
@@ -29,13 +37,14 @@ pub(crate) fn histograms() -> String {
         "SELECT h.time, h.start_time, h.metric, h.count, h.sum, h.min, h.max, d.bounds, h.bucket_counts, h.scale, \
          h.zero_count, h.zero_threshold, h.positive_offset, h.positive_counts, h.negative_offset, h.negative_counts, \
          h.quantiles, h.quantile_values, d.kind, d.unit, d.temporality, h.series_id, {LABELS} \
-         FROM raw.histograms h JOIN raw.series d ON h.series_id = d.series_id AND h.date = d.date"
+         FROM raw.series d JOIN raw.histograms h ON {}",
+        on("h")
     )
 }
 
 /// The SQL condition under which a series has `role`.
 fn condition(role: &Role) -> String {
-    let mut condition = format!("metric = {}", quoted(&role.metric));
+    let mut condition = names(role);
     for (key, value) in &role.when {
         let column = match PROMOTED.iter().find(|label| label.keys.contains(&key.as_str())) {
             Some(label) => label.column.to_owned(),
@@ -46,32 +55,59 @@ fn condition(role: &Role) -> String {
     condition
 }
 
+/// The SQL condition on the name only.
+fn names(role: &Role) -> String {
+    match role.prefix() {
+        // A range, unlike LIKE, needs no escapes and prunes files as an equality does.
+        Some((first, end)) => format!("(metric >= {} AND metric < {})", quoted(first), quoted(&end)),
+        None => format!("metric = {}", quoted(&role.metric)),
+    }
+}
+
+/// The condition that picks every metric of `rows`.
+fn any_name(rows: &[&Role]) -> String {
+    let mut exact: Vec<_> =
+        rows.iter().filter(|role| role.prefix().is_none()).map(|role| quoted(&role.metric)).collect();
+    exact.sort();
+    exact.dedup();
+    let prefixes = rows.iter().filter(|role| role.prefix().is_some()).map(|role| names(role));
+    let listed = (!exact.is_empty()).then(|| format!("metric IN ({})", exact.join(", ")));
+    listed.into_iter().chain(prefixes).collect::<Vec<_>>().join(" OR ")
+}
+
 fn case(rows: &[&Role], value: impl Fn(&Role) -> String) -> String {
     let arms: Vec<_> = rows.iter().map(|role| format!("WHEN {} THEN {}", condition(role), value(role))).collect();
     format!("CASE {} END", arms.join(" "))
 }
 
+fn role_name(role: &Role) -> String {
+    match (role.role.strip_suffix('*'), role.prefix()) {
+        (Some(start), Some((prefix, _))) => {
+            format!("concat({}, substr(metric, {}))", quoted(start), prefix.chars().count() + 1)
+        }
+        _ => quoted(&role.role),
+    }
+}
+
 /// A role view: points of every metric that has a role in `view`, in canonical units.
 pub(crate) fn roles(view: View, table: &[Role]) -> String {
     let rows: Vec<&Role> = table.iter().filter(|role| role.view == view).collect();
-    let mut names: Vec<_> = rows.iter().map(|role| quoted(&role.metric)).collect();
-    names.dedup();
-    let names = names.join(", ");
+    let listed = any_name(&rows);
     let blank = |role: &Role| role.blank_from.map_or("NULL".to_owned(), |from| format!("CAST({from:?} AS DOUBLE)"));
     let known = format!(
         "(SELECT *, {} AS canonical_unit, CAST({} AS DOUBLE) AS factor, CAST({} AS DOUBLE) AS blank_from \
-         FROM (SELECT *, {} AS role FROM raw.series WHERE metric IN ({names})) WHERE role IS NOT NULL)",
-        case(&rows, |role| quoted(&role.unit)),
+         FROM (SELECT *, {} AS role FROM raw.series WHERE {listed}) WHERE role IS NOT NULL)",
+        case(&rows, |role| if role.unit == "*" { "unit".to_owned() } else { quoted(&role.unit) }),
         case(&rows, |role| format!("{:?}", role.scale)),
         case(&rows, blank),
-        case(&rows, |role| quoted(&role.role)),
+        case(&rows, role_name),
     );
     let numbers = format!(
         "SELECT s.time, d.role, CASE WHEN d.blank_from IS NOT NULL AND s.value >= d.blank_from THEN NULL \
          ELSE s.value * d.factor END AS value, d.canonical_unit AS unit, {LABELS}, s.metric, \
          CAST(NULL AS BIGINT) AS count, CAST(NULL AS DOUBLE) AS sum, s.series_id \
-         FROM (SELECT * FROM raw.samples WHERE metric IN ({names})) s \
-         JOIN {known} d ON s.series_id = d.series_id AND s.date = d.date"
+         FROM {known} d JOIN (SELECT * FROM raw.samples WHERE {listed}) s ON {}",
+        on("s")
     );
     if !matches!(view, View::Latency | View::Inputs) {
         return numbers;
@@ -80,7 +116,7 @@ pub(crate) fn roles(view: View, table: &[Role]) -> String {
         "{numbers} UNION ALL \
          SELECT h.time, d.role, CASE WHEN h.count > 0 THEN h.sum / h.count * d.factor END AS value, \
          d.canonical_unit AS unit, {LABELS}, h.metric, h.count, h.sum * d.factor AS sum, h.series_id \
-         FROM (SELECT * FROM raw.histograms WHERE metric IN ({names})) h \
-         JOIN {known} d ON h.series_id = d.series_id AND h.date = d.date"
+         FROM {known} d JOIN (SELECT * FROM raw.histograms WHERE {listed}) h ON {}",
+        on("h")
     )
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use arrow::{array::AsArray, datatypes::Float64Type};
 use driftwatt_store::{
     AttributeValue, HistogramPoint, HistogramShape, Kind, SampleColumns, Series, SeriesDefinition, Temporality,
@@ -200,4 +202,187 @@ async fn result_tables_appear_when_they_are_written() {
         fixture.doubles("SELECT CAST(rows AS DOUBLE) FROM system.tables WHERE name = 'scores'").await,
         [Some(1.0)]
     );
+}
+
+impl Fixture {
+    /// Each scan of the optimised plan, with the predicates that reached it.
+    async fn scans(&self, sql: &str) -> Vec<String> {
+        let plan = self.ctx.sql(sql).await.unwrap().into_optimized_plan().unwrap().display_indent().to_string();
+        plan.lines().map(str::trim).filter(|line| line.starts_with("TableScan")).map(str::to_owned).collect()
+    }
+
+    async fn texts(&self, sql: &str) -> Vec<String> {
+        let batches = self.ctx.sql(sql).await.unwrap().collect().await.unwrap();
+        let rows = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>());
+        rows.map(|text| text.unwrap_or("NULL").to_owned()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn predicates_on_time_and_metric_reach_both_scans_and_series_are_hashed() {
+    let fixture = fixture().await;
+    let asked = "time >= '2026-11-18T11:00:00Z' AND time < '2026-11-19T01:00:00Z'";
+    let scans = fixture.scans(&format!("SELECT avg(value) FROM metrics WHERE metric = 'm' AND {asked}")).await;
+    assert_eq!(scans.len(), 2, "{scans:?}");
+    assert!(scans[0].starts_with("TableScan: raw.series") || scans[0].contains("raw.series"), "{scans:?}");
+    for column in ["metric = Utf8(\"m\")", "date >= Date32(\"2026-11-18\")", "date <= Date32(\"2026-11-19\")"] {
+        assert!(scans[0].contains(column), "{column} in {scans:?}");
+    }
+    assert!(scans[1].contains("raw.samples") && scans[1].contains("metric = Utf8(\"m\")"), "{scans:?}");
+    assert!(scans[1].contains("time >= TimestampMicrosecond"), "{scans:?}");
+
+    let role = format!("SELECT avg(value) FROM latency WHERE role = 'latency.ttft' AND {asked}");
+    for scan in fixture.scans(&role).await {
+        assert!(scan.contains("raw.series") == scan.contains("date >= Date32(\"2026-11-18\")"), "{scan}");
+        assert!(scan.contains("metric"), "{scan}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_of_every_day_find_the_series_of_their_day() {
+    let fixture = fixture().await;
+    let day = 24 * 3600 * 1_000_000;
+    let mut batch = WriteBatch { series: vec![series("m", Kind::Gauge, &[])], ..WriteBatch::default() };
+    for n in 0..4 {
+        batch.samples.push(0, 0, START + n * day, (n as f64).to_bits(), SampleColumns::DOUBLE);
+    }
+    fixture.store.append(batch).await.unwrap();
+    for _ in 0..2 {
+        // START is 2026-11-18T11:06:40Z.
+        for (condition, expected) in [
+            ("time > '2026-11-18T11:06:40Z'", vec![1.0, 2.0, 3.0]),
+            ("'2026-11-20T11:06:40Z' >= time", vec![0.0, 1.0, 2.0]),
+            ("time BETWEEN '2026-11-19' AND '2026-11-20'", vec![1.0]),
+            ("time = '2026-11-21T11:06:40Z'", vec![3.0]),
+            ("time < '2026-11-19' OR time > '2026-11-21'", vec![0.0, 3.0]),
+            ("time > '2026-11-21' AND time < '2026-11-19'", vec![]),
+        ] {
+            let got = fixture.doubles(&format!("SELECT value FROM metrics WHERE {condition} ORDER BY time")).await;
+            assert_eq!(got, expected.into_iter().map(Some).collect::<Vec<_>>(), "{condition}");
+        }
+        fixture.store.flush().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn special_rows_come_first_and_any_input_is_found_by_its_prefix() {
+    let fixture = fixture().await;
+    fixture.sample("driftwatt.input.brightness", &[], 0.5).await;
+    fixture.sample("driftwatt.input.pixels", &[], 1024.0).await;
+    fixture.sample("driftwatt.inputs", &[], 9.0).await;
+    fixture.sample("hw.gpu.utilization", &[("hw.id", "G"), ("hw.gpu.task", "encoder")], 0.1).await;
+    fixture.sample("hw.gpu.utilization", &[("hw.id", "G")], 0.2).await;
+    let inputs = fixture.texts("SELECT concat(role, ' ', unit) FROM inputs ORDER BY role").await;
+    assert_eq!(inputs, ["input.brightness 1", "input.pixels {pixel}"]);
+    let gpu = fixture.texts("SELECT concat(role, ' ', value) FROM gpu ORDER BY role").await;
+    assert_eq!(gpu, ["gpu.encoder.utilization 0.1", "gpu.utilization 0.2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_writes_is_named_and_denied_and_whatever_reads_is_answered() {
+    let fixture = fixture().await;
+    let (url, _server) = fixture.serve(Config::default()).await;
+    for (sql, verb) in [
+        ("EXPLAIN COPY (SELECT 1) TO '/tmp/x'", "COPY"),
+        ("EXPLAIN ANALYZE INSERT INTO raw.samples SELECT * FROM raw.samples", "INSERT"),
+        ("SELECT 1 AS a INTO t", "SELECT INTO"),
+        ("RESET datafusion.execution.batch_size", "RESET"),
+        ("CREATE FUNCTION f(INT) RETURNS INT RETURN $1", "CREATE"),
+        ("PREPARE p AS SELECT 1", "PREPARE"),
+        ("DELETE FROM raw.samples", "DELETE"),
+        ("UPDATE raw.samples SET value = 0", "UPDATE"),
+        ("TRUNCATE TABLE raw.samples", "TRUNCATE"),
+        ("BEGIN", "BEGIN"),
+    ] {
+        let (status, body) = post(&url, json!({ "query": sql })).await;
+        assert_eq!((status, &body["error"]["kind"]), (403, &json!("denied")), "{sql}: {body}");
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(verb) && message.contains("only reads"), "{sql}: {message}");
+    }
+    for sql in [
+        "SHOW TABLES",
+        "SHOW COLUMNS FROM metrics",
+        "DESCRIBE metrics",
+        "EXPLAIN SELECT * FROM gpu",
+        "SHOW TIME ZONE",
+        "WITH a AS (SELECT 1 AS n) SELECT * FROM a UNION ALL SELECT 2",
+        "SELECT * FROM system.rejections",
+        "SELECT * FROM system.roles WHERE dimension = 'ai'",
+        "SELECT value FROM system.settings WHERE name = 'query.timeout'",
+    ] {
+        let (status, body) = post(&url, json!({ "query": sql })).await;
+        assert_eq!(status, 200, "{sql}: {body}");
+    }
+    let (status, body) = post(&url, json!({ "query": "SELECT $1 + $2", "params": [1] })).await;
+    assert_eq!((status, &body["error"]["kind"]), (400, &json!("invalid")), "{body}");
+    let (status, body) = post(&url, json!({ "qwery": "SELECT 1" })).await;
+    assert_eq!((status, &body["error"]["kind"]), (400, &json!("invalid")), "{body}");
+}
+
+const EVERYTHING: &str =
+    "SELECT a.value, b.value AS other FROM generate_series(1, 100000) a, generate_series(1, 100000) b";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_queries_are_refused_until_a_client_leaves() {
+    let fixture = fixture().await;
+    let (url, _server) = fixture.serve(Config { concurrency_max: 1, ..Config::default() }).await;
+    let get = async |sql: &str| {
+        let query = [("query", sql), ("format", "ndjson")];
+        reqwest::Client::new().get(&url).query(&query).send().await.unwrap()
+    };
+    let mut endless = get(EVERYTHING).await;
+    assert!(endless.chunk().await.unwrap().is_some());
+    let refused = get("SELECT 1").await;
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["error"]["kind"], "limit");
+    drop(endless);
+    assert!(answered_within(&url, Duration::from_secs(10)).await, "the query goes on without its client");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_reading_holds_its_slot_until_the_time_limit_only() {
+    let fixture = fixture().await;
+    let timeout = Duration::from_millis(300);
+    let (url, _server) = fixture.serve(Config { concurrency_max: 1, timeout, ..Config::default() }).await;
+    let query = [("query", EVERYTHING), ("format", "csv")];
+    let mut stalled = reqwest::Client::new().get(&url).query(&query).send().await.unwrap();
+    assert!(stalled.chunk().await.unwrap().is_some());
+    assert!(answered_within(&url, Duration::from_secs(10)).await, "the stalled client holds the only slot");
+    let rest = async {
+        while stalled.chunk().await?.is_some() {}
+        Ok::<_, reqwest::Error>(())
+    };
+    assert!(rest.await.is_err(), "a cut answer must not look whole");
+}
+
+async fn answered_within(url: &str, limit: Duration) -> bool {
+    let asked = async {
+        while post(url, json!({ "query": "SELECT 1" })).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(limit, asked).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_needs_too_much_memory_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(driftwatt_store::Config::new(dir.path())).await.unwrap();
+    let ctx = session(&store, &Config { memory_bytes: 1 << 20, ..Config::default() }).await.unwrap();
+    let sql =
+        "SELECT count(*) FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b ON a.value = b.value";
+    let error = crate::answer(&ctx, &Config::default(), sql, "json").await.unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Limit, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_of_the_documentation_runs() {
+    let fixture = fixture().await;
+    let page = include_str!("../../../docs/sql.md");
+    let examples = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let queries: Vec<_> = examples.filter(|sql| !sql.starts_with("WHERE")).collect();
+    assert!(queries.len() >= 4);
+    for sql in queries {
+        crate::answer(&fixture.ctx, &Config::default(), sql, "json").await.unwrap();
+    }
 }
