@@ -4,16 +4,32 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod bad_grpc;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod crash_ledger;
+#[cfg(test)]
+mod crash_tables;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod delta;
+#[cfg(test)]
+mod delta_histograms;
+#[cfg(test)]
+mod grpc;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
+mod points;
+#[cfg(test)]
 mod sdk;
+#[cfg(test)]
+mod sdk_instruments;
 #[cfg(test)]
 mod server;
