@@ -20,15 +20,15 @@ impl Metrics {
             meter.u64_counter(name).with_description(description).build()
         };
         Self {
-            points: counter("driftwatt_ingest_points_total", "points received, by signal and result"),
-            rejected_points: counter("driftwatt_ingest_rejected_points_total", "points refused, by reason"),
+            points: counter("driftwatt_ingest_points", "points received, by signal and result"),
+            rejected_points: counter("driftwatt_ingest_rejected_points", "points refused, by reason"),
             duplicate_points: counter(
-                "driftwatt_ingest_duplicate_points_total",
+                "driftwatt_ingest_duplicate_points",
                 "stored points that replaced an unflushed point of the same identity",
             ),
-            requests: counter("driftwatt_ingest_requests_total", "requests, by transport and status"),
+            requests: counter("driftwatt_ingest_requests", "requests, by transport and status"),
             duplicate_attribute_keys: counter(
-                "driftwatt_ingest_duplicate_attribute_keys_total",
+                "driftwatt_ingest_duplicate_attribute_keys",
                 "attribute keys given more than once in a new series",
             ),
         }

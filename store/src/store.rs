@@ -161,9 +161,11 @@ impl Store {
         let lock = lock_directory(&config)?;
         let logs = open_tables(&config).await?;
         let mut state = State::new();
-        let positions =
-            || WalTable::ALL.iter().filter_map(|table| logs.get(table.name())).map(|log| log.snapshot().wal_position);
-        let (flushed_through, partial_through) = (positions().min().unwrap_or(0), positions().max().unwrap_or(0));
+        let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
+        // The last table of a flush says what every table holds; records beyond it that reached only some tables are
+        // kept in a memtable of their own, because each table takes a memtable whole or not at all.
+        let flushed_through = position(WalTable::LAST);
+        let partial_through = WalTable::ALL.into_iter().map(position).max().unwrap_or(0);
         for (name, log) in &logs {
             state.publish(name, log.snapshot());
         }

@@ -59,7 +59,15 @@ pub(super) fn recover(
         let loaded = load(dir, &path, first_sequence, index == newest, &mut recovered.replay)?;
         for found in &loaded.scan.frames {
             if found.sequence > replayed_through {
-                recovered.replay.missing_records += found.sequence - replayed_through - 1;
+                let gap = found.sequence - replayed_through - 1;
+                if gap > 0 {
+                    tracing::warn!(
+                        after = replayed_through,
+                        found = found.sequence,
+                        "records are missing from the log"
+                    );
+                }
+                recovered.replay.missing_records += gap;
                 recovered.replay.records += 1;
                 replay(found.sequence, &loaded.bytes[found.payload.clone()])?;
                 replayed_through = found.sequence;
@@ -71,9 +79,6 @@ pub(super) fn recover(
         }
     }
     recovered.next_sequence = last.max(after_sequence) + 1;
-    if recovered.replay.missing_records > 0 {
-        tracing::warn!(count = recovered.replay.missing_records, "records are missing from the log");
-    }
     Ok(recovered)
 }
 
