@@ -5,6 +5,8 @@ use std::{io, path::PathBuf};
 
 use datafusion::error::DataFusionError;
 
+use crate::wal::record::reader::DecodeError;
+
 /// Result with the store's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -45,6 +47,9 @@ pub enum Error {
     /// A result batch does not have the required shape.
     #[error("result table {table}: {reason}")]
     ResultSchema { table: String, reason: String },
+    /// An intact log record holds something that this build does not write.
+    #[error("log record {sequence}: {reason}")]
+    Record { sequence: u64, reason: String },
     #[error("delta table: {0}")]
     Delta(#[from] deltalake::DeltaTableError),
     #[error("parquet: {0}")]
@@ -91,9 +96,13 @@ impl Error {
             | Self::Config { .. }
             | Self::UnknownTable { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::Record { .. } => ErrorKind::Corrupt,
             _ => ErrorKind::Internal,
         }
+    }
+
+    pub(crate) fn record(sequence: u64) -> impl FnOnce(DecodeError) -> Self {
+        move |error| Self::Record { sequence, reason: error.to_string() }
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

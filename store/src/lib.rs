@@ -18,6 +18,7 @@ mod scan;
 mod schema;
 mod series;
 mod series_day;
+mod series_map;
 mod state;
 mod store;
 mod wal;

@@ -3,16 +3,11 @@
 //! Each series keeps its points sorted by `(time, start_time)`, so a flush only sorts the list of series, and a repeated
 //! point is found by binary search: the last write replaces the earlier one (`STORE-2` counts it as a duplicate).
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
-    ops::Range,
-    sync::Arc,
-    time::Instant,
-};
+use std::{cmp::Ordering, collections::BTreeSet, ops::Range, sync::Arc, time::Instant};
 
 use crate::{
-    series::{Series, SeriesId},
+    series::Series,
+    series_map::SeriesMap,
     write_batch::{HistogramPoint, HistogramShape, Rejection, WriteBatch},
 };
 
@@ -84,7 +79,9 @@ pub(crate) fn day_range<P: Point>(points: &[P], day: i32) -> Range<usize> {
 /// Unflushed points of a contiguous run of log records.
 #[derive(Debug)]
 pub(crate) struct Memtable {
-    series: HashMap<SeriesId, SeriesPoints>,
+    /// Place of each series in `series`.
+    places: SeriesMap<u32>,
+    series: Vec<SeriesPoints>,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) days: BTreeSet<i32>,
     pub(crate) size_bytes: usize,
@@ -95,7 +92,8 @@ pub(crate) struct Memtable {
 impl Memtable {
     pub(crate) fn new() -> Self {
         Self {
-            series: HashMap::new(),
+            places: SeriesMap::default(),
+            series: Vec::new(),
             rejections: Vec::new(),
             days: BTreeSet::new(),
             size_bytes: 0,
@@ -115,9 +113,7 @@ impl Memtable {
         self.first_append.get_or_insert(now);
         self.size_bytes += batch.rejections.len() * 256;
         self.rejections.extend(batch.rejections);
-        for series in &batch.series {
-            self.register(series);
-        }
+        let places: Vec<usize> = batch.series.iter().map(|series| self.place(series)).collect();
         let mut last_day = None;
         let samples = &batch.samples;
         for row in 0..samples.len() {
@@ -128,33 +124,32 @@ impl Memtable {
                 form: samples.form[row],
             };
             note_day(&mut self.days, &mut last_day, sample.time);
-            let id = batch.series[samples.series[row] as usize].id;
-            if let Some(points) = self.series.get_mut(&id) {
-                duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
-                self.size_bytes += size_of::<Sample>();
-            }
+            let points = &mut self.series[places[samples.series[row] as usize]];
+            duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
         }
+        self.size_bytes += samples.len() * size_of::<Sample>();
         for point in batch.histograms {
             note_day(&mut self.days, &mut last_day, point.time);
-            let id = batch.series[point.series as usize].id;
             self.size_bytes += histogram_size_bytes(&point);
-            if let Some(points) = self.series.get_mut(&id) {
-                duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
-            }
+            let points = &mut self.series[places[point.series as usize]];
+            duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
         }
         duplicate_count
     }
 
-    fn register(&mut self, series: &Arc<Series>) {
-        if let MapEntry::Vacant(vacant) = self.series.entry(series.id) {
+    /// Where the points of `series` are; makes room for a series that is new here.
+    fn place(&mut self, series: &Arc<Series>) -> usize {
+        let place = *self.places.entry(series.id).or_insert_with(|| {
             self.size_bytes += 512 + 2 * series.identity.len();
-            vacant.insert(SeriesPoints { series: Arc::clone(series), samples: Vec::new(), histograms: Vec::new() });
-        }
+            self.series.push(SeriesPoints { series: Arc::clone(series), samples: Vec::new(), histograms: Vec::new() });
+            (self.series.len() - 1) as u32
+        });
+        place as usize
     }
 
     /// Every series with its points, in table order: by metric, then by the signed `series_id`.
     pub(crate) fn sorted(&self) -> Vec<&SeriesPoints> {
-        let mut sorted: Vec<_> = self.series.values().collect();
+        let mut sorted: Vec<_> = self.series.iter().collect();
         sorted.sort_unstable_by(|a, b| {
             let metric = a.series.definition.metric.cmp(&b.series.definition.metric);
             metric.then_with(|| a.series.id.to_column().cmp(&b.series.id.to_column()))

@@ -23,7 +23,7 @@ use crate::{
     result_table::split_by_day,
     scan::StoreTable,
     schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
-    wal::{Sink, Wal, decode, encode},
+    wal::{Definitions, Found, SeriesBook, Sink, Wal, decode, encode},
     write_batch::WriteBatch,
 };
 
@@ -90,6 +90,7 @@ pub(crate) struct Inner {
 
 /// Receives synced records on the log's thread.
 struct Applier {
+    definitions: Definitions,
     state: Arc<RwLock<State>>,
     flush_size_bytes: usize,
     flush_wanted: Arc<Notify>,
@@ -106,6 +107,13 @@ fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 
 impl Sink for Applier {
     type Item = WriteBatch;
+
+    fn preface(&mut self, batch: &WriteBatch, starts_segment: bool, out: &mut Vec<u8>) {
+        if starts_segment {
+            self.definitions.clear();
+        }
+        self.definitions.put(&batch.series, out);
+    }
 
     fn apply(&mut self, sequence: u64, batch: WriteBatch) -> u64 {
         let mut state = write_state(&self.state);
@@ -172,6 +180,7 @@ impl Store {
         let state = Arc::new(RwLock::new(state));
         let flush_wanted = Arc::new(Notify::new());
         let applier = Applier {
+            definitions: Definitions::default(),
             state: Arc::clone(&state),
             flush_size_bytes: config.flush_size_bytes,
             flush_wanted: Arc::clone(&flush_wanted),
@@ -180,13 +189,26 @@ impl Store {
         let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
         let replayed = Arc::clone(&state);
         let opened = tokio::task::spawn_blocking(move || {
-            let mut replay = |sequence, payload: &[u8]| {
-                let batch = decode(payload).map_err(|error| Error::Task(format!("log record {sequence}: {error}")))?;
+            let mut book = SeriesBook::default();
+            let mut replay = |found: Found<'_>| {
+                let (sequence, payload) = match found {
+                    Found::Segment => {
+                        book.clear();
+                        return Ok(());
+                    }
+                    Found::Known(payload) => return book.learn(payload).map_err(Error::record(0)),
+                    Found::Record { sequence, payload } => (sequence, payload),
+                };
+                let record = decode(payload, &mut book).map_err(Error::record(sequence))?;
+                if record.lost_point_count > 0 {
+                    let points = record.lost_point_count;
+                    tracing::warn!(sequence, points, "points of series that only damaged records defined are lost");
+                }
                 let mut state = write_state(&replayed);
                 if sequence > partial_through {
                     state.seal_partial(partial_through);
                 }
-                state.insert(sequence, batch);
+                state.insert(sequence, record.batch);
                 Ok(())
             };
             Wal::open(wal_dir, durability, segment_size, flushed_through, partial_through, &mut replay, applier)

@@ -30,8 +30,8 @@ use crate::{
 };
 
 use frame::PAYLOAD_SIZE_BYTES_MAX;
-pub(crate) use record::{decode, encode};
-pub(crate) use recovery::Replay;
+pub(crate) use record::{Definitions, SeriesBook, decode, encode};
+pub(crate) use recovery::{Found, Replay};
 
 use thread::{LogThread, Request};
 
@@ -42,6 +42,10 @@ const REQUEST_COUNT_MAX: usize = 1024;
 pub(crate) trait Sink: Send + 'static {
     /// What travels with a record from [`Wal::append`] to [`Sink::apply`].
     type Item: Send + 'static;
+
+    /// Appends to `out` what must precede the payload of `item` in its record. Called once per record in log order,
+    /// before it is written; `starts_segment` if no record of the segment is known to be written.
+    fn preface(&mut self, item: &Self::Item, starts_segment: bool, out: &mut Vec<u8>);
 
     /// Called once per record after it is durable, in sequence order. Returns the duplicate points replaced, which the
     /// waiter is told.
@@ -67,8 +71,7 @@ pub(crate) struct Wal<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Wal<T> {
-    /// Opens `dir`, creating it if absent, repairs it, calls `replay` with every record after `after_sequence` in order,
-    /// and starts the thread `driftwatt-wal`. New records are numbered after `issued_through` even if the log has lost its
+    /// Opens `dir`, creating it if absent, repairs it, calls `replay` with what it finds in order, and starts the thread `driftwatt-wal`. New records are numbered after `issued_through` even if the log has lost its
     /// end. Blocks on file reads.
     ///
     /// # Errors
@@ -80,7 +83,7 @@ impl<T: Send + 'static> Wal<T> {
         segment_size_bytes: u64,
         after_sequence: u64,
         issued_through: u64,
-        replay: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+        replay: &mut dyn FnMut(Found<'_>) -> Result<()>,
         sink: S,
     ) -> Result<(Self, Replay)> {
         let mut recovered = recovery::recover(&dir, after_sequence, replay)?;

@@ -58,6 +58,19 @@ impl SampleColumns {
         self.bits.push(bits);
         self.form.push(form);
     }
+
+    /// Keeps the points whose series index `keep` accepts.
+    pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        let kept: Vec<usize> = (0..self.len()).filter(|row| keep(self.series[*row])).collect();
+        fn take<T: Copy>(column: &mut Vec<T>, rows: &[usize]) {
+            *column = rows.iter().map(|row| column[*row]).collect();
+        }
+        take(&mut self.start_time, &kept);
+        take(&mut self.time, &kept);
+        take(&mut self.bits, &kept);
+        take(&mut self.form, &kept);
+        take(&mut self.series, &kept);
+    }
 }
 
 /// One histogram, exponential histogram or summary data point.

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     Applied, Sink,
-    frame::put_frame,
+    frame::{PAYLOAD_SIZE_BYTES_MAX, put_frame},
     recovery::Recovered,
     segment::{ActiveSegment, SealedSegment, remove_file, sync_dir},
 };
@@ -56,6 +56,8 @@ pub(super) struct LogThread<S: Sink> {
     /// When the oldest write that is not synced happened.
     unsynced_since: Option<Instant>,
     poisoned: bool,
+    /// No record of the segment is known to be written.
+    starts_segment: bool,
     /// The frames of a group, kept for its allocation.
     frames: Vec<u8>,
 }
@@ -79,6 +81,7 @@ impl<S: Sink> LogThread<S> {
             unsealed: recovered.replay.records > 0,
             unsynced_since: None,
             poisoned: false,
+            starts_segment: true,
             frames: Vec::new(),
         }
     }
@@ -129,7 +132,16 @@ impl<S: Sink> LogThread<S> {
 
     /// Writes, syncs, applies and answers one group, all of it or (on a failure) nothing of it.
     pub(super) fn commit(&mut self, group: Vec<Append<S::Item>>) {
-        if let Err(error) = self.write_group(&group) {
+        let group = match self.start_group() {
+            Ok(()) => self.frame_group(group),
+            Err(error) => {
+                self.poison(&error);
+                group
+            }
+        };
+        if !self.poisoned
+            && let Err(error) = self.write_group()
+        {
             self.poison(&error);
         }
         if self.poisoned {
@@ -147,17 +159,45 @@ impl<S: Sink> LogThread<S> {
         applied.into_iter().for_each(|(answer, applied)| reply(answer, Ok(applied)));
     }
 
-    fn write_group(&mut self, group: &[Append<S::Item>]) -> Result<()> {
+    /// Closes a full segment, so that the group goes into one segment whole.
+    fn start_group(&mut self) -> Result<()> {
         if self.poisoned {
             return Err(Error::WalPoisoned);
         }
         if self.active.as_ref().is_some_and(|active| active.size_bytes >= self.segment_size_bytes) {
             self.close_segment()?;
         }
+        self.starts_segment |= self.active.is_none();
+        Ok(())
+    }
+
+    /// Puts the records of `group` into `frames`; answers those that are too large and returns the others.
+    fn frame_group(&mut self, group: Vec<Append<S::Item>>) -> Vec<Append<S::Item>> {
         self.frames.clear();
         self.frames.shrink_to(2 * GROUP_SIZE_BYTES);
-        for (sequence, append) in (self.next_sequence..).zip(group) {
-            put_frame(&mut self.frames, sequence, &append.payload);
+        let mut kept = Vec::with_capacity(group.len());
+        for append in group {
+            let sequence = self.next_sequence + kept.len() as u64;
+            let (sink, starts_segment) = (&mut self.sink, self.starts_segment);
+            let fits = put_frame(&mut self.frames, sequence, |out| {
+                sink.preface(&append.item, starts_segment, out);
+                out.extend_from_slice(&append.payload);
+            });
+            // A record left out takes its preface with it, so the next one starts anew.
+            self.starts_segment = !fits;
+            if fits {
+                kept.push(append);
+            } else {
+                let (size_bytes, limit_bytes) = (append.payload.len(), PAYLOAD_SIZE_BYTES_MAX);
+                reply(append.answer, Err(Error::RecordTooLarge { size_bytes, limit_bytes }));
+            }
+        }
+        kept
+    }
+
+    fn write_group(&mut self) -> Result<()> {
+        if self.frames.is_empty() {
+            return Ok(());
         }
         let active = match &mut self.active {
             Some(active) => active,
