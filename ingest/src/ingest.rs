@@ -79,11 +79,13 @@ impl Ingest {
         format: Format,
     ) -> Result<Outcome> {
         admission.reserve(body.len())?;
+        let stage_cpu = self.metrics.stage_cpu();
         let decoded = if body.len() <= INLINE_SIZE_MAX {
-            decode(&self.decoder, &body, format)?
+            stage_cpu.run("decode", || decode(&self.decoder, &body, format))?
         } else {
             let decoder = Arc::clone(&self.decoder);
-            tokio::task::spawn_blocking(move || decode(&decoder, &body, format)).await??
+            let work = move || stage_cpu.run("decode", || decode(&decoder, &body, format));
+            tokio::task::spawn_blocking(work).await??
         };
         let outcome = self.append(decoded).await;
         drop(admission);

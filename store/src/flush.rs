@@ -11,6 +11,7 @@ use crate::{
     parquet_file::write_parquet,
     rows::{histogram_batches, rejection_batch, sample_batches},
     series_day::merged_day,
+    stage::Stage,
     store::{FlushSummary, Inner, WalTable},
 };
 
@@ -53,14 +54,15 @@ async fn flush_table(
     let dir = snapshot.dir.as_ref().clone();
     let rows = Arc::clone(memtable);
     let task_snapshot = Arc::clone(&snapshot);
-    let write = tokio::task::spawn_blocking(move || -> Result<Vec<LiveFile>> {
+    let write_files = move || -> Result<Vec<LiveFile>> {
         let mut files = Vec::new();
         for day in rows_days(&rows, table) {
             let batches = day_batches(&rows, table, day, &task_snapshot)?;
             files.extend(write_parquet(&dir, day, &batches)?);
         }
         Ok(files)
-    });
+    };
+    let write = tokio::task::spawn_blocking(move || Stage::Flush.run(write_files));
     let files = write.await.map_err(|error| Error::Task(error.to_string()))??;
     if files.is_empty() && table != WalTable::LAST {
         return Ok(());

@@ -19,6 +19,7 @@ mod schema;
 mod series;
 mod series_day;
 mod series_map;
+mod stage;
 mod state;
 mod store;
 mod wal;

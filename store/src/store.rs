@@ -23,6 +23,7 @@ use crate::{
     result_table::split_by_day,
     scan::StoreTable,
     schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
+    stage::Stage,
     wal::{Definitions, Found, SeriesBook, Sink, Wal, decode, encode},
     write_batch::WriteBatch,
 };
@@ -117,7 +118,7 @@ impl Sink for Applier {
 
     fn apply(&mut self, sequence: u64, batch: WriteBatch) -> u64 {
         let mut state = write_state(&self.state);
-        let duplicate_count = state.insert(sequence, batch);
+        let duplicate_count = Stage::Memtable.run(|| state.insert(sequence, batch));
         if state.active().size_bytes >= self.flush_size_bytes {
             self.flush_wanted.notify_one();
         }
@@ -245,7 +246,7 @@ impl Store {
             self.inner.flush_wanted.notify_one();
             return Err(Error::Overloaded { size_bytes, limit_bytes });
         }
-        let payload = encode(&batch);
+        let payload = Stage::Record.run(|| encode(&batch));
         let applied = self.inner.wal.append(payload, batch).await?;
         Ok(Appended { sequence: applied.sequence, duplicate_count: applied.duplicate_count })
     }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::Durability,
     error::{Error, Result},
+    stage::Stage,
 };
 
 /// Payload bytes after which a group is closed: bounds the memory and the time of one write.
@@ -132,18 +133,7 @@ impl<S: Sink> LogThread<S> {
 
     /// Writes, syncs, applies and answers one group, all of it or (on a failure) nothing of it.
     pub(super) fn commit(&mut self, group: Vec<Append<S::Item>>) {
-        let group = match self.start_group() {
-            Ok(()) => self.frame_group(group),
-            Err(error) => {
-                self.poison(&error);
-                group
-            }
-        };
-        if !self.poisoned
-            && let Err(error) = self.write_group()
-        {
-            self.poison(&error);
-        }
+        let group = Stage::Log.run(|| self.write_group(group));
         if self.poisoned {
             group.into_iter().for_each(|append| reply(append.answer, Err(Error::WalPoisoned)));
             return;
@@ -195,7 +185,22 @@ impl<S: Sink> LogThread<S> {
         kept
     }
 
-    fn write_group(&mut self) -> Result<()> {
+    /// Returns those of `group` that are written, or all of it with the log poisoned.
+    fn write_group(&mut self, group: Vec<Append<S::Item>>) -> Vec<Append<S::Item>> {
+        let group = match self.start_group() {
+            Ok(()) => self.frame_group(group),
+            Err(error) => {
+                self.poison(&error);
+                return group;
+            }
+        };
+        if let Err(error) = self.write_frames() {
+            self.poison(&error);
+        }
+        group
+    }
+
+    fn write_frames(&mut self) -> Result<()> {
         if self.frames.is_empty() {
             return Ok(());
         }
