@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
     time::Duration,
@@ -15,8 +15,11 @@ use datafusion::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
+    active_series::ActiveSeries,
     config::Config,
+    data_dir,
     delta_log::DeltaLog,
+    disk_space::DiskSpace,
     error::{Error, Result},
     flush,
     metrics::Metrics,
@@ -71,6 +74,9 @@ pub struct Store {
     flusher: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Time until a failed flush is tried again: what it failed for, often a full disk, rarely passes sooner.
+const FLUSH_RETRY: Duration = Duration::from_secs(5);
+
 /// One committer for each table.
 type Committer = Arc<tokio::sync::Mutex<DeltaLog>>;
 
@@ -84,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
     pub(crate) metrics: Metrics,
+    disk_space: Arc<DiskSpace>,
+    active_series: Arc<ActiveSeries>,
     /// Held, not read: the operating system releases the lock when the process ends, however it ends.
     _lock: File,
 }
@@ -156,9 +164,10 @@ impl Store {
     /// Opens or creates the data directory, replays the log, and starts the flush task.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process has it open; [`Error::Corrupt`] if the log or a table is damaged.
+    /// [`Error::Locked`] if another process has it open; [`Error::NotADirectory`], [`Error::Unwritable`],
+    /// [`Error::NewerFormat`]; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
-        let lock = lock_directory(&config)?;
+        let lock = data_dir::open(&config.data_dir)?;
         let logs = open_tables(&config).await?;
         let mut state = State::new();
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
@@ -179,9 +188,19 @@ impl Store {
         let wal_dir = config.data_dir.join("wal");
         let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
         let replayed = Arc::clone(&state);
+        let active_series = Arc::new(ActiveSeries::new());
+        let seeded = Arc::clone(&active_series);
         let opened = tokio::task::spawn_blocking(move || {
+            let now_us = chrono::Utc::now().timestamp_micros();
+            let snapshot = read_state(&replayed).snapshot(WalTable::Series.name());
+            if let Some(Err(error)) = snapshot.map(|snapshot| seeded.seed_from_files(&snapshot, now_us)) {
+                tracing::warn!(%error, "series of the last day are not all known; known ones may count as new");
+            }
             let mut replay = |sequence, payload: &[u8]| {
                 let batch = decode(payload).map_err(|error| Error::Task(format!("log record {sequence}: {error}")))?;
+                for series in &batch.series {
+                    seeded.seed(series.id, series.fingerprint, &series.definition.metric, now_us);
+                }
                 let mut state = write_state(&replayed);
                 if sequence > partial_through {
                     state.seal_partial(partial_through);
@@ -195,7 +214,8 @@ impl Store {
         write_state(&state).seal_partial(partial_through);
         tracing::info!(records = replay.records, truncated_bytes = replay.truncated_bytes, "log replayed");
         let committers = logs.into_iter().map(|(name, log)| (name, Arc::new(tokio::sync::Mutex::new(log))));
-        let metrics = Metrics::new(&state);
+        let disk_space = Arc::new(DiskSpace::new(config.data_dir.clone(), config.disk_free_bytes_min));
+        let metrics = Metrics::new(&state, &active_series, &disk_space);
         let inner = Arc::new(Inner {
             committers: Mutex::new(committers.collect()),
             state,
@@ -203,6 +223,8 @@ impl Store {
             wal,
             flush_wanted,
             metrics,
+            disk_space,
+            active_series,
             config,
             _lock: lock,
         });
@@ -216,8 +238,10 @@ impl Store {
     /// Dropping the future does not undo the append: the batch may still become durable.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::WalPoisoned`] after a failed sync.
+    /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::DiskFull`] and [`Error::WalFull`] while there
+    /// is no space; [`Error::WalPoisoned`] after a failed write or sync.
     pub async fn append(&self, batch: WriteBatch) -> Result<Appended> {
+        self.inner.disk_space.check()?;
         let (size_bytes, limit_bytes) = (self.inner.state().size_bytes(), self.inner.config.memtable_size_bytes_max);
         if size_bytes >= limit_bytes {
             self.inner.flush_wanted.notify_one();
@@ -254,6 +278,11 @@ impl Store {
             size_bytes: snapshot.files.iter().map(|file| file.size_bytes).sum(),
         });
         summaries.collect()
+    }
+
+    /// The register of active series, which whoever appends asks before it lets a new series in.
+    pub fn active_series(&self) -> Arc<ActiveSeries> {
+        Arc::clone(&self.inner.active_series)
     }
 
     /// Bytes of acknowledged points that no file holds yet.
@@ -295,9 +324,12 @@ impl Store {
     /// # Errors
     /// What [`Store::flush`] returns; the log keeps what was not flushed.
     pub async fn close(&self) -> Result<()> {
+        // A flush that runs is let end: cut short it would leave a file that no table refers to.
+        let between_flushes = self.inner.flushing.lock().await;
         if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             flusher.abort();
         }
+        drop(between_flushes);
         self.flush().await?;
         self.inner.wal.close().await
     }
@@ -321,19 +353,6 @@ fn same_columns(known: &SchemaRef, batch: &SchemaRef) -> bool {
 fn column_list(schema: &SchemaRef) -> String {
     let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
     columns.collect::<Vec<_>>().join(", ")
-}
-
-fn lock_directory(config: &Config) -> Result<File> {
-    let dir = &config.data_dir;
-    fs::create_dir_all(dir.join("tables")).map_err(Error::io("create directory", dir))?;
-    let path = dir.join("LOCK");
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.clone() }),
-        Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
-    }
 }
 
 async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
@@ -363,6 +382,8 @@ async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
             && let Err(error) = flush::flush(&store).await
         {
             tracing::error!(%error, "flush failed; the data stays in the log and in memory and is tried again");
+            drop(store);
+            tokio::time::sleep(FLUSH_RETRY).await;
         }
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct LogThread<S: Sink> {
     /// When the oldest write that is not synced happened.
     unsynced_since: Option<Instant>,
     poisoned: bool,
+    /// The last group found no space; said once.
+    full: bool,
     /// The frames of a group, kept for its allocation.
     frames: Vec<u8>,
 }
@@ -79,6 +81,7 @@ impl<S: Sink> LogThread<S> {
             unsealed: recovered.replay.records > 0,
             unsynced_since: None,
             poisoned: false,
+            full: false,
             frames: Vec::new(),
         }
     }
@@ -129,12 +132,21 @@ impl<S: Sink> LogThread<S> {
 
     /// Writes, syncs, applies and answers one group, all of it or (on a failure) nothing of it.
     pub(super) fn commit(&mut self, group: Vec<Append<S::Item>>) {
-        if let Err(error) = self.write_group(&group) {
-            self.poison(&error);
-        }
-        if self.poisoned {
-            group.into_iter().for_each(|append| reply(append.answer, Err(Error::WalPoisoned)));
-            return;
+        match self.write_group(&group) {
+            Ok(()) => self.full = false,
+            // Nothing of the group is in the log and nobody was told so, so the next group may try again.
+            Err(Error::WalFull { path, reason }) => {
+                if !self.full {
+                    tracing::warn!(segment = %path.display(), %reason, "no space for the log; writes are refused");
+                    self.full = true;
+                }
+                let error = || Error::WalFull { path: path.clone(), reason };
+                return group.into_iter().for_each(|append| reply(append.answer, Err(error())));
+            }
+            Err(error) => {
+                self.poison(&error);
+                return group.into_iter().for_each(|append| reply(append.answer, Err(Error::WalPoisoned)));
+            }
         }
         let mut applied = Vec::with_capacity(group.len());
         for append in group {
@@ -177,7 +189,8 @@ impl<S: Sink> LogThread<S> {
     /// Makes the active segment a sealed one; with it synced, only the newest segment can ever have a torn end.
     fn close_segment(&mut self) -> Result<()> {
         self.sync_active()?;
-        if let Some(active) = self.active.take() {
+        // One whose first write found no space stays: the next segment would have its name.
+        if let Some(active) = self.active.take_if(|active| !active.is_empty()) {
             self.sealed.push(SealedSegment { path: active.path, last_sequence: self.next_sequence - 1 });
         }
         Ok(())
