@@ -103,7 +103,8 @@ impl Server {
                 Ok(())
             }
         };
-        self.store.close().await?;
+        let flushed = self.store.close().await;
+        flushed.context("the last flush failed; what was acknowledged is in the log and is read at the next start")?;
         drained
     }
 }

@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(details.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
         // Field 1, a message of two bytes: seconds (field 1) is 1.
         assert_eq!(details.details[0].value, [0x0a, 2, 0x08, 1]);
-        let full = driftwatt_store::Error::DiskFull { path: "/data".into(), free_bytes: 1, floor_bytes: 2 };
+        let full = driftwatt_store::Error::DiskFull { path: "/data".into(), free_bytes: 1, needed_bytes: 2 };
         let full = status(&Error::Store(full));
         assert_eq!(full.code(), Code::ResourceExhausted);
         assert_eq!(RpcStatus::decode(full.details()).unwrap().details[0].value, [0x0a, 2, 0x08, 5]);

@@ -1,6 +1,7 @@
 //! Free space of the file system below the data directory, and the floor under which nothing new is accepted.
 //!
-//! The floor is what flushes need to bring the log to the tables; it also leaves room for whoever tidies up.
+//! The log must never take the room that a flush needs: only the flush frees the log. So appends are refused while there
+//! is still space for the tables, and the floor on top of it for whoever tidies up.
 
 use std::{
     fmt, io,
@@ -55,12 +56,20 @@ impl DiskSpace {
         Self { dir, floor_bytes, probe: Box::new(probe), seen: Mutex::default() }
     }
 
-    /// Refuses while free space is below the floor. Looks at the file system once a second at most.
+    /// Refuses while less is free than the floor and `reserve_bytes` on top of it. Looks at the file system once a second
+    /// at most; in between, what was [charged](Self::charge) is taken off.
     ///
     /// # Errors
     /// [`Error::DiskFull`].
-    pub(crate) fn check(&self) -> Result<()> {
-        self.check_at(Instant::now())
+    pub(crate) fn check(&self, reserve_bytes: u64) -> Result<()> {
+        self.check_at(Instant::now(), reserve_bytes)
+    }
+
+    /// Notes that `size_bytes` are about to be written.
+    pub(crate) fn charge(&self, size_bytes: u64) {
+        if let Some(space) = &mut self.lock().space {
+            space.free_bytes = space.free_bytes.saturating_sub(size_bytes);
+        }
     }
 
     /// Free bytes and floor as last seen.
@@ -69,41 +78,33 @@ impl DiskSpace {
         Some((space.free_bytes, self.floor(space)))
     }
 
-    fn check_at(&self, now: Instant) -> Result<()> {
-        match self.look(now).space {
-            Some(space) if space.free_bytes < self.floor(space) => Err(Error::DiskFull {
-                path: self.dir.clone(),
-                free_bytes: space.free_bytes,
-                floor_bytes: self.floor(space),
-            }),
-            // What cannot be seen is no reason to refuse: a disk that is really full says so at the write.
-            _ => Ok(()),
+    fn check_at(&self, now: Instant, reserve_bytes: u64) -> Result<()> {
+        let mut seen = self.look(now);
+        // What cannot be seen is no reason to refuse: a disk that is really full says so at the write.
+        let Some(space) = seen.space else { return Ok(()) };
+        let needed_bytes = self.floor(space).saturating_add(reserve_bytes);
+        let below = self.floor_bytes != Some(0) && space.free_bytes < needed_bytes;
+        let (path, free_bytes) = (self.dir.display(), space.free_bytes);
+        match (seen.below, below) {
+            (false, true) => tracing::warn!(%path, free_bytes, needed_bytes, "disk nearly full: writes are refused"),
+            (true, false) => tracing::warn!(%path, free_bytes, needed_bytes, "space is back: writes are accepted"),
+            _ => {}
         }
+        seen.below = below;
+        if below { Err(Error::DiskFull { path: self.dir.clone(), free_bytes, needed_bytes }) } else { Ok(()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self, now: Instant) -> MutexGuard<'_, Seen> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.at.is_some_and(|at| now.saturating_duration_since(at) < LOOK_INTERVAL) {
-            return seen;
-        }
-        seen.at = Some(now);
-        seen.space = (self.probe)().inspect_err(|error| tracing::debug!(%error, "free space is not known")).ok();
-        let below = seen.space.is_some_and(|space| space.free_bytes < self.floor(space));
-        if below != seen.below {
-            seen.below = below;
-            self.tell(below, seen.space);
+        let mut seen = self.lock();
+        if seen.at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_INTERVAL) {
+            seen.at = Some(now);
+            seen.space = (self.probe)().inspect_err(|error| tracing::debug!(%error, "free space is not known")).ok();
         }
         seen
-    }
-
-    fn tell(&self, below: bool, space: Option<Space>) {
-        let free_bytes = space.map(|space| space.free_bytes);
-        let path = self.dir.display();
-        if below {
-            tracing::warn!(%path, free_bytes, "disk nearly full: writes are refused until space is freed");
-        } else {
-            tracing::warn!(%path, free_bytes, "space is back: writes are accepted again");
-        }
     }
 
     fn floor(&self, space: Space) -> u64 {
@@ -146,16 +147,29 @@ mod tests {
         let (disk, free, looks) = disk(100 << 30, Some(10 << 30));
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        disk.check_at(at(0)).unwrap();
+        disk.check_at(at(0), 0).unwrap();
         free.store(9 << 30, Ordering::SeqCst);
-        disk.check_at(at(900)).unwrap();
-        let error = disk.check_at(at(1000)).unwrap_err();
-        assert!(matches!(error, Error::DiskFull { free_bytes, floor_bytes, .. }
-            if (free_bytes, floor_bytes) == (9 << 30, 10 << 30)));
+        disk.check_at(at(900), 0).unwrap();
+        let error = disk.check_at(at(1000), 0).unwrap_err();
+        assert!(matches!(error, Error::DiskFull { free_bytes, needed_bytes, .. }
+            if (free_bytes, needed_bytes) == (9 << 30, 10 << 30)));
         free.store(10 << 30, Ordering::SeqCst);
-        assert!(disk.check_at(at(1500)).is_err());
-        disk.check_at(at(2000)).unwrap();
+        assert!(disk.check_at(at(1500), 0).is_err());
+        disk.check_at(at(2000), 0).unwrap();
         assert_eq!(looks.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn what_is_written_between_two_looks_and_what_a_flush_needs_count() {
+        let (disk, ..) = disk(100 << 30, Some(10 << 30));
+        let now = Instant::now();
+        disk.check_at(now, 90 << 30).unwrap();
+        assert!(disk.check_at(now, (90 << 30) + 1).is_err());
+        disk.charge(80 << 30);
+        disk.check_at(now, 10 << 30).unwrap();
+        disk.charge(1);
+        assert!(disk.check_at(now, 10 << 30).is_err());
+        disk.check_at(now + LOOK_INTERVAL, 90 << 30).unwrap();
     }
 
     #[test]
@@ -165,12 +179,12 @@ mod tests {
         }
         let (disk, free, _) = disk(1 << 30, Some(0));
         free.store(0, Ordering::SeqCst);
-        disk.check().unwrap();
+        disk.check(0).unwrap();
     }
 
     #[test]
     fn a_file_system_that_does_not_say_is_not_full() {
-        DiskSpace::new("/nowhere/at/all".into(), None).check().unwrap();
+        DiskSpace::new("/nowhere/at/all".into(), None).check(0).unwrap();
         let here = DiskSpace::new(std::env::temp_dir(), None);
         assert!(here.free_and_floor().is_some_and(|(free, floor)| free > 0 && floor > 0));
     }

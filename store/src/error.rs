@@ -26,8 +26,8 @@ pub enum Error {
     #[error("data directory {} has format {version}, newer than {known}, which this build knows; it was left untouched, use a newer driftwatt", .path.display())]
     NewerFormat { path: PathBuf, version: u32, known: u32 },
     /// Free space is below the floor; writes are accepted again as soon as it is back.
-    #[error("the disk of {} is nearly full: {free_bytes} bytes are free, store.disk_free_min is {floor_bytes}; free space, writes then resume by themselves", .path.display())]
-    DiskFull { path: PathBuf, free_bytes: u64, floor_bytes: u64 },
+    #[error("the disk of {} is nearly full: {free_bytes} bytes are free, {needed_bytes} are needed (store.disk_free_min and room for a flush); free space, writes then resume by themselves", .path.display())]
+    DiskFull { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
     /// A log write found no space and was taken back whole; the log stays usable.
     #[error("{} could not grow ({reason}); nothing of the request was stored, retry when space is free", .path.display())]
     WalFull { path: PathBuf, reason: io::ErrorKind },

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -89,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) flushing: tokio::sync::Mutex<()>,
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
+    /// An append found no space: a flush is due however little there is to flush.
+    space_wanted: AtomicBool,
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
     active_series: Arc<ActiveSeries>,
@@ -156,7 +161,8 @@ impl Inner {
     fn flush_due(&self) -> bool {
         let state = self.state();
         let old = state.active().first_append.is_some_and(|since| since.elapsed() >= self.config.flush_interval);
-        old || state.active().size_bytes >= self.config.flush_size_bytes || state.oldest_sealed().is_some()
+        let for_space = self.space_wanted.swap(false, Ordering::Relaxed) && !state.active().is_empty();
+        old || for_space || state.active().size_bytes >= self.config.flush_size_bytes || state.oldest_sealed().is_some()
     }
 }
 
@@ -222,6 +228,7 @@ impl Store {
             flushing: tokio::sync::Mutex::new(()),
             wal,
             flush_wanted,
+            space_wanted: AtomicBool::new(false),
             metrics,
             disk_space,
             active_series,
@@ -241,15 +248,27 @@ impl Store {
     /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::DiskFull`] and [`Error::WalFull`] while there
     /// is no space; [`Error::WalPoisoned`] after a failed write or sync.
     pub async fn append(&self, batch: WriteBatch) -> Result<Appended> {
-        self.inner.disk_space.check()?;
         let (size_bytes, limit_bytes) = (self.inner.state().size_bytes(), self.inner.config.memtable_size_bytes_max);
         if size_bytes >= limit_bytes {
             self.inner.flush_wanted.notify_one();
             return Err(Error::Overloaded { size_bytes, limit_bytes });
         }
+        // In the tables the points take a third of their memory or less.
+        self.inner.disk_space.check(size_bytes as u64 / 2).inspect_err(|_full| self.want_space())?;
         let payload = encode(&batch);
-        let applied = self.inner.wal.append(payload, batch).await?;
+        self.inner.disk_space.charge(payload.len() as u64);
+        let applied = self.inner.wal.append(payload, batch).await.inspect_err(|error| {
+            if matches!(error, Error::WalFull { .. }) {
+                self.want_space();
+            }
+        })?;
         Ok(Appended { sequence: applied.sequence, duplicate_count: applied.duplicate_count })
+    }
+
+    /// Asks for a flush, after which the log takes less space.
+    fn want_space(&self) {
+        self.inner.space_wanted.store(true, Ordering::Relaxed);
+        self.inner.flush_wanted.notify_one();
     }
 
     /// Writes everything acknowledged so far to the tables and returns when it is committed.

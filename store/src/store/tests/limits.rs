@@ -18,7 +18,14 @@ async fn below_the_disk_floor_appends_are_refused_and_reads_and_flushes_go_on() 
     assert_eq!(error.kind(), ErrorKind::StorageFull);
     assert!(error.to_string().contains("disk_free_min"), "{error}");
     assert_eq!(count_and_sum(&store).await, (10, 45.0));
-    assert_eq!(store.flush().await.unwrap().row_count, 10 + 1);
+    // What is in the log is brought to the tables without being asked, for the space that frees.
+    for _ in 0..100 {
+        if store.unflushed_size_bytes() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(store.unflushed_size_bytes(), 0);
     assert_eq!(count_and_sum(&store).await, (10, 45.0));
     store.close().await.unwrap();
     drop(store);
