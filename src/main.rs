@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod exit;
+mod memory;
 mod self_metrics;
 mod server;
 mod terminal;

@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use driftwatt_store::{Attributes, Series, SeriesDefinition, SeriesId, WriteBatch};
+use driftwatt_store::{ActiveSeries, Attributes, Series, SeriesDefinition, SeriesId, WriteBatch};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use self::{
@@ -80,12 +80,17 @@ impl From<Reason> for Fault {
 }
 
 impl Decoder {
-    /// A decoder with an empty register of series.
+    /// A decoder with a register of series of its own, empty.
     pub fn new(config: &Config) -> Self {
+        Self::with_register(config, Arc::new(ActiveSeries::new()))
+    }
+
+    /// A decoder that lets series in as `active`, the register of a store, allows.
+    pub fn with_register(config: &Config, active: Arc<ActiveSeries>) -> Self {
         Self {
             limits: config.limits.clone(),
             now: config.now,
-            series: SeriesTable::new(config.limits.clone()),
+            series: SeriesTable::new(&config.limits, active),
             seed: RandomState::new().hash_one(0),
         }
     }

@@ -52,7 +52,7 @@ pub(crate) enum Format {
 impl Ingest {
     /// A pipeline into `store`. Create it after the global meter provider is set: its counters bind here.
     pub fn new(store: Arc<Store>, config: Config) -> Arc<Self> {
-        let decoder = Arc::new(Decoder::new(&config));
+        let decoder = Arc::new(Decoder::with_register(&config, store.active_series()));
         let gate = Gate::new(&config);
         Arc::new(Self { store, config, decoder, gate, metrics: Metrics::new() })
     }

@@ -1,6 +1,6 @@
 //! The schema `system`: what this server holds and how it is set.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::{
     array::{Float64Array, Int64Array, RecordBatch, StringArray},
@@ -15,19 +15,31 @@ use driftwatt_store::Store;
 
 use crate::{config::Config, roles::Role};
 
-const NAMES: [&str; 4] = ["rejections", "roles", "settings", "tables"];
+const NAMES: [&str; 5] = ["cardinality", "rejections", "roles", "settings", "tables"];
 
-/// `rejections`, `roles`, `settings` and `tables`.
+/// `cardinality`, `rejections`, `roles`, `settings` and `tables`.
 #[derive(Debug)]
 pub(crate) struct SystemSchema {
     store: Arc<Store>,
     roles: Arc<dyn TableProvider>,
     settings: Arc<dyn TableProvider>,
+    /// A view, which is planned once the other schemas are there.
+    cardinality: Arc<OnceLock<Arc<dyn TableProvider>>>,
 }
 
 impl SystemSchema {
-    pub(crate) fn new(store: &Arc<Store>, config: &Config, roles: &[Role]) -> Result<Self> {
-        Ok(Self { store: Arc::clone(store), roles: role_table(roles)?, settings: setting_table(config)? })
+    pub(crate) fn new(
+        store: &Arc<Store>,
+        config: &Config,
+        roles: &[Role],
+        cardinality: &Arc<OnceLock<Arc<dyn TableProvider>>>,
+    ) -> Result<Self> {
+        Ok(Self {
+            store: Arc::clone(store),
+            roles: role_table(roles)?,
+            settings: setting_table(config)?,
+            cardinality: Arc::clone(cardinality),
+        })
     }
 }
 
@@ -39,6 +51,7 @@ impl SchemaProvider for SystemSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         Ok(match name {
+            "cardinality" => self.cardinality.get().map(Arc::clone),
             "rejections" => self.store.table("rejections"),
             "roles" => Some(Arc::clone(&self.roles)),
             "settings" => Some(Arc::clone(&self.settings)),
@@ -110,15 +123,17 @@ pub(crate) fn role_table(roles: &[Role]) -> Result<Arc<dyn TableProvider>> {
     table(fields, columns)
 }
 
-/// The settings of queries that hold now, written as in the configuration file.
+/// The settings of queries that hold now, written as in the configuration file, and those of other parts that were given.
 fn setting_table(config: &Config) -> Result<Arc<dyn TableProvider>> {
-    let settings = [
+    let own = [
         ("query.timeout", format!("{:?}", config.timeout)),
         ("query.rows_max", config.rows_max.to_string()),
         ("query.memory", config.memory_bytes.to_string()),
         ("query.spill", config.spill_bytes.to_string()),
         ("query.concurrency_max", config.concurrency_max.to_string()),
     ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let settings: Vec<_> = own.chain(config.server_settings.iter().cloned()).collect();
     let names = StringArray::from_iter_values(settings.iter().map(|(name, _)| name));
     let values = StringArray::from_iter_values(settings.iter().map(|(_, value)| value));
     table(vec![text("name"), text("value")], vec![Arc::new(names), Arc::new(values)])

@@ -21,6 +21,7 @@ use crate::{
     error::{Error, Result},
     live_file::{LiveFile, date_text, parse_date},
     parquet_file::sync_dir,
+    partial_file::PartialFile,
 };
 
 /// Application id of the `txn` action that carries the log position.
@@ -126,13 +127,19 @@ impl DeltaLog {
         Ok(self.snapshot())
     }
 
+    /// Where the next commit goes; if it failed and nothing is there, it did not happen.
+    pub(crate) fn next_entry(&self) -> PathBuf {
+        log_dir(self.dir()).join(format!("{:020}.json", self.snapshot.version + 1))
+    }
+
     /// Writes the next entry: synced under a temporary name, then linked to its own, which fails if it exists.
     fn write_entry(&self, actions: &[Value]) -> Result<()> {
         let dir = log_dir(self.dir());
-        let path = dir.join(format!("{:020}.json", self.snapshot.version + 1));
+        let path = self.next_entry();
         let temporary = dir.join(format!(".{}.tmp", Uuid::new_v4()));
         let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
         let mut file = File::create_new(&temporary).map_err(Error::io("create", &temporary))?;
+        let _removed_on_failure = PartialFile::new(&temporary);
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(Error::io("write", &temporary))?;
         let linked = fs::hard_link(&temporary, &path);

@@ -20,8 +20,23 @@ pub enum Error {
     /// Another process holds the lock of the data directory.
     #[error("data directory {} is in use by another driftwatt process; stop it, or choose another directory with --data", .path.display())]
     Locked { path: PathBuf },
-    /// A failed sync poisoned the log: no write is accepted until it is reopened.
-    #[error("the write-ahead log is closed after a failed sync; free space or mend the disk, then restart")]
+    #[error("{} is a file, not a directory; choose another data directory with --data", .path.display())]
+    NotADirectory { path: PathBuf },
+    #[error("{} cannot be written; mend its owner, mode or mount, or choose another data directory with --data", .path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+    /// The directory was written by a newer build.
+    #[error("data directory {} has format {version}, newer than {known}, which this build knows; it was left untouched, use a newer driftwatt", .path.display())]
+    NewerFormat { path: PathBuf, version: u32, known: u32 },
+    /// Free space is below the floor; writes are accepted again as soon as it is back.
+    #[error("the disk of {} is nearly full: {free_bytes} bytes are free, {needed_bytes} are needed (store.disk_free_min and room for a flush); free space, writes then resume by themselves", .path.display())]
+    DiskFull { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
+    /// A log write found no space and was taken back whole; the log stays usable.
+    #[error("{} could not grow ({reason}); nothing of the request was stored, retry when space is free", .path.display())]
+    WalFull { path: PathBuf, reason: io::ErrorKind },
+    /// A failed write or sync poisoned the log: no write is accepted until it is reopened.
+    #[error(
+        "the write-ahead log is closed after a failed write or sync; mend the disk, then restart: what was acknowledged is replayed"
+    )]
     WalPoisoned,
     /// The log thread has stopped.
     #[error("the write-ahead log is closed")]
@@ -75,6 +90,8 @@ impl From<Error> for DataFusionError {
 pub enum ErrorKind {
     /// Retry later; the store is busy.
     Overloaded,
+    /// Retry later; there is no space, which somebody has to free.
+    StorageFull,
     /// Retry; the store is closed or restarting.
     Unavailable,
     /// Mend the request.
@@ -90,9 +107,13 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::DiskFull { .. } | Self::WalFull { .. } => ErrorKind::StorageFull,
             Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } => ErrorKind::Unavailable,
             Self::SeriesCollision { .. }
             | Self::RecordTooLarge { .. }
+            | Self::NotADirectory { .. }
+            | Self::NewerFormat { .. }
+            | Self::Unwritable { .. }
             | Self::Config { .. }
             | Self::UnknownTable { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,

@@ -1,6 +1,10 @@
 //! From memtable to committed files.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use datafusion::arrow::array::RecordBatch;
 
@@ -9,6 +13,7 @@ use crate::{
     live_file::LiveFile,
     memtable::{Memtable, day_range},
     parquet_file::write_parquet,
+    partial_file::remove_unused,
     rows::{histogram_batches, rejection_batch, sample_batches},
     series_day::merged_day,
     stage::Stage,
@@ -57,8 +62,14 @@ async fn flush_table(
     let write_files = move || -> Result<Vec<LiveFile>> {
         let mut files = Vec::new();
         for day in rows_days(&rows, table) {
-            let batches = day_batches(&rows, table, day, &task_snapshot)?;
-            files.extend(write_parquet(&dir, day, &batches)?);
+            let batches = day_batches(&rows, table, day, &task_snapshot);
+            match batches.and_then(|batches| write_parquet(&dir, day, &batches)) {
+                Ok(file) => files.extend(file),
+                Err(error) => {
+                    remove_files(&dir, &files);
+                    return Err(error);
+                }
+            }
         }
         Ok(files)
     };
@@ -75,9 +86,24 @@ async fn flush_table(
         WalTable::Series => snapshot.files.iter().filter(|file| memtable.days.contains(&file.date)).cloned().collect(),
         _ => vec![],
     };
-    let committed = log.commit(files, &replaced, Some(memtable.last_sequence)).await?;
+    let written = files.clone();
+    let committed = match log.commit(files, &replaced, Some(memtable.last_sequence)).await {
+        Ok(committed) => committed,
+        Err(error) => {
+            // The flush is tried again with new files; on a full disk these would pile up.
+            if !log.next_entry().exists() {
+                remove_files(&snapshot.dir, &written);
+            }
+            return Err(error);
+        }
+    };
     store.state_mut().publish(name, committed);
     Ok(())
+}
+
+/// Removes files that no version refers to.
+fn remove_files(dir: &Path, files: &[LiveFile]) {
+    files.iter().for_each(|file| remove_unused(&dir.join(&file.path)));
 }
 
 fn rows_days(memtable: &Memtable, table: WalTable) -> Vec<i32> {

@@ -4,14 +4,19 @@
 //! Invariants (see `ARCHITECTURE.md`): `WAL-1` acknowledged means synced, `WAL-2` nothing enters the log that cannot be
 //! replayed, `STORE-1` every record reaches the tables exactly once, `STORE-2` received = stored + duplicate + rejected.
 
+mod active_series;
 mod config;
+mod data_dir;
 mod delta_log;
+mod disk_space;
 mod error;
 mod flush;
 mod live_file;
 mod memtable;
 mod metrics;
 mod parquet_file;
+mod partial_file;
+mod replay;
 mod result_table;
 mod rows;
 mod scan;
@@ -25,6 +30,7 @@ mod store;
 mod wal;
 mod write_batch;
 
+pub use active_series::{ActiveSeries, SeriesLimits, SeriesRefusal, hour_of};
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};

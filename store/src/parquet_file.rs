@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     error::{Error, Result},
     live_file::{KeyRange, LiveFile, date_text},
+    partial_file::PartialFile,
     rows::file_schema,
 };
 
@@ -60,7 +61,7 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
 /// file and its directory.
 ///
 /// # Errors
-/// Any failure to encode, write or sync; the file is then not referred to by any version and may be deleted.
+/// Any failure to encode, write or sync; the file is then removed.
 pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch]) -> Result<Option<LiveFile>> {
     let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
     let schema = file_schema(&first.schema());
@@ -73,6 +74,7 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
     let name = format!("part-{}.parquet", Uuid::new_v4());
     let path = dir.join(&name);
     let file = File::create_new(&path).map_err(Error::io("create", &path))?;
+    let partial = PartialFile::new(&path);
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(writer_properties(&schema)?))?;
     let mut keys = KeyRange { date: Some((day, day)), ..KeyRange::default() };
     let mut row_count = 0;
@@ -87,6 +89,7 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
     file.sync_all().map_err(Error::io("sync", &path))?;
     sync_dir(&dir)?;
     let size_bytes = file.metadata().map_err(Error::io("stat", &path))?.len();
+    partial.finish();
     Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys }))
 }
 

@@ -2,9 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,16 +18,20 @@ use datafusion::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
+    active_series::ActiveSeries,
     config::Config,
+    data_dir,
     delta_log::DeltaLog,
+    disk_space::DiskSpace,
     error::{Error, Result},
     flush,
     metrics::Metrics,
+    replay::Replayer,
     result_table::split_by_day,
     scan::StoreTable,
     schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
     stage::Stage,
-    wal::{Definitions, Found, SeriesBook, Sink, Wal, decode, encode},
+    wal::{Definitions, Found, Sink, Wal, encode},
     write_batch::WriteBatch,
 };
 
@@ -72,6 +79,9 @@ pub struct Store {
     flusher: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Time until a failed flush is tried again: what it failed for, often a full disk, rarely passes sooner.
+const FLUSH_RETRY: Duration = Duration::from_secs(5);
+
 /// One committer for each table.
 type Committer = Arc<tokio::sync::Mutex<DeltaLog>>;
 
@@ -84,7 +94,11 @@ pub(crate) struct Inner {
     pub(crate) flushing: tokio::sync::Mutex<()>,
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
+    /// An append found no space: a flush is due however little there is to flush.
+    space_wanted: AtomicBool,
     pub(crate) metrics: Metrics,
+    disk_space: Arc<DiskSpace>,
+    active_series: Arc<ActiveSeries>,
     /// Held, not read: the operating system releases the lock when the process ends, however it ends.
     _lock: File,
 }
@@ -101,7 +115,7 @@ pub(crate) fn read_state(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
     state.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
+pub(crate) fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
     // A panic while holding the lock leaves whole rows or none, so the state stays usable.
     state.write().unwrap_or_else(PoisonError::into_inner)
 }
@@ -157,7 +171,8 @@ impl Inner {
     fn flush_due(&self) -> bool {
         let state = self.state();
         let old = state.active().first_append.is_some_and(|since| since.elapsed() >= self.config.flush_interval);
-        old || state.active().size_bytes >= self.config.flush_size_bytes || state.oldest_sealed().is_some()
+        let for_space = self.space_wanted.swap(false, Ordering::Relaxed) && !state.active().is_empty();
+        old || for_space || state.active().size_bytes >= self.config.flush_size_bytes || state.oldest_sealed().is_some()
     }
 }
 
@@ -165,14 +180,14 @@ impl Store {
     /// Opens or creates the data directory, replays the log, and starts the flush task.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process has it open; [`Error::Corrupt`] if the log or a table is damaged.
+    /// [`Error::Locked`] if another process has it open; [`Error::NotADirectory`], [`Error::Unwritable`],
+    /// [`Error::NewerFormat`]; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
-        let lock = lock_directory(&config)?;
+        let lock = data_dir::open(&config.data_dir)?;
         let logs = open_tables(&config).await?;
         let mut state = State::new();
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
-        // The last table of a flush says what every table holds; records beyond it that reached only some tables are
-        // kept in a memtable of their own, because each table takes a memtable whole or not at all.
+        // The last table of a flush says what every table holds; records beyond it may have reached some tables.
         let flushed_through = position(WalTable::LAST);
         let partial_through = WalTable::ALL.into_iter().map(position).max().unwrap_or(0);
         for (name, log) in &logs {
@@ -189,43 +204,30 @@ impl Store {
         let wal_dir = config.data_dir.join("wal");
         let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
         let replayed = Arc::clone(&state);
+        let active_series = Arc::new(ActiveSeries::new());
+        let seeded = Arc::clone(&active_series);
         let opened = tokio::task::spawn_blocking(move || {
-            let mut book = SeriesBook::default();
-            let mut replay = |found: Found<'_>| {
-                let (sequence, payload) = match found {
-                    Found::Segment => {
-                        book.clear();
-                        return Ok(());
-                    }
-                    Found::Known(payload) => return book.learn(payload).map_err(Error::record(0)),
-                    Found::Record { sequence, payload } => (sequence, payload),
-                };
-                let record = decode(payload, &mut book).map_err(Error::record(sequence))?;
-                if record.lost_point_count > 0 {
-                    let points = record.lost_point_count;
-                    tracing::warn!(sequence, points, "points of series that only damaged records defined are lost");
-                }
-                let mut state = write_state(&replayed);
-                if sequence > partial_through {
-                    state.seal_partial(partial_through);
-                }
-                state.insert(sequence, record.batch);
-                Ok(())
-            };
+            let now_us = chrono::Utc::now().timestamp_micros();
+            let mut replayer = Replayer::new(replayed, seeded, partial_through, now_us);
+            let mut replay = |found: Found<'_>| replayer.take(found);
             Wal::open(wal_dir, durability, segment_size, flushed_through, partial_through, &mut replay, applier)
         });
         let (wal, replay) = opened.await.map_err(|error| Error::Task(error.to_string()))??;
         write_state(&state).seal_partial(partial_through);
         tracing::info!(records = replay.records, truncated_bytes = replay.truncated_bytes, "log replayed");
         let committers = logs.into_iter().map(|(name, log)| (name, Arc::new(tokio::sync::Mutex::new(log))));
-        let metrics = Metrics::new(&state);
+        let disk_space = Arc::new(DiskSpace::new(config.data_dir.clone(), config.disk_free_bytes_min));
+        let metrics = Metrics::new(&state, &active_series, &disk_space);
         let inner = Arc::new(Inner {
             committers: Mutex::new(committers.collect()),
             state,
             flushing: tokio::sync::Mutex::new(()),
             wal,
             flush_wanted,
+            space_wanted: AtomicBool::new(false),
             metrics,
+            disk_space,
+            active_series,
             config,
             _lock: lock,
         });
@@ -239,16 +241,30 @@ impl Store {
     /// Dropping the future does not undo the append: the batch may still become durable.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::WalPoisoned`] after a failed sync.
+    /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::DiskFull`] and [`Error::WalFull`] while there
+    /// is no space; [`Error::WalPoisoned`] after a failed write or sync.
     pub async fn append(&self, batch: WriteBatch) -> Result<Appended> {
         let (size_bytes, limit_bytes) = (self.inner.state().size_bytes(), self.inner.config.memtable_size_bytes_max);
         if size_bytes >= limit_bytes {
             self.inner.flush_wanted.notify_one();
             return Err(Error::Overloaded { size_bytes, limit_bytes });
         }
+        // In the tables the points take a third of their memory or less.
+        self.inner.disk_space.check(size_bytes as u64 / 2).inspect_err(|_full| self.want_space())?;
         let payload = Stage::Record.run(|| encode(&batch));
-        let applied = self.inner.wal.append(payload, batch).await?;
+        self.inner.disk_space.charge(payload.len() as u64);
+        let applied = self.inner.wal.append(payload, batch).await.inspect_err(|error| {
+            if matches!(error, Error::WalFull { .. }) {
+                self.want_space();
+            }
+        })?;
         Ok(Appended { sequence: applied.sequence, duplicate_count: applied.duplicate_count })
+    }
+
+    /// Asks for a flush, after which the log takes less space.
+    fn want_space(&self) {
+        self.inner.space_wanted.store(true, Ordering::Relaxed);
+        self.inner.flush_wanted.notify_one();
     }
 
     /// Writes everything acknowledged so far to the tables and returns when it is committed.
@@ -277,6 +293,11 @@ impl Store {
             size_bytes: snapshot.files.iter().map(|file| file.size_bytes).sum(),
         });
         summaries.collect()
+    }
+
+    /// The register of active series, which whoever appends asks before it lets a new series in.
+    pub fn active_series(&self) -> Arc<ActiveSeries> {
+        Arc::clone(&self.inner.active_series)
     }
 
     /// Bytes of acknowledged points that no file holds yet.
@@ -318,9 +339,12 @@ impl Store {
     /// # Errors
     /// What [`Store::flush`] returns; the log keeps what was not flushed.
     pub async fn close(&self) -> Result<()> {
+        // A flush that runs is let end: cut short it would leave a file that no table refers to.
+        let between_flushes = self.inner.flushing.lock().await;
         if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             flusher.abort();
         }
+        drop(between_flushes);
         self.flush().await?;
         self.inner.wal.close().await
     }
@@ -344,19 +368,6 @@ fn same_columns(known: &SchemaRef, batch: &SchemaRef) -> bool {
 fn column_list(schema: &SchemaRef) -> String {
     let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
     columns.collect::<Vec<_>>().join(", ")
-}
-
-fn lock_directory(config: &Config) -> Result<File> {
-    let dir = &config.data_dir;
-    fs::create_dir_all(dir.join("tables")).map_err(Error::io("create directory", dir))?;
-    let path = dir.join("LOCK");
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.clone() }),
-        Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
-    }
 }
 
 async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
@@ -386,6 +397,8 @@ async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
             && let Err(error) = flush::flush(&store).await
         {
             tracing::error!(%error, "flush failed; the data stays in the log and in memory and is tried again");
+            drop(store);
+            tokio::time::sleep(FLUSH_RETRY).await;
         }
     }
 }

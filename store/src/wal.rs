@@ -2,8 +2,8 @@
 //!
 //! Invariants: `WAL-1` a waiter is answered only after its record is durable (as far as the durability mode promises)
 //! and applied; sequence numbers start at 1, grow by one per record and are never reused for another acknowledged
-//! record; records are applied in sequence order; after a failed write or sync nothing more is written (the log is
-//! *poisoned*). One thread owns the files, so there is no locking. Format: `docs/format/wal.md`.
+//! record; records are applied in sequence order; a write that finds no space is taken back whole
+//! and refused; after any other failed write and after a failed sync nothing more is written (the log is *poisoned*). One thread owns the files, so there is no locking. Format: `docs/format/wal.md`.
 
 mod frame;
 mod quarantine;
@@ -108,7 +108,8 @@ impl<T: Send + 'static> Wal<T> {
     /// Dropping the future does not undo the append: the record may still become durable.
     ///
     /// # Errors
-    /// [`Error::RecordTooLarge`]; [`Error::WalPoisoned`] after a failed write or sync, when the record is not applied but
+    /// [`Error::RecordTooLarge`]; [`Error::WalFull`] if there is no space, when nothing of the record is kept;
+    /// [`Error::WalPoisoned`] after a failed write or sync, when the record is not applied but
     /// may still be found at the next open; [`Error::WalClosed`].
     pub(crate) async fn append(&self, payload: Bytes, item: T) -> Result<Applied> {
         if payload.len() > PAYLOAD_SIZE_BYTES_MAX {

@@ -24,6 +24,8 @@ mod delta_histograms;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod points;

@@ -33,10 +33,15 @@ impl Server {
 
     /// Starts with extra environment variables and waits for the `ready` line.
     pub(crate) fn start_with(data: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_command(driftwatt(), data, variables)
+    }
+
+    /// Starts the binary by a command of the test's own, which passes its arguments on.
+    pub(crate) fn start_command(mut command: Command, data: &Path, variables: &[(&str, &str)]) -> Self {
         std::fs::create_dir_all(data).unwrap();
         let log = File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
         let free = "127.0.0.1:0";
-        let mut child = driftwatt()
+        let mut child = command
             .args(["serve", "--no-self-metrics", "--http", free, "--otlp-grpc", free, "--otlp-http", free, "--data"])
             .arg(data)
             .envs(variables.iter().copied())

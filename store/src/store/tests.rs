@@ -1,3 +1,5 @@
+mod limits;
+
 use std::{fs, path::Path};
 
 use datafusion::{

@@ -325,7 +325,9 @@ fn a_failed_write_or_sync_poisons_the_log_and_applies_nothing() {
     let read_only = File::open("/dev/null").unwrap();
     // Bytes can be written to a pipe but not synced.
     let (_reader, writer) = std::io::pipe().unwrap();
-    for file in [read_only, File::from(std::os::fd::OwnedFd::from(writer))] {
+    // There is no space, and what was written cannot be cut off either.
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for file in [read_only, File::from(std::os::fd::OwnedFd::from(writer)), full] {
         let (events, answers) = commit_to(file);
         assert_eq!(events, []);
         assert_eq!(answers.len(), 4);
