@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Result},
     memtable::day_of,
     series::{Series, SeriesId},
+    series_map::SeriesMap,
 };
 
 const MINUTE_US: i64 = 60_000_000;
@@ -71,7 +72,7 @@ pub struct ActiveSeries {
 
 #[derive(Debug, Default)]
 struct Inner {
-    series: HashMap<SeriesId, Entry>,
+    series: SeriesMap<Entry>,
     /// Slot of each metric, by the hash of its name.
     slots: HashMap<u64, u32>,
     metrics: Vec<Metric>,

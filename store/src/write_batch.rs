@@ -7,7 +7,7 @@ use crate::series::Series;
 /// Points of one request, all of them valid, with the series they refer to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WriteBatch {
-    /// Every series that a point refers to, each once; points hold the index into this list.
+    /// Every series that a point refers to; points hold the index into this list. A series may stand here more than once.
     pub series: Vec<Arc<Series>>,
     /// Number data points.
     pub samples: SampleColumns,

@@ -86,12 +86,11 @@ impl SeriesTable {
     pub(crate) fn get(&self, key: u128, now: i64) -> Option<Arc<Series>> {
         let hour = hour_of(now);
         let mut cache = self.lock();
-        let cached = cache.get(key, self.cache_size_bytes_max)?;
-        let series = Arc::clone(&cached.series);
-        if cached.hour != hour {
+        let (series, known_hour) = cache.get(key, self.cache_size_bytes_max)?;
+        if known_hour != hour {
             // Forgotten meanwhile, it must ask to be let in like a new one.
             self.active.admit(&series, now, &self.limits).ok()?;
-            cached.hour = hour;
+            cache.set_hour(key, hour);
         }
         Some(series)
     }
@@ -111,12 +110,20 @@ impl SeriesTable {
 }
 
 impl Cache {
-    fn get(&mut self, key: u128, size_bytes_max: usize) -> Option<&mut Cached> {
-        if !self.young.contains_key(&key) {
-            let cached = self.old.remove(&key)?;
-            self.remember(key, cached, size_bytes_max);
+    fn get(&mut self, key: u128, size_bytes_max: usize) -> Option<(Arc<Series>, u32)> {
+        if let Some(cached) = self.young.get(&key) {
+            return Some((Arc::clone(&cached.series), cached.hour));
         }
-        self.young.get_mut(&key)
+        let cached = self.old.remove(&key)?;
+        let found = (Arc::clone(&cached.series), cached.hour);
+        self.remember(key, cached, size_bytes_max);
+        Some(found)
+    }
+
+    fn set_hour(&mut self, key: u128, hour: u32) {
+        if let Some(cached) = self.young.get_mut(&key) {
+            cached.hour = hour;
+        }
     }
 
     fn remember(&mut self, key: u128, cached: Cached, size_bytes_max: usize) {

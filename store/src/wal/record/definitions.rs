@@ -20,23 +20,33 @@ const COPIES: u8 = 2;
 /// The series that the segment being written defines.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
-    copies: SeriesMap<u8>,
+    written: SeriesMap<Written>,
+    record: u32,
+}
+
+/// How often a series is defined, and in which record last: in one record, once is enough.
+#[derive(Debug, Default, Clone, Copy)]
+struct Written {
+    copies: u8,
+    record: u32,
 }
 
 impl Definitions {
     /// Forgets everything: the next record starts a segment.
     pub(crate) fn clear(&mut self) {
-        self.copies.clear();
+        self.written.clear();
+        self.record = 0;
     }
 
     /// Appends the head of a record that refers to `series`. Attribute values nested deeper than
     /// [`attributes::DEPTH_MAX`] are kept as their JSON text.
     pub(crate) fn put(&mut self, series: &[Arc<Series>], out: &mut Vec<u8>) {
         let mut missing = Vec::new();
+        self.record = self.record.saturating_add(1);
         for series in series {
-            let copies = self.copies.entry(series.id).or_insert(0);
-            if *copies < COPIES {
-                *copies += 1;
+            let written = self.written.entry(series.id).or_default();
+            if written.copies < COPIES && written.record != self.record {
+                *written = Written { copies: written.copies + 1, record: self.record };
                 missing.push(&**series);
             }
         }

@@ -130,7 +130,10 @@ fn not_a_number_and_negative_zero_keep_their_bits() {
 
 #[test]
 fn a_segment_defines_a_series_twice_and_one_lost_record_costs_only_itself() {
-    let batch = steady_batch(10);
+    let mut batch = steady_batch(10);
+    // A series that stands in a request twice is still defined by two records.
+    batch.series.push(Arc::clone(&batch.series[0]));
+    batch.samples.push(10, 0, 1_700_000_000_000_001, 0, SampleColumns::INT);
     let mut definitions = Definitions::default();
     let records: Vec<_> = (0..4).map(|_| record(&mut definitions, &batch)).collect();
     assert_eq!(records[0].len(), records[1].len());
