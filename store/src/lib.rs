@@ -4,14 +4,18 @@
 //! Invariants (see `ARCHITECTURE.md`): `WAL-1` acknowledged means synced, `WAL-2` nothing enters the log that cannot be
 //! replayed, `STORE-1` every record reaches the tables exactly once, `STORE-2` received = stored + duplicate + rejected.
 
+mod checksum;
 mod config;
 mod delta_log;
 mod error;
+mod fault;
 mod flush;
+mod inspect;
 mod live_file;
 mod memtable;
 mod metrics;
 mod parquet_file;
+mod quarantine;
 mod result_table;
 mod rows;
 mod scan;
@@ -20,12 +24,16 @@ mod series;
 mod series_day;
 mod state;
 mod store;
+mod verify;
 mod wal;
 mod write_batch;
 
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
+pub use fault::{Fault, FaultKind};
+pub use inspect::{ColumnContents, InspectReport, MetricContents, Share, TableContents, inspect};
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};
+pub use verify::{Note, NoteKind, TableReport, VerifyReport, WalReport, verify};
 pub use write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns, WriteBatch};

@@ -7,7 +7,7 @@ use std::{
 
 use opentelemetry::{
     global,
-    metrics::{Counter, Histogram, ObservableGauge},
+    metrics::{Counter, Gauge, Histogram, ObservableGauge},
 };
 
 use crate::{
@@ -22,6 +22,7 @@ const SCOPE: &str = "driftwatt_store";
 pub(crate) struct Metrics {
     flush_duration: Histogram<f64>,
     flushed_rows: Counter<u64>,
+    quarantined_files: Gauge<u64>,
     _unflushed_size: ObservableGauge<u64>,
 }
 
@@ -39,6 +40,10 @@ impl Metrics {
                 .u64_counter("driftwatt_store_flushed_rows")
                 .with_description("Rows written to tables by flushes")
                 .build(),
+            quarantined_files: meter
+                .u64_gauge("driftwatt_store_quarantined_files")
+                .with_description("Damaged data files taken out of their tables")
+                .build(),
             _unflushed_size: meter
                 .u64_observable_gauge("driftwatt_store_unflushed_size_bytes")
                 .with_description("Acknowledged points that no file holds yet")
@@ -49,6 +54,10 @@ impl Metrics {
                 })
                 .build(),
         }
+    }
+
+    pub(crate) fn quarantined(&self, file_count: u64) {
+        self.quarantined_files.record(file_count, &[]);
     }
 
     pub(crate) fn flushed(&self, summary: &FlushSummary, duration: Duration) {
