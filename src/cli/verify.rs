@@ -49,17 +49,12 @@ pub(super) async fn read_directory<T: Send + 'static>(
     let work = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
         let mut shown: Option<terminal::Progress> = None;
-        let mut last = (0, 0);
-        let outcome = read(&mut |done, total| {
-            last = (done, total);
+        read(&mut |done, total| {
+            let progress = shown.get_or_insert_with(|| terminal::Progress::new(label, total));
             if started.elapsed() >= QUIET {
-                shown.get_or_insert_with(|| terminal::Progress::new(label, total)).show(done.min(total));
+                progress.show(done.min(total));
             }
-        });
-        if let Some(progress) = &mut shown {
-            progress.show(last.1);
-        }
-        outcome
+        })
     });
     Ok(work.await??)
 }

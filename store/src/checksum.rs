@@ -42,6 +42,10 @@ impl Checksum {
         Self { crc32c, compared: AtomicBool::new(false) }
     }
 
+    fn is_settled(&self) -> bool {
+        self.crc32c.is_none() || self.compared.load(Ordering::Relaxed)
+    }
+
     /// The value of [`CHECKSUM_TAG`].
     pub(crate) fn tag(&self) -> Option<String> {
         self.crc32c.map(|crc32c| format!("{crc32c:08x}"))
@@ -129,12 +133,13 @@ pub(crate) fn damage(table_dir: &Path, file: &LiveFile) -> io::Result<Option<Str
     })
 }
 
-/// Compares `file` with its checksum, once per process and file. Blocks on reading the whole file.
+/// Compares `file` with its checksum, once per process and file. Blocks on reading the whole file. Without a recorded
+/// checksum there is nothing to compare.
 ///
 /// # Errors
 /// [`Error::DamagedFile`] if it is not what was written, [`Error::Io`] if it cannot be read.
 pub(crate) fn compare_once(table_dir: &Path, file: &LiveFile) -> Result<()> {
-    if file.checksum.compared.load(Ordering::Relaxed) {
+    if file.checksum.is_settled() {
         return Ok(());
     }
     let path = table_dir.join(&file.path);
@@ -150,8 +155,7 @@ pub(crate) fn compare_once(table_dir: &Path, file: &LiveFile) -> Result<()> {
 /// # Errors
 /// That of the first damaged file.
 pub(crate) async fn compare_before_scan(table_dir: &Arc<PathBuf>, files: &[Arc<LiveFile>]) -> Result<()> {
-    let fresh: Vec<_> =
-        files.iter().filter(|file| !file.checksum.compared.load(Ordering::Relaxed)).map(Arc::clone).collect();
+    let fresh: Vec<_> = files.iter().filter(|file| !file.checksum.is_settled()).map(Arc::clone).collect();
     if fresh.is_empty() {
         return Ok(());
     }

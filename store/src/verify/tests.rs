@@ -125,6 +125,16 @@ async fn holes_and_missing_files_are_found() {
     let bytes = fs::read(&entry).unwrap();
     fs::remove_file(&entry).unwrap();
     assert_eq!(kinds(&run(dir.path())), [FaultKind::LogHole]);
+    // A start does not act on what a damaged entry seems to say.
+    let mut changed = bytes.clone();
+    changed[bytes.len() / 2] ^= 1;
+    fs::write(&entry, changed).unwrap();
+    assert!(kinds(&run(dir.path())).contains(&FaultKind::LogEntry));
+    let refused = crate::Store::open(crate::Config::new(dir.path())).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::DamagedFile { path, .. } if path.ends_with(entry.file_name().unwrap())),
+        "{refused}"
+    );
     fs::write(&entry, bytes).unwrap();
     let tables = replay_tables(dir.path()).unwrap();
     let (table, file) = (&tables["samples"].dir, tables["samples"].log.table.files.keys().next().unwrap());
