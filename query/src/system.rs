@@ -82,13 +82,16 @@ fn table(fields: Vec<Field>, columns: Vec<arrow::array::ArrayRef>) -> Result<Arc
 /// The durable tables with their Delta version and size; rows that are not flushed yet are not counted.
 fn store_tables(store: &Store) -> Result<Arc<dyn TableProvider>> {
     let tables = store.tables();
-    let fields = vec![text("name"), integer("version"), integer("files"), integer("rows"), integer("size_bytes")];
+    let counts = ["version", "files", "rows", "size_bytes", "quarantined_files", "quarantined_rows"];
+    let fields = std::iter::once(text("name")).chain(counts.map(integer)).collect();
     let columns: Vec<arrow::array::ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(tables.iter().map(|table| &table.name))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.version))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.file_count.cast_signed()))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.row_count.cast_signed()))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.size_bytes.cast_signed()))),
+        Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.quarantined_file_count.cast_signed()))),
+        Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.quarantined_row_count.cast_signed()))),
     ];
     table(fields, columns)
 }

@@ -47,6 +47,9 @@ pub enum Error {
     /// Bytes on disk are not what was written.
     #[error("{} is damaged at byte {offset}: {reason}", .path.display())]
     Corrupt { path: PathBuf, offset: u64, reason: String },
+    /// A data file is not what was written.
+    #[error("{} is damaged: {reason}; stop the server and run `driftwatt verify --data DIR`", .path.display())]
+    DamagedFile { path: PathBuf, reason: String },
     /// The memtable is full and flushing has not caught up.
     #[error("memtable holds {size_bytes} bytes, limit {limit_bytes}; retry later")]
     Overloaded { size_bytes: usize, limit_bytes: usize },
@@ -117,7 +120,7 @@ impl Error {
             | Self::Config { .. }
             | Self::UnknownTable { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,
-            Self::Corrupt { .. } | Self::Record { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::DamagedFile { .. } | Self::Record { .. } => ErrorKind::Corrupt,
             _ => ErrorKind::Internal,
         }
     }

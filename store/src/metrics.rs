@@ -7,7 +7,7 @@ use std::{
 
 use opentelemetry::{
     global,
-    metrics::{Counter, Histogram, ObservableGauge},
+    metrics::{Counter, Gauge, Histogram, ObservableGauge},
 };
 
 use crate::{
@@ -24,6 +24,7 @@ const SCOPE: &str = "driftwatt_store";
 pub(crate) struct Metrics {
     flush_duration: Histogram<f64>,
     flushed_rows: Counter<u64>,
+    quarantined_files: Gauge<u64>,
     _observed: [ObservableGauge<u64>; 4],
 }
 
@@ -46,6 +47,10 @@ impl Metrics {
                 .u64_counter("driftwatt_store_flushed_rows")
                 .with_description("Rows written to tables by flushes")
                 .build(),
+            quarantined_files: meter
+                .u64_gauge("driftwatt_store_quarantined_files")
+                .with_description("Damaged data files taken out of their tables")
+                .build(),
             _observed: [
                 gauge("driftwatt_store_unflushed_size_bytes", "Acknowledged points that no file holds yet", unflushed),
                 gauge("driftwatt_store_active_series", "Series with a point within the last day or so", active),
@@ -53,6 +58,10 @@ impl Metrics {
                 gauge("driftwatt_store_disk_free_min_bytes", "Free space below which writes are refused", floor),
             ],
         }
+    }
+
+    pub(crate) fn quarantined(&self, file_count: u64) {
+        self.quarantined_files.record(file_count, &[]);
     }
 
     pub(crate) fn flushed(&self, summary: &FlushSummary, duration: Duration) {

@@ -16,6 +16,7 @@ use parquet::{
 use uuid::Uuid;
 
 use crate::{
+    checksum::{Checksum, ChecksumWriter},
     error::{Error, Result},
     live_file::{KeyRange, LiveFile, date_text},
     partial_file::PartialFile,
@@ -75,7 +76,8 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
     let path = dir.join(&name);
     let file = File::create_new(&path).map_err(Error::io("create", &path))?;
     let partial = PartialFile::new(&path);
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(writer_properties(&schema)?))?;
+    let mut writer =
+        ArrowWriter::try_new(ChecksumWriter::new(file), Arc::clone(&schema), Some(writer_properties(&schema)?))?;
     let mut keys = KeyRange { date: Some((day, day)), ..KeyRange::default() };
     let mut row_count = 0;
     for batch in batches {
@@ -85,12 +87,13 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
             schema.fields().iter().filter_map(|field| batch.schema().index_of(field.name()).ok()).collect();
         writer.write(&batch.project(&indices)?.with_schema(Arc::clone(&schema))?)?;
     }
-    let file = writer.into_inner()?;
+    let (file, crc32c) = writer.into_inner()?.into_parts();
     file.sync_all().map_err(Error::io("sync", &path))?;
     sync_dir(&dir)?;
     let size_bytes = file.metadata().map_err(Error::io("stat", &path))?.len();
     partial.finish();
-    Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys }))
+    let checksum = Checksum::written(crc32c);
+    Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys, checksum }))
 }
 
 /// Reads a whole file, without the partition column.

@@ -26,6 +26,7 @@ use crate::{
     error::{Error, Result},
     flush,
     metrics::Metrics,
+    quarantine::{Quarantined, quarantine_damaged, quarantined},
     replay::Replayer,
     result_table::split_by_day,
     scan::StoreTable,
@@ -70,6 +71,10 @@ pub struct TableSummary {
     pub row_count: u64,
     /// Bytes of live files.
     pub size_bytes: u64,
+    /// Damaged files that a start has taken out of the table.
+    pub quarantined_file_count: u64,
+    /// Rows that these files held.
+    pub quarantined_row_count: u64,
 }
 
 /// An open data directory.
@@ -99,6 +104,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
     active_series: Arc<ActiveSeries>,
+    /// By table, as found at start.
+    quarantined: BTreeMap<String, Quarantined>,
     /// Held, not read: the operating system releases the lock when the process ends, however it ends.
     _lock: File,
 }
@@ -177,14 +184,15 @@ impl Inner {
 }
 
 impl Store {
-    /// Opens or creates the data directory, replays the log, and starts the flush task.
+    /// Opens or creates the data directory, replays the log, takes damaged files out of the tables, and starts the flush
+    /// task.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process has it open; [`Error::NotADirectory`], [`Error::Unwritable`],
     /// [`Error::NewerFormat`]; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
         let lock = data_dir::open(&config.data_dir)?;
-        let logs = open_tables(&config).await?;
+        let mut logs = open_tables(&config).await?;
         let mut state = State::new();
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
         // The last table of a flush says what every table holds; records beyond it may have reached some tables.
@@ -214,10 +222,18 @@ impl Store {
         });
         let (wal, replay) = opened.await.map_err(|error| Error::Task(error.to_string()))??;
         write_state(&state).seal_partial(partial_through);
+        let (dir, days) = (config.data_dir.clone(), read_state(&state).unflushed_days());
+        let looked_at = tokio::task::spawn_blocking(move || quarantine_damaged(&dir, &mut logs, &days).map(|()| logs));
+        let logs = looked_at.await.map_err(|error| Error::Task(error.to_string()))??;
+        let quarantined = quarantined(&config.data_dir);
+        for (name, log) in &logs {
+            write_state(&state).publish(name, log.snapshot());
+        }
         tracing::info!(records = replay.records, truncated_bytes = replay.truncated_bytes, "log replayed");
         let committers = logs.into_iter().map(|(name, log)| (name, Arc::new(tokio::sync::Mutex::new(log))));
         let disk_space = Arc::new(DiskSpace::new(config.data_dir.clone(), config.disk_free_bytes_min));
         let metrics = Metrics::new(&state, &active_series, &disk_space);
+        metrics.quarantined(quarantined.values().map(|held| held.file_count).sum());
         let inner = Arc::new(Inner {
             committers: Mutex::new(committers.collect()),
             state,
@@ -228,6 +244,7 @@ impl Store {
             metrics,
             disk_space,
             active_series,
+            quarantined,
             config,
             _lock: lock,
         });
@@ -285,12 +302,17 @@ impl Store {
     /// Tables that [`Store::table`] knows, with their size.
     pub fn tables(&self) -> Vec<TableSummary> {
         let state = self.inner.state();
-        let summaries = state.tables().map(|(name, snapshot)| TableSummary {
-            name: name.clone(),
-            version: snapshot.version,
-            file_count: snapshot.files.len() as u64,
-            row_count: snapshot.files.iter().map(|file| file.row_count).sum(),
-            size_bytes: snapshot.files.iter().map(|file| file.size_bytes).sum(),
+        let summaries = state.tables().map(|(name, snapshot)| {
+            let quarantined = self.inner.quarantined.get(name).copied().unwrap_or_default();
+            TableSummary {
+                name: name.clone(),
+                version: snapshot.version,
+                file_count: snapshot.files.len() as u64,
+                row_count: snapshot.files.iter().map(|file| file.row_count).sum(),
+                size_bytes: snapshot.files.iter().map(|file| file.size_bytes).sum(),
+                quarantined_file_count: quarantined.file_count,
+                quarantined_row_count: quarantined.row_count,
+            }
         });
         summaries.collect()
     }
@@ -404,4 +426,4 @@ async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 //! record; records are applied in sequence order; a write that finds no space is taken back whole
 //! and refused; after any other failed write and after a failed sync nothing more is written (the log is *poisoned*). One thread owns the files, so there is no locking. Format: `docs/format/wal.md`.
 
+mod check;
 mod frame;
 mod quarantine;
 pub(crate) mod record;
@@ -29,6 +30,7 @@ use crate::{
     error::{Error, Result},
 };
 
+pub(crate) use check::check;
 use frame::PAYLOAD_SIZE_BYTES_MAX;
 pub(crate) use record::{Definitions, SeriesBook, decode, encode};
 pub(crate) use recovery::{Found, Replay};

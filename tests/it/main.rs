@@ -35,3 +35,5 @@ mod sdk;
 mod sdk_instruments;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod verify;
