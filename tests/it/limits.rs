@@ -188,6 +188,9 @@ fn refusal(data: &Path, variables: &[(&str, &str)]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Data directory, environment, and what must be said.
+type Case<'a> = (&'a Path, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn what_cannot_work_is_refused_at_start_in_words() {
     let dir = tempfile::tempdir().unwrap();
@@ -196,8 +199,6 @@ fn what_cannot_work_is_refused_at_start_in_words() {
     let newer = dir.path().join("newer");
     fs::create_dir(&newer).unwrap();
     fs::write(newer.join("FORMAT"), "driftwatt data format 7\n").unwrap();
-    // Directory, settings, what the refusal says.
-    type Case<'a> = (&'a Path, &'a [(&'a str, &'a str)], &'a [&'a str]);
     let cases: [Case<'_>; 4] = [
         (&file, &[], &["file is a file, not a directory", "--data"]),
         (&newer, &[], &["format 7, newer than 1", "left untouched"]),
