@@ -19,7 +19,7 @@ use crate::{
 
 /// Version of the directory that this build writes, and the newest it reads.
 const FORMAT_VERSION: u32 = 1;
-const FORMAT_FILE: &str = "FORMAT";
+pub(crate) const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_PREFIX: &str = "driftwatt data format ";
 
 /// Opens `dir`, creating it if absent, and returns the held lock.
@@ -41,14 +41,14 @@ pub(crate) fn open(dir: &Path) -> Result<File> {
 }
 
 /// Whether the directory says its format; one that does not is new, or older than the file.
-fn read_format(dir: &Path) -> Result<bool> {
+pub(crate) fn read_format(dir: &Path) -> Result<bool> {
     let path = dir.join(FORMAT_FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
         Err(source) => return Err(Error::Io { action: "read", path, source }),
     };
-    let version = text.strip_prefix(FORMAT_PREFIX).and_then(|rest| rest.trim_end().parse::<u32>().ok());
+    let version = text.strip_prefix(FORMAT_PREFIX).and_then(|rest| rest.strip_suffix('\n')?.parse::<u32>().ok());
     match version {
         Some(0) | None => {
             let reason = format!("is not a line like {:?}", format!("{FORMAT_PREFIX}{FORMAT_VERSION}"));

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
+    /// The file `FORMAT` is damaged or names a format that this build does not know.
+    Format,
     /// The header of a log segment is damaged or belongs to another segment.
     WalHeader,
     /// Bytes of a log segment are no valid record.
@@ -55,6 +57,7 @@ impl FaultKind {
     /// A stable name for scripts.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Format => "format",
             Self::WalHeader => "wal_header",
             Self::WalDamage => "wal_damage",
             Self::WalTornEnd => "wal_torn_end",
@@ -83,6 +86,9 @@ impl FaultKind {
     /// What to do, in one sentence.
     pub fn remedy(self) -> &'static str {
         match self {
+            Self::Format => {
+                "write the line back as `driftwatt data format 1`, or use the driftwatt that wrote the directory"
+            }
             Self::WalHeader | Self::WalDamage => {
                 "start the server: it keeps the valid records and moves the damaged segment to wal/quarantine"
             }
