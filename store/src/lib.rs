@@ -4,13 +4,18 @@
 //! Invariants (see `ARCHITECTURE.md`): `WAL-1` acknowledged means synced, `WAL-2` nothing enters the log that cannot be
 //! replayed, `STORE-1` every record reaches the tables exactly once, `STORE-2` received = stored + duplicate + rejected.
 
+mod compaction;
 mod config;
 mod delta_log;
 mod error;
+mod file_name;
 mod flush;
 mod live_file;
 mod memtable;
+mod merge;
+mod merge_exec;
 mod metrics;
+mod overlap;
 mod parquet_file;
 mod result_table;
 mod rows;
@@ -20,9 +25,11 @@ mod series;
 mod series_day;
 mod state;
 mod store;
+mod stored_times;
 mod wal;
 mod write_batch;
 
+pub use compaction::{Compaction, CompactionSummary};
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};

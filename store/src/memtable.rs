@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry as MapEntry},
     ops::Range,
     sync::Arc,
     time::Instant,
@@ -57,9 +57,17 @@ pub(crate) struct SeriesPoints {
     pub(crate) series: Arc<Series>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) histograms: Vec<HistogramPoint>,
+    /// Points up to this time may be stored outside this memtable already; later ones are not.
+    stored_through: i64,
 }
 
 impl SeriesPoints {
+    /// Time of the last point, if there is one.
+    pub(crate) fn last_time(&self) -> Option<i64> {
+        let (samples, histograms) = (self.samples.last(), self.histograms.last());
+        samples.map(|point| point.time).max(histograms.map(|point| point.time))
+    }
+
     /// First and last time of the points on `day`, if there are any.
     pub(crate) fn time_range_on(&self, day: i32) -> Option<(i64, i64)> {
         let samples = &self.samples[day_range(&self.samples, day)];
@@ -81,12 +89,22 @@ pub(crate) fn day_range<P: Point>(points: &[P], day: i32) -> Range<usize> {
     from..to
 }
 
+/// By day, first and last time of the points that may repeat points stored elsewhere.
+pub(crate) type RepeatedTimes = BTreeMap<i32, (i64, i64)>;
+
+fn note_repeat(repeated: &mut RepeatedTimes, time: i64) {
+    let range = repeated.entry(day_of(time)).or_insert((time, time));
+    *range = (range.0.min(time), range.1.max(time));
+}
+
 /// Unflushed points of a contiguous run of log records.
 #[derive(Debug)]
 pub(crate) struct Memtable {
     series: HashMap<SeriesId, SeriesPoints>,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) days: BTreeSet<i32>,
+    pub(crate) repeated_samples: RepeatedTimes,
+    pub(crate) repeated_histograms: RepeatedTimes,
     pub(crate) size_bytes: usize,
     pub(crate) last_sequence: u64,
     pub(crate) first_append: Option<Instant>,
@@ -98,6 +116,8 @@ impl Memtable {
             series: HashMap::new(),
             rejections: Vec::new(),
             days: BTreeSet::new(),
+            repeated_samples: RepeatedTimes::new(),
+            repeated_histograms: RepeatedTimes::new(),
             size_bytes: 0,
             last_sequence: 0,
             first_append: None,
@@ -109,14 +129,21 @@ impl Memtable {
     }
 
     /// Adds the points of one log record and returns how many replaced an earlier point of the same identity.
-    pub(crate) fn insert(&mut self, sequence: u64, batch: WriteBatch, now: Instant) -> u64 {
+    /// `stored_through` tells up to which time points of a series may be stored outside this memtable.
+    pub(crate) fn insert(
+        &mut self,
+        sequence: u64,
+        batch: WriteBatch,
+        now: Instant,
+        stored_through: impl Fn(SeriesId) -> i64,
+    ) -> u64 {
         let mut duplicate_count = 0;
         self.last_sequence = sequence;
         self.first_append.get_or_insert(now);
         self.size_bytes += batch.rejections.len() * 256;
         self.rejections.extend(batch.rejections);
         for series in &batch.series {
-            self.register(series);
+            self.register(series, &stored_through);
         }
         let mut last_day = None;
         let samples = &batch.samples;
@@ -130,6 +157,9 @@ impl Memtable {
             note_day(&mut self.days, &mut last_day, sample.time);
             let id = batch.series[samples.series[row] as usize].id;
             if let Some(points) = self.series.get_mut(&id) {
+                if sample.time <= points.stored_through {
+                    note_repeat(&mut self.repeated_samples, sample.time);
+                }
                 duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
                 self.size_bytes += size_of::<Sample>();
             }
@@ -139,17 +169,35 @@ impl Memtable {
             let id = batch.series[point.series as usize].id;
             self.size_bytes += histogram_size_bytes(&point);
             if let Some(points) = self.series.get_mut(&id) {
+                if point.time <= points.stored_through {
+                    note_repeat(&mut self.repeated_histograms, point.time);
+                }
                 duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
             }
         }
         duplicate_count
     }
 
-    fn register(&mut self, series: &Arc<Series>) {
+    fn register(&mut self, series: &Arc<Series>, stored_through: &impl Fn(SeriesId) -> i64) {
         if let MapEntry::Vacant(vacant) = self.series.entry(series.id) {
             self.size_bytes += 512 + 2 * series.identity.len();
-            vacant.insert(SeriesPoints { series: Arc::clone(series), samples: Vec::new(), histograms: Vec::new() });
+            vacant.insert(SeriesPoints {
+                series: Arc::clone(series),
+                samples: Vec::new(),
+                histograms: Vec::new(),
+                stored_through: stored_through(series.id),
+            });
         }
+    }
+
+    /// Time of the last point of series `id`, if it has one here.
+    pub(crate) fn last_time(&self, id: SeriesId) -> Option<i64> {
+        self.series.get(&id)?.last_time()
+    }
+
+    /// Every series with the time of its last point.
+    pub(crate) fn last_times(&self) -> Vec<(SeriesId, i64)> {
+        self.series.iter().filter_map(|(id, points)| Some((*id, points.last_time()?))).collect()
     }
 
     /// Every series with its points, in table order: by metric, then by the signed `series_id`.
@@ -204,8 +252,6 @@ fn histogram_size_bytes(point: &HistogramPoint) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn sample(time: i64, bits: u64) -> Sample {

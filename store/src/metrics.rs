@@ -11,6 +11,7 @@ use opentelemetry::{
 };
 
 use crate::{
+    compaction::CompactionSummary,
     state::State,
     store::{FlushSummary, read_state},
 };
@@ -22,6 +23,10 @@ const SCOPE: &str = "driftwatt_store";
 pub(crate) struct Metrics {
     flush_duration: Histogram<f64>,
     flushed_rows: Counter<u64>,
+    compaction_duration: Histogram<f64>,
+    compacted_rows: Counter<u64>,
+    compacted_duplicates: Counter<u64>,
+    compacted_bytes: Counter<u64>,
     _unflushed_size: ObservableGauge<u64>,
 }
 
@@ -39,6 +44,22 @@ impl Metrics {
                 .u64_counter("driftwatt_store_flushed_rows")
                 .with_description("Rows written to tables by flushes")
                 .build(),
+            compaction_duration: meter
+                .f64_histogram("driftwatt_store_compaction_duration_seconds")
+                .with_description("Time of one merge of files, from reading them to its commit")
+                .build(),
+            compacted_rows: meter
+                .u64_counter("driftwatt_store_compacted_rows")
+                .with_description("Rows written by merges of files")
+                .build(),
+            compacted_duplicates: meter
+                .u64_counter("driftwatt_store_compacted_duplicates")
+                .with_description("Rows dropped by merges because a newer one has the same identity")
+                .build(),
+            compacted_bytes: meter
+                .u64_counter("driftwatt_store_compacted_bytes")
+                .with_description("Bytes of files written by merges")
+                .build(),
             _unflushed_size: meter
                 .u64_observable_gauge("driftwatt_store_unflushed_size_bytes")
                 .with_description("Acknowledged points that no file holds yet")
@@ -54,6 +75,16 @@ impl Metrics {
     pub(crate) fn flushed(&self, summary: &FlushSummary, duration: Duration) {
         self.flushed_rows.add(summary.row_count, &[]);
         self.flush_duration.record(duration.as_secs_f64(), &[]);
+    }
+}
+
+impl Metrics {
+    /// Records one merge.
+    pub(crate) fn compacted(&self, summary: &CompactionSummary, duration: Duration) {
+        self.compaction_duration.record(duration.as_secs_f64(), &[]);
+        self.compacted_rows.add(summary.row_count, &[]);
+        self.compacted_duplicates.add(summary.duplicate_count, &[]);
+        self.compacted_bytes.add(summary.size_bytes_after, &[]);
     }
 }
 

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,6 +18,7 @@ use datafusion::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
+    compaction::{Compaction, CompactionSummary, compact, compact_when_due},
     config::Config,
     delta_log::DeltaLog,
     error::{Error, Result},
@@ -23,6 +27,7 @@ use crate::{
     result_table::split_by_day,
     scan::StoreTable,
     schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
+    stored_times::StoredTimes,
     wal::{Sink, Wal, decode, encode},
     write_batch::WriteBatch,
 };
@@ -68,7 +73,7 @@ pub struct TableSummary {
 #[derive(Debug)]
 pub struct Store {
     inner: Arc<Inner>,
-    flusher: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// One committer for each table.
@@ -81,8 +86,13 @@ pub(crate) struct Inner {
     committers: Mutex<BTreeMap<String, Committer>>,
     /// Taken for a whole flush, so that memtables reach the tables in log order.
     pub(crate) flushing: tokio::sync::Mutex<()>,
+    /// Taken for a whole compaction, so that no two merge the same files.
+    pub(crate) compacting: tokio::sync::Mutex<()>,
+    /// Set once: long work in the background gives up.
+    pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
+    pub(crate) compaction_wanted: Arc<Notify>,
     pub(crate) metrics: Metrics,
     /// Held, not read: the operating system releases the lock when the process ends, however it ends.
     _lock: File,
@@ -138,6 +148,11 @@ impl Inner {
         self.committers.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
     }
 
+    pub(crate) fn all_committers(&self) -> Vec<Committer> {
+        let committers = self.committers.lock().unwrap_or_else(PoisonError::into_inner);
+        committers.values().map(Arc::clone).collect()
+    }
+
     fn add_committer(&self, name: &str, log: DeltaLog) -> Committer {
         self.state_mut().publish(name, log.snapshot());
         let committer = Arc::new(tokio::sync::Mutex::new(log));
@@ -160,7 +175,10 @@ impl Store {
     pub async fn open(config: Config) -> Result<Arc<Self>> {
         let lock = lock_directory(&config)?;
         let logs = open_tables(&config).await?;
-        let mut state = State::new();
+        let series = logs.get(WalTable::Series.name()).map(DeltaLog::snapshot);
+        let load = move || series.map_or_else(StoredTimes::new, |series| StoredTimes::load(&series));
+        let stored = tokio::task::spawn_blocking(load).await.map_err(|error| Error::Task(error.to_string()))?;
+        let mut state = State::new(stored);
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
         // The last table of a flush says what every table holds; records beyond it that reached only some tables are
         // kept in a memtable of their own, because each table takes a memtable whole or not at all.
@@ -200,14 +218,19 @@ impl Store {
             committers: Mutex::new(committers.collect()),
             state,
             flushing: tokio::sync::Mutex::new(()),
+            compacting: tokio::sync::Mutex::new(()),
+            stopping: Arc::new(AtomicBool::new(false)),
             wal,
             flush_wanted,
+            compaction_wanted: Arc::new(Notify::new()),
             metrics,
             config,
             _lock: lock,
         });
         let flusher = tokio::spawn(flush_when_due(Arc::downgrade(&inner), Arc::clone(&inner.flush_wanted)));
-        Ok(Arc::new(Self { inner, flusher: Mutex::new(Some(flusher)) }))
+        let wanted = Arc::clone(&inner.compaction_wanted);
+        let compactor = tokio::spawn(compact_when_due(Arc::downgrade(&inner), wanted));
+        Ok(Arc::new(Self { inner, tasks: Mutex::new(vec![flusher, compactor]) }))
     }
 
     /// Makes `batch` durable and visible to queries.
@@ -234,6 +257,16 @@ impl Store {
     /// Any failure to write files or commit; nothing is lost, the data stays in the log and in memory.
     pub async fn flush(&self) -> Result<FlushSummary> {
         flush::flush(&self.inner).await
+    }
+
+    /// Merges files of `samples` and `histograms`: what is due, or every day fully. Repeated points are dropped for good.
+    /// Ingest and queries go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Closing`] when the store closes meanwhile; any failure to read, write or commit. What was merged until
+    /// then stays merged, and no row is lost.
+    pub async fn compact(&self, compaction: Compaction) -> Result<CompactionSummary> {
+        compact(&self.inner, compaction).await
     }
 
     /// The table `name` as a DataFusion provider: unflushed rows and live files of the moment of the scan.
@@ -295,19 +328,24 @@ impl Store {
     /// # Errors
     /// What [`Store::flush`] returns; the log keeps what was not flushed.
     pub async fn close(&self) -> Result<()> {
-        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            flusher.abort();
-        }
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        // A merge under way gives up within a batch and deletes what it wrote; none starts while this is held.
+        let _no_merge = self.inner.compacting.lock().await;
+        self.abort_tasks();
         self.flush().await?;
         self.inner.wal.close().await
+    }
+
+    fn abort_tasks(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.into_iter().for_each(|task| task.abort());
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            flusher.abort();
-        }
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        self.abort_tasks();
     }
 }
 

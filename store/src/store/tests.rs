@@ -15,6 +15,8 @@ use crate::{
     write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns},
 };
 
+mod repeats;
+
 const START: i64 = 1_795_000_000_000_000;
 
 fn series(metric: &str, host: &str) -> Arc<Series> {
