@@ -3,19 +3,22 @@
 //! The committer keeps the live file list in memory and writes each commit as the next JSON entry with an atomic
 //! create, so a commit costs the same at ten files and at ten thousand. Opening replays the log through the `deltalake`
 //! crate, which also writes the checkpoints. The log position of the data travels in the same entry (`STORE-1`). Every
-//! entry carries its own checksum, every `add` that of its file, and every checkpoint has one beside it.
+//! entry carries its own checksum, every `add` that of its file, and every checkpoint has one beside it. A replaced file
+//! stays for the grace period, and longer while a snapshot or a scan of this process refers to it.
 
 mod checkpoint_seal;
 mod quarantine;
 mod replay;
 mod seal;
+mod tidy;
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Weak},
+    time::Duration,
 };
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -26,8 +29,8 @@ use uuid::Uuid;
 use crate::{
     checksum::{CHECKSUM_TAG, Checksum},
     error::{Error, Result},
-    live_file::{LiveFile, date_text, parse_date},
-    parquet_file::sync_dir,
+    live_file::{LiveFile, date_text, now_ms, parse_date},
+    parquet_file::{NewFile, sync_dir},
     partial_file::PartialFile,
 };
 
@@ -37,8 +40,10 @@ pub(crate) use replay::{Replayed, is_log_file, replay};
 /// Application id of the `txn` action that carries the log position.
 const WAL_APP_ID: &str = "driftwatt-wal";
 const CHECKPOINT_INTERVAL: i64 = 100;
-/// How long a replaced file stays for queries that still read it.
+/// How long a replaced file stays at least, for readers outside this process.
 const REPLACED_GRACE: Duration = Duration::from_secs(600);
+/// How long entries and checkpoints of the log stay at least after newer checkpoints made them superfluous.
+const LOG_RETENTION: Duration = Duration::from_secs(3600);
 
 /// One version of a table.
 #[derive(Debug, Clone)]
@@ -56,15 +61,30 @@ pub(crate) struct TableSnapshot {
 #[derive(Debug)]
 pub(crate) struct DeltaLog {
     snapshot: Arc<TableSnapshot>,
-    replaced: Vec<(Instant, PathBuf)>,
+    replaced: Vec<Replaced>,
+}
+
+/// A file that the current version does not refer to any more.
+#[derive(Debug)]
+struct Replaced {
+    /// Below the table's directory.
+    path: String,
+    at_ms: i64,
+    /// Alive while a snapshot or a scan may read it.
+    readers: Weak<LiveFile>,
+}
+
+/// What a commit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// New rows, or rows with new contents.
+    Data,
+    /// The same rows in other files: readers that follow changes skip it.
+    Layout,
 }
 
 fn log_dir(dir: &Path) -> PathBuf {
     dir.join("_delta_log")
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
 }
 
 impl DeltaLog {
@@ -74,7 +94,9 @@ impl DeltaLog {
     /// [`Error::Delta`] if the log cannot be read, [`Error::Io`] if the table cannot be created,
     /// [`Error::ResultSchema`] if there is neither a table nor a schema.
     pub(crate) async fn open(dir: PathBuf, schema: Option<SchemaRef>) -> Result<Self> {
-        let exists = fs::read_dir(log_dir(&dir)).is_ok_and(|mut entries| entries.next().is_some());
+        // A kill during the very first entry leaves a temporary file, which is no table yet.
+        let exists = fs::read_dir(log_dir(&dir))
+            .is_ok_and(|entries| entries.flatten().any(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp")));
         let snapshot = match (exists, schema) {
             (true, schema) => load(dir, schema).await?,
             (false, Some(schema)) => {
@@ -88,10 +110,16 @@ impl DeltaLog {
             }
         };
         let mut log = Self { snapshot: Arc::new(snapshot), replaced: vec![] };
-        if !exists {
+        if exists {
+            log.replaced = tidy::replaced_lately(&log_dir(log.dir()), REPLACED_GRACE)?;
+            let live = log.snapshot.files.iter().map(|file| file.path.as_str());
+            let known: HashSet<&str> = live.chain(log.replaced.iter().map(|replaced| replaced.path.as_str())).collect();
+            tidy::delete_orphans(log.dir(), &known)?;
+        } else {
             fs::create_dir_all(log_dir(log.dir())).map_err(Error::io("create directory", log_dir(log.dir())))?;
             sync_dir(log.dir())?;
-            log.write_entry(&creation(&log.snapshot.schema)?)?;
+            let actions = creation(&log.snapshot.schema)?;
+            log.write_entry(&actions, vec![])?;
             Arc::make_mut(&mut log.snapshot).version = 0;
         }
         Ok(log)
@@ -111,39 +139,72 @@ impl DeltaLog {
     /// [`Error::Io`] if the entry could not be made durable; the table is then at its previous version.
     pub(crate) async fn commit(
         &mut self,
-        added: Vec<LiveFile>,
+        added: Vec<NewFile>,
+        removed: &[Arc<LiveFile>],
+        wal_position: Option<u64>,
+    ) -> Result<Arc<TableSnapshot>> {
+        self.write_version(Change::Data, added, removed, wal_position).await
+    }
+
+    /// Commits `added` files that hold the rows of the `removed` ones; `None` if one of these is not live any more.
+    ///
+    /// # Errors
+    /// As [`DeltaLog::commit`].
+    pub(crate) async fn rewrite(
+        &mut self,
+        added: Vec<NewFile>,
+        removed: &[Arc<LiveFile>],
+    ) -> Result<Option<Arc<TableSnapshot>>> {
+        let live: HashSet<&str> = self.snapshot.files.iter().map(|file| file.path.as_str()).collect();
+        if !removed.iter().all(|file| live.contains(file.path.as_str())) {
+            return Ok(None);
+        }
+        self.write_version(Change::Layout, added, removed, None).await.map(Some)
+    }
+
+    async fn write_version(
+        &mut self,
+        change: Change,
+        added: Vec<NewFile>,
         removed: &[Arc<LiveFile>],
         wal_position: Option<u64>,
     ) -> Result<Arc<TableSnapshot>> {
         let now = now_ms();
+        let operation = if change == Change::Data { "WRITE" } else { "OPTIMIZE" };
         let mut actions = vec![json!({ "commitInfo": {
-            "timestamp": now, "operation": "WRITE", "isBlindAppend": removed.is_empty(),
+            "timestamp": now, "operation": operation, "isBlindAppend": removed.is_empty(),
             "engineInfo": concat!("driftwatt/", env!("CARGO_PKG_VERSION")),
         }})];
         if let Some(position) = wal_position {
             actions.push(json!({ "txn": { "appId": WAL_APP_ID, "version": position, "lastUpdated": now } }));
         }
-        actions.extend(removed.iter().map(|file| remove_action(file, now)));
-        actions.extend(added.iter().map(|file| add_action(file, now)));
-        self.write_entry(&actions)?;
+        actions.extend(removed.iter().map(|file| remove_action(file, now, change)));
+        actions.extend(added.iter().map(|new| add_action(&new.file, change)));
+        let added = self.write_entry(&actions, added)?;
+        let gone: HashSet<&str> = removed.iter().map(|file| file.path.as_str()).collect();
         let snapshot = Arc::make_mut(&mut self.snapshot);
         snapshot.version += 1;
-        snapshot.files.retain(|file| !removed.iter().any(|gone| gone.path == file.path));
+        snapshot.files.retain(|file| !gone.contains(file.path.as_str()));
         snapshot.files.extend(added.into_iter().map(Arc::new));
         snapshot.wal_position = wal_position.unwrap_or(snapshot.wal_position);
-        let table_dir = Arc::clone(&snapshot.dir);
-        self.replaced.extend(removed.iter().map(|file| (Instant::now(), table_dir.join(&file.path))));
-        self.tidy().await;
+        self.replaced.extend(removed.iter().map(|file| Replaced {
+            path: file.path.clone(),
+            at_ms: now,
+            readers: Arc::downgrade(file),
+        }));
+        self.checkpoint_when_due().await;
+        self.delete_replaced();
         Ok(self.snapshot())
     }
 
     /// Where the next commit goes; if it failed and nothing is there, it did not happen.
-    pub(crate) fn next_entry(&self) -> PathBuf {
+    fn next_entry(&self) -> PathBuf {
         log_dir(self.dir()).join(format!("{:020}.json", self.snapshot.version + 1))
     }
 
-    /// Writes the next entry: synced under a temporary name, then linked to its own, which fails if it exists.
-    fn write_entry(&self, actions: &[Value]) -> Result<()> {
+    /// Writes the next entry: synced under a temporary name, then linked to its own, which fails if it exists. The new
+    /// files that it refers to are deleted if it fails before the link, and stay from then on.
+    fn write_entry(&self, actions: &[Value], added: Vec<NewFile>) -> Result<Vec<LiveFile>> {
         let dir = log_dir(self.dir());
         let path = self.next_entry();
         let temporary = dir.join(format!(".{}.tmp", Uuid::new_v4()));
@@ -152,28 +213,43 @@ impl DeltaLog {
         let _removed_on_failure = PartialFile::new(&temporary);
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(Error::io("write", &temporary))?;
+        let keep = |new: NewFile| {
+            new.uncommitted.keep();
+            new.file
+        };
+        let added = added.into_iter().map(keep).collect();
         let linked = fs::hard_link(&temporary, &path);
         fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
         linked.map_err(Error::io("commit", &path))?;
-        sync_dir(&dir)
+        sync_dir(&dir)?;
+        Ok(added)
     }
 
-    /// Checkpoints on schedule and deletes files replaced long enough ago. Neither decides whether a commit holds, so
-    /// failures are only logged.
-    async fn tidy(&mut self) {
+    /// Checkpoints every hundred versions and drops the part of the log that this makes superfluous. Neither decides
+    /// whether a commit holds, so failures are only logged.
+    async fn checkpoint_when_due(&self) {
         let version = self.snapshot.version;
-        if version > 0
-            && version % CHECKPOINT_INTERVAL == 0
-            && let Err(error) = checkpoint(self.dir()).await
-        {
-            tracing::warn!(%error, version, table = %self.dir().display(), "checkpoint failed; the log stays longer");
+        if version == 0 || version % CHECKPOINT_INTERVAL != 0 {
+            return;
         }
-        self.replaced.retain(|(since, path)| {
-            let keep = since.elapsed() < REPLACED_GRACE;
-            if !keep && let Err(error) = fs::remove_file(path) {
-                tracing::warn!(%error, path = %path.display(), "replaced file not deleted");
+        let table = self.dir().display();
+        if let Err(error) = checkpoint(self.dir()).await {
+            tracing::warn!(%error, version, %table, "checkpoint failed; the log stays longer");
+        } else if let Err(error) = tidy::shorten_log(&log_dir(self.dir()), LOG_RETENTION) {
+            tracing::warn!(%error, version, %table, "old entries of the log not deleted");
+        }
+    }
+
+    /// Deletes files replaced long enough ago that nothing reads.
+    pub(crate) fn delete_replaced(&mut self) {
+        let (dir, now) = (Arc::clone(&self.snapshot.dir), now_ms());
+        self.replaced.retain(|replaced| {
+            let young = now - replaced.at_ms < REPLACED_GRACE.as_millis() as i64;
+            if young || replaced.readers.strong_count() > 0 {
+                return true;
             }
-            keep
+            tidy::delete(&dir.join(&replaced.path));
+            false
         });
     }
 }
@@ -206,9 +282,9 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
             let reason = format!("file {path} has no date partition");
             return Err(Error::Corrupt { path: log_dir(&dir), offset: 0, reason });
         };
-        let stats = view.stats().unwrap_or_default();
-        let checksum = checksum_of(&view);
-        files.push(Arc::new(LiveFile::from_stats(path, view.size().cast_unsigned(), date, &stats, checksum)));
+        let (stats, added_ms) = (view.stats().unwrap_or_default(), view.modification_time());
+        let (size_bytes, checksum) = (view.size().cast_unsigned(), checksum_of(&view));
+        files.push(Arc::new(LiveFile::from_stats(path, size_bytes, date, added_ms, &stats, checksum)));
     }
     let schema = schema.unwrap_or_else(|| date_last(&state.snapshot().arrow_schema()));
     Ok(TableSnapshot {
@@ -233,18 +309,18 @@ fn date_last(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn add_action(file: &LiveFile, now: i64) -> Value {
+fn add_action(file: &LiveFile, change: Change) -> Value {
     json!({ "add": {
         "path": file.path, "partitionValues": { "date": date_text(file.date) }, "size": file.size_bytes,
-        "modificationTime": now, "dataChange": true, "stats": file.stats(),
+        "modificationTime": file.added_ms, "dataChange": change == Change::Data, "stats": file.stats(),
         "tags": file.checksum.tag().map(|tag| json!({ CHECKSUM_TAG: tag })),
     }})
 }
 
-fn remove_action(file: &LiveFile, now: i64) -> Value {
+fn remove_action(file: &LiveFile, now: i64, change: Change) -> Value {
     json!({ "remove": {
-        "path": file.path, "deletionTimestamp": now, "dataChange": true, "extendedFileMetadata": true,
-        "partitionValues": { "date": date_text(file.date) }, "size": file.size_bytes,
+        "path": file.path, "deletionTimestamp": now, "dataChange": change == Change::Data,
+        "extendedFileMetadata": true, "partitionValues": { "date": date_text(file.date) }, "size": file.size_bytes,
     }})
 }
 
@@ -295,3 +371,6 @@ fn delta_type(data_type: &DataType) -> Option<Value> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

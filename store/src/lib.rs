@@ -6,17 +6,22 @@
 
 mod active_series;
 mod checksum;
+mod compaction;
 mod config;
 mod data_dir;
 mod delta_log;
 mod disk_space;
 mod error;
 mod fault;
+mod file_name;
 mod flush;
 mod inspect;
 mod live_file;
 mod memtable;
+mod merge;
+mod merge_exec;
 mod metrics;
+mod overlap;
 mod parquet_file;
 mod partial_file;
 mod quarantine;
@@ -31,11 +36,13 @@ mod series_map;
 mod stage;
 mod state;
 mod store;
+mod stored_times;
 mod verify;
 mod wal;
 mod write_batch;
 
 pub use active_series::{ActiveSeries, SeriesLimits, SeriesRefusal, hour_of};
+pub use compaction::{Compaction, CompactionSummary};
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use fault::{Fault, FaultKind};

@@ -19,6 +19,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     active_series::ActiveSeries,
+    compaction::{Compaction, CompactionSummary, compact, compact_when_due},
     config::Config,
     data_dir,
     delta_log::DeltaLog,
@@ -32,6 +33,7 @@ use crate::{
     scan::StoreTable,
     schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
     stage::Stage,
+    stored_times::StoredTimes,
     wal::{Definitions, Found, Sink, Wal, encode},
     write_batch::WriteBatch,
 };
@@ -81,7 +83,7 @@ pub struct TableSummary {
 #[derive(Debug)]
 pub struct Store {
     inner: Arc<Inner>,
-    flusher: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Time until a failed flush is tried again: what it failed for, often a full disk, rarely passes sooner.
@@ -97,10 +99,15 @@ pub(crate) struct Inner {
     committers: Mutex<BTreeMap<String, Committer>>,
     /// Taken for a whole flush, so that memtables reach the tables in log order.
     pub(crate) flushing: tokio::sync::Mutex<()>,
+    /// Taken for a whole compaction, so that no two merge the same files.
+    pub(crate) compacting: tokio::sync::Mutex<()>,
+    /// Set once: long work in the background gives up.
+    pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
     /// An append found no space: a flush is due however little there is to flush.
     space_wanted: AtomicBool,
+    pub(crate) compaction_wanted: Arc<Notify>,
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
     active_series: Arc<ActiveSeries>,
@@ -168,6 +175,11 @@ impl Inner {
         self.committers.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
     }
 
+    pub(crate) fn all_committers(&self) -> Vec<Committer> {
+        let committers = self.committers.lock().unwrap_or_else(PoisonError::into_inner);
+        committers.values().map(Arc::clone).collect()
+    }
+
     fn add_committer(&self, name: &str, log: DeltaLog) -> Committer {
         self.state_mut().publish(name, log.snapshot());
         let committer = Arc::new(tokio::sync::Mutex::new(log));
@@ -193,7 +205,10 @@ impl Store {
     pub async fn open(config: Config) -> Result<Arc<Self>> {
         let lock = data_dir::open(&config.data_dir)?;
         let mut logs = open_tables(&config).await?;
-        let mut state = State::new();
+        let series = logs.get(WalTable::Series.name()).map(DeltaLog::snapshot);
+        let load = move || series.map_or_else(StoredTimes::new, |series| StoredTimes::load(&series));
+        let stored = tokio::task::spawn_blocking(load).await.map_err(|error| Error::Task(error.to_string()))?;
+        let mut state = State::new(stored);
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
         // The last table of a flush says what every table holds; records beyond it may have reached some tables.
         let flushed_through = position(WalTable::LAST);
@@ -238,9 +253,12 @@ impl Store {
             committers: Mutex::new(committers.collect()),
             state,
             flushing: tokio::sync::Mutex::new(()),
+            compacting: tokio::sync::Mutex::new(()),
+            stopping: Arc::new(AtomicBool::new(false)),
             wal,
             flush_wanted,
             space_wanted: AtomicBool::new(false),
+            compaction_wanted: Arc::new(Notify::new()),
             metrics,
             disk_space,
             active_series,
@@ -249,7 +267,9 @@ impl Store {
             _lock: lock,
         });
         let flusher = tokio::spawn(flush_when_due(Arc::downgrade(&inner), Arc::clone(&inner.flush_wanted)));
-        Ok(Arc::new(Self { inner, flusher: Mutex::new(Some(flusher)) }))
+        let wanted = Arc::clone(&inner.compaction_wanted);
+        let compactor = tokio::spawn(compact_when_due(Arc::downgrade(&inner), wanted));
+        Ok(Arc::new(Self { inner, tasks: Mutex::new(vec![flusher, compactor]) }))
     }
 
     /// Makes `batch` durable and visible to queries.
@@ -290,6 +310,16 @@ impl Store {
     /// Any failure to write files or commit; nothing is lost, the data stays in the log and in memory.
     pub async fn flush(&self) -> Result<FlushSummary> {
         flush::flush(&self.inner).await
+    }
+
+    /// Merges files of `samples` and `histograms`: what is due, or every day fully. Repeated points are dropped for good.
+    /// Ingest and queries go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Closing`] when the store closes meanwhile; any failure to read, write or commit. What was merged until
+    /// then stays merged, and no row is lost.
+    pub async fn compact(&self, compaction: Compaction) -> Result<CompactionSummary> {
+        compact(&self.inner, compaction).await
     }
 
     /// The table `name` as a DataFusion provider: unflushed rows and live files of the moment of the scan.
@@ -361,22 +391,27 @@ impl Store {
     /// # Errors
     /// What [`Store::flush`] returns; the log keeps what was not flushed.
     pub async fn close(&self) -> Result<()> {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        // A merge under way gives up within a batch and deletes what it wrote; none starts while this is held.
+        let _no_merge = self.inner.compacting.lock().await;
         // A flush that runs is let end: cut short it would leave a file that no table refers to.
         let between_flushes = self.inner.flushing.lock().await;
-        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            flusher.abort();
-        }
+        self.abort_tasks();
         drop(between_flushes);
         self.flush().await?;
         self.inner.wal.close().await
+    }
+
+    fn abort_tasks(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.into_iter().for_each(|task| task.abort());
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            flusher.abort();
-        }
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        self.abort_tasks();
     }
 }
 

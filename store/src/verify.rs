@@ -58,7 +58,7 @@ pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Ver
         ..VerifyReport::default()
     };
     if let Err(error @ (Error::Corrupt { .. } | Error::NewerFormat { .. })) = read_format(data_dir) {
-        report.faults.push(Fault::new(FaultKind::Format, &data_dir.join(FORMAT_FILE), error.to_string()));
+        report.faults.push(Fault::new(FaultKind::Format, data_dir.join(FORMAT_FILE), error.to_string()));
     }
     report.faults.extend(checked.faults);
     let mut rows = RowCheck { tables: &tables, unflushed_series: &checked.unflushed_series, faults: BTreeMap::new() };

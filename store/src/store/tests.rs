@@ -17,6 +17,8 @@ use crate::{
     write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns},
 };
 
+mod repeats;
+
 pub(crate) const START: i64 = 1_795_000_000_000_000;
 
 pub(crate) fn series(metric: &str, host: &str) -> Arc<Series> {
