@@ -16,7 +16,7 @@ use datafusion::{
     datasource::{
         listing::PartitionedFile,
         memory::MemorySourceConfig,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource},
         source::DataSourceExec,
         table_schema::TableSchema,
     },
@@ -32,7 +32,9 @@ use crate::{
     delta_log::TableSnapshot,
     live_file::{KeyRange, KeyRanges, LiveFile},
     memtable::{Memtable, Point, SeriesPoints, day_of},
-    rows::{file_schema, histogram_batches, rejection_batch, sample_batches},
+    rows::{file_schema, histogram_batches, rejection_batch},
+    sample_projection,
+    sample_rows::sample_batches,
     series_day::merged_day,
     store::{Inner, WalTable},
 };
@@ -86,7 +88,7 @@ impl TableProvider for StoreTable {
         let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !files.is_empty() {
-            inputs.push(file_scan(state, &snapshot, &files, projection, limit)?);
+            inputs.push(file_scan(state, &self.schema, &snapshot, &files, projection, limit)?);
         }
         if !batches.is_empty() {
             inputs.push(MemorySourceConfig::try_new_exec(&[batches], self.schema(), projection.cloned())?);
@@ -185,6 +187,7 @@ fn key_range(points: &SeriesPoints) -> KeyRange {
 
 fn file_scan(
     state: &dyn Session,
+    schema: &SchemaRef,
     snapshot: &TableSnapshot,
     files: &[Arc<LiveFile>],
     projection: Option<&Vec<usize>>,
@@ -209,9 +212,14 @@ fn file_scan(
         partitioned.object_meta.location = path;
         groups[index % group_count].push(partitioned.with_partition_values(vec![ScalarValue::Date32(Some(file.date))]));
     }
-    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+    // The source computes what files hold in another form than queries see it, so filters, limits and statistics of
+    // the other columns pass as if every column were stored.
+    let exprs = sample_projection::project(schema, projection, source.table_schema().table_schema(), state)?;
+    let source = source.try_pushdown_projection(&exprs)?.ok_or_else(|| {
+        DataFusionError::Internal("the Parquet source does not take a projection".into())
+    })?;
+    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
         .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
-        .with_projection_indices(projection.cloned())?
         .with_limit(limit)
         .build();
     Ok(DataSourceExec::from_data_source(config))
