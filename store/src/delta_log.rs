@@ -190,7 +190,16 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
         let stats = view.stats().unwrap_or_default();
         files.push(Arc::new(LiveFile::from_stats(path, view.size().cast_unsigned(), date, &stats)));
     }
-    let schema = schema.unwrap_or_else(|| date_last(&state.snapshot().arrow_schema()));
+    let stored = date_last(&state.snapshot().arrow_schema());
+    if let Some(schema) = schema.as_ref().filter(|schema| names(schema) != names(&stored)) {
+        let reason = format!(
+            "the columns are {}, this version stores {}; open it with the version that wrote it, or choose another directory",
+            names(&stored).join(", "),
+            names(schema).join(", "),
+        );
+        return Err(Error::Corrupt { path: log_dir(&dir), offset: 0, reason });
+    }
+    let schema = schema.unwrap_or(stored);
     Ok(TableSnapshot {
         dir: Arc::new(dir),
         schema,
@@ -198,6 +207,10 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
         files,
         wal_position: position.map_or(0, i64::cast_unsigned),
     })
+}
+
+fn names(schema: &Schema) -> Vec<&str> {
+    schema.fields().iter().map(|field| field.name().as_str()).collect()
 }
 
 fn date_last(schema: &Schema) -> SchemaRef {

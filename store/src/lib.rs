@@ -28,6 +28,8 @@ mod write_batch;
 
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
+#[doc(hidden)]
+pub use parquet_file::write_compacted;
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};

@@ -9,7 +9,7 @@ use std::{
 
 use datafusion::arrow::{
     array::{Array, RecordBatch},
-    datatypes::SchemaRef,
+    datatypes::{Schema, SchemaRef},
 };
 use parquet::{
     arrow::{
@@ -52,6 +52,14 @@ pub(crate) enum Effort {
     Compaction,
 }
 
+impl Effort {
+    fn zstd_level(self) -> i32 {
+        match self {
+            Self::Flush | Self::Compaction => 1,
+        }
+    }
+}
+
 /// A file being written, one row group in memory. Dropped before [`ParquetFile::finish`] it deletes what there is.
 pub(crate) struct ParquetFile {
     table_dir: PathBuf,
@@ -59,6 +67,7 @@ pub(crate) struct ParquetFile {
     relative: String,
     schema: SchemaRef,
     effort: Effort,
+    zstd_level: i32,
     leaves: Vec<ColumnDescPtr>,
     /// Taken by `finish`.
     writer: Option<SerializedFileWriter<File>>,
@@ -86,16 +95,17 @@ impl ParquetFile {
             fs::create_dir_all(&dir).map_err(Error::io("create directory", &dir))?;
             sync_dir(table_dir)?;
         }
-        let schema = file_schema(schema);
+        let (schema, zstd_level) = (file_schema(schema), effort.zstd_level());
         let path = dir.join(name);
         let file = File::create_new(&path).map_err(Error::io("create", &path))?;
-        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties(&schema, effort)?.build()));
+        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties(&schema, zstd_level)?.build()));
         let (writer, _) = writer.and_then(ArrowWriter::into_serialized_writer)?;
         Ok(Self {
             table_dir: table_dir.to_owned(),
             relative: format!("{partition}/{name}"),
             schema,
             effort,
+            zstd_level,
             leaves: writer.schema_descr().columns().to_vec(),
             writer: Some(writer),
             buffered: Vec::new(),
@@ -143,6 +153,7 @@ impl ParquetFile {
 
     /// Bytes written, and the row group in memory at the rate of those written before, so that a merge can tell when
     /// to begin the next file.
+    #[allow(dead_code, reason = "a merge that splits its output asks for it")]
     pub(crate) fn size_bytes_estimate(&self) -> u64 {
         let written = self.writer.as_ref().map_or(0, SerializedFileWriter::bytes_written) as u64;
         let buffered = self.buffered_rows as u64;
@@ -160,7 +171,7 @@ impl ParquetFile {
             Effort::Compaction => measure::smallest(&self.schema, &self.leaves, &batches)?,
         };
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let factory = row_group_factory(&self.schema, &self.leaves, &encodings, self.effort)?;
+        let factory = row_group_factory(&self.schema, &self.leaves, &encodings, self.zstd_level)?;
         let mut columns = factory.create_column_writers(0)?.into_iter();
         let mut row_group = writer.next_row_group()?;
         // Column by column, so that one encoded column at a time is in memory beside the rows.
@@ -218,11 +229,7 @@ impl Drop for ParquetFile {
 }
 
 /// Properties that all column chunks share.
-fn properties(schema: &SchemaRef, effort: Effort) -> Result<WriterPropertiesBuilder> {
-    let level = match effort {
-        Effort::Flush => 1,
-        Effort::Compaction => 3,
-    };
+fn properties(schema: &SchemaRef, zstd_level: i32) -> Result<WriterPropertiesBuilder> {
     let order: Vec<_> = ["metric", "series_id", "time"]
         .iter()
         .map_while(|name| schema.index_of(name).ok())
@@ -231,7 +238,7 @@ fn properties(schema: &SchemaRef, effort: Effort) -> Result<WriterPropertiesBuil
     // Tables without series are not sorted.
     let order = schema.index_of("series_id").is_ok().then_some(order);
     Ok(WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(level)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS / 4)
@@ -244,9 +251,9 @@ fn row_group_factory(
     schema: &SchemaRef,
     leaves: &[ColumnDescPtr],
     encodings: &[ColumnEncoding],
-    effort: Effort,
+    zstd_level: i32,
 ) -> Result<ArrowRowGroupWriterFactory> {
-    let mut builder = properties(schema, effort)?;
+    let mut builder = properties(schema, zstd_level)?;
     for (leaf, encoding) in leaves.iter().zip(encodings) {
         builder = encoding.set(builder, leaf);
     }
@@ -268,6 +275,23 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
         file.write(batch)?;
     }
     file.finish().map(Some)
+}
+
+/// Writes `batches`, rows of one day as files hold them, with the encodings of a compaction and `zstd_level`; returns the
+/// path. For the density bench, which compares what the rows take under other encodings.
+///
+/// # Errors
+/// Any failure to encode, write or sync.
+#[doc(hidden)]
+pub fn write_compacted(dir: &Path, batches: &[RecordBatch], zstd_level: i32) -> Result<PathBuf> {
+    let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+    let name = format!("part-{}.parquet", Uuid::new_v4());
+    let mut file = ParquetFile::open(dir, 0, &name, &schema, Effort::Compaction)?;
+    file.zstd_level = zstd_level;
+    for batch in batches {
+        file.write(batch)?;
+    }
+    Ok(dir.join(file.finish()?.path))
 }
 
 /// Reads a whole file, without the partition column.

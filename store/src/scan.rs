@@ -215,9 +215,9 @@ fn file_scan(
     // The source computes what files hold in another form than queries see it, so filters, limits and statistics of
     // the other columns pass as if every column were stored.
     let exprs = sample_projection::project(schema, projection, source.table_schema().table_schema(), state)?;
-    let source = source.try_pushdown_projection(&exprs)?.ok_or_else(|| {
-        DataFusionError::Internal("the Parquet source does not take a projection".into())
-    })?;
+    let source = source
+        .try_pushdown_projection(&exprs)?
+        .ok_or_else(|| DataFusionError::Internal("the Parquet source does not take a projection".into()))?;
     let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
         .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
         .with_limit(limit)

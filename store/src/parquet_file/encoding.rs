@@ -35,7 +35,7 @@ fn is_integer(leaf: &ColumnDescPtr) -> bool {
     matches!(leaf.physical_type(), Type::INT32 | Type::INT64)
 }
 
-/// The encodings that suit the type of `leaf`; the first without a measurement.
+/// The encodings that suit the type of `leaf`.
 pub(super) fn candidates(leaf: &ColumnDescPtr) -> &'static [ColumnEncoding] {
     match leaf.physical_type() {
         Type::INT32 | Type::INT64 => &[ColumnEncoding::Delta, ColumnEncoding::Dictionary, ColumnEncoding::Plain],
@@ -45,6 +45,12 @@ pub(super) fn candidates(leaf: &ColumnDescPtr) -> &'static [ColumnEncoding] {
 }
 
 /// The encoding of `leaf` in a file that is not measured.
+///
+/// Doubles of a row hardly repeat, as those that are decimals are stored as integers; doubles in lists, such as bounds,
+/// do. Counts in lists differ least from those of the row before, which compression sees where they are plain.
 pub(super) fn fixed(leaf: &ColumnDescPtr) -> ColumnEncoding {
-    candidates(leaf)[0]
+    match (leaf.physical_type(), leaf.max_rep_level() > 0) {
+        (Type::DOUBLE, false) | (Type::INT64, true) => ColumnEncoding::Plain,
+        _ => candidates(leaf)[0],
+    }
 }

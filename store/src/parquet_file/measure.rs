@@ -7,7 +7,6 @@ use parquet::{
 };
 
 use super::{
-    Effort,
     encoding::{ColumnEncoding, candidates},
     row_group_factory,
 };
@@ -82,7 +81,7 @@ fn sizes<'a>(
     let suits: Vec<bool> = leaves.iter().map(|leaf| candidates(leaf).contains(&encoding)).collect();
     let encodings: Vec<_> =
         leaves.iter().zip(&suits).map(|(leaf, suits)| if *suits { encoding } else { candidates(leaf)[0] }).collect();
-    let factory = row_group_factory(schema, leaves, &encodings, Effort::Flush)?;
+    let factory = row_group_factory(schema, leaves, &encodings, 1)?;
     let mut writers = factory.create_column_writers(0)?;
     for slice in slices {
         let mut leaf_index = 0;
@@ -95,9 +94,10 @@ fn sizes<'a>(
             }
         }
     }
-    let chunks = writers.into_iter().zip(suits).map(|(writer, suits)| -> Result<_> {
-        Ok(if suits { Some(ChunkSize::new(&writer.close()?)) } else { None })
-    });
+    let chunks = writers
+        .into_iter()
+        .zip(suits)
+        .map(|(writer, suits)| -> Result<_> { Ok(if suits { Some(ChunkSize::new(&writer.close()?)) } else { None }) });
     chunks.collect()
 }
 

@@ -1,5 +1,7 @@
 use datafusion::arrow::{
-    array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray},
+    array::{
+        ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
+    },
     compute::concat_batches,
     datatypes::{Int32Type, Int64Type},
 };
@@ -51,8 +53,8 @@ fn encodings(path: &Path, column: usize) -> Vec<Encoding> {
 fn rows_come_back_with_both_efforts_and_any_batch_size() {
     let mut state = 1;
     let odd: Vec<f64> = (0..50_000).map(|_| f64::from_bits(random(&mut state))).collect();
-    let scaled = |row: usize| (row % 3 != 0).then_some(row as i64 - 7);
-    let rows = samples(50_000, scaled, |row| (row % 3 == 0 && row % 5 != 0).then_some(odd[row]));
+    let scaled = |row: usize| (!row.is_multiple_of(3)).then_some(row as i64 - 7);
+    let rows = samples(50_000, scaled, |row| (row.is_multiple_of(3) && !row.is_multiple_of(5)).then_some(odd[row]));
     for effort in [Effort::Flush, Effort::Compaction] {
         for batch_rows in [50_000, 777] {
             let dir = tempfile::tempdir().unwrap();
@@ -76,7 +78,9 @@ fn rows_come_back_with_both_efforts_and_any_batch_size() {
 #[test]
 fn lists_and_missing_lists_come_back() {
     let rows = 3000;
-    let lists = |row: usize| (row % 4 != 0).then(move || (0..row % 15).map(move |bucket| Some((row * bucket) as i64)));
+    let lists = |row: usize| {
+        (!row.is_multiple_of(4)).then(move || (0..row % 15).map(move |bucket| Some((row * bucket) as i64)))
+    };
     let columns: Vec<ArrayRef> = file_schema(&histograms_schema())
         .fields()
         .iter()
