@@ -63,7 +63,7 @@ fn series(kind: &Kind, index: usize) -> Arc<Series> {
 fn times(hosts: usize, ticks: usize, random: &mut Random) -> Vec<Vec<i64>> {
     let host = |host: usize, random: &mut Random| {
         let phase = (random.uniform() * INTERVAL_US as f64) as i64;
-        let unit = if host % 2 == 0 { 1000 } else { 1 };
+        let unit = if host.is_multiple_of(2) { 1000 } else { 1 };
         let late = |random: &mut Random| ((random.normal() * 500.0).abs() as i64 / unit) * unit;
         let start = START_US + phase / 1000 * 1000;
         (0..ticks as i64).map(|tick| start + tick * INTERVAL_US + late(random)).collect()
