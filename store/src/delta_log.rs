@@ -286,7 +286,16 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
         let (size_bytes, checksum) = (view.size().cast_unsigned(), checksum_of(&view));
         files.push(Arc::new(LiveFile::from_stats(path, size_bytes, date, added_ms, &stats, checksum)));
     }
-    let schema = schema.unwrap_or_else(|| date_last(&state.snapshot().arrow_schema()));
+    let stored = date_last(&state.snapshot().arrow_schema());
+    if let Some(schema) = schema.as_ref().filter(|schema| names(schema) != names(&stored)) {
+        let reason = format!(
+            "the columns are {}, this version stores {}; open it with the version that wrote it, or choose another directory",
+            names(&stored).join(", "),
+            names(schema).join(", "),
+        );
+        return Err(Error::Corrupt { path: log_dir(&dir), offset: 0, reason });
+    }
+    let schema = schema.unwrap_or(stored);
     Ok(TableSnapshot {
         dir: Arc::new(dir),
         schema,
@@ -300,6 +309,10 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
 fn checksum_of(view: &LogicalFileView) -> Checksum {
     let tags = view.add_action().tags.unwrap_or_default();
     Checksum::recorded(tags.get(CHECKSUM_TAG).and_then(Option::as_deref))
+}
+
+fn names(schema: &Schema) -> Vec<&str> {
+    schema.fields().iter().map(|field| field.name().as_str()).collect()
 }
 
 fn date_last(schema: &Schema) -> SchemaRef {

@@ -10,7 +10,8 @@ use crate::{
     live_file::LiveFile,
     memtable::{Memtable, day_range},
     parquet_file::{NewFile, write_parquet},
-    rows::{histogram_batches, rejection_batch, sample_batches},
+    rows::{histogram_batches, rejection_batch},
+    sample_rows::sample_file_batches,
     series_day::merged_day,
     stage::Stage,
     store::{FlushSummary, Inner, WalTable},
@@ -119,7 +120,7 @@ fn day_batches(
     snapshot: &crate::delta_log::TableSnapshot,
 ) -> Result<Vec<RecordBatch>> {
     match table {
-        WalTable::Samples => sample_batches(memtable.sorted(), |points| day_range(points, day)),
+        WalTable::Samples => sample_file_batches(memtable.sorted(), |points| day_range(points, day)),
         WalTable::Histograms => histogram_batches(memtable.sorted(), |points| day_range(points, day)),
         WalTable::Series => Ok(vec![merged_day(snapshot, &[memtable], day)?]),
         WalTable::Rejections => Ok(vec![rejection_batch(&memtable.rejections, Some(day))?]),

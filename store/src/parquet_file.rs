@@ -2,19 +2,28 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::arrow::{
+    array::{Array, RecordBatch},
+    datatypes::{Schema, SchemaRef},
+};
 use parquet::{
     arrow::{
         ArrowWriter, ProjectionMask,
         arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+        arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves},
     },
-    basic::{Compression, Encoding, ZstdLevel},
-    file::{metadata::SortingColumn, properties::WriterProperties},
-    schema::types::ColumnPath,
+    basic::{Compression, ZstdLevel},
+    file::{
+        metadata::SortingColumn,
+        properties::{WriterProperties, WriterPropertiesBuilder},
+        writer::SerializedFileWriter,
+    },
+    schema::types::ColumnDescPtr,
 };
 
 use crate::{
@@ -22,44 +31,34 @@ use crate::{
     error::{Error, Result},
     file_name::FileName,
     live_file::{LiveFile, date_text},
+    parquet_file::encoding::ColumnEncoding,
     rows::file_schema,
 };
 
+mod encoding;
+mod measure;
+
 /// Rows per row group: larger groups were both smaller and faster to scan than smaller ones (`docs/format/tables.md`).
 const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Arrow bytes at which a row group is closed before it has all its rows: the writer holds one group in memory.
+const ROW_GROUP_SIZE_BYTES: usize = 128 << 20;
 const PAGE_ROWS: usize = 20_000;
-/// Memory of one row group under way, after which it is closed early: wide rows, such as histograms, reach it first.
-const ROW_GROUP_MEMORY_BYTES: usize = 96 << 20;
 
-/// Columns whose neighbours differ by little in table order.
-const DELTA_PACKED: [&str; 5] = ["series_id", "time", "start_time", "first_time", "last_time"];
-
-fn writer_properties(schema: &SchemaRef) -> Result<WriterProperties> {
-    let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS / 4)
-        .set_created_by(concat!("driftwatt ", env!("CARGO_PKG_VERSION")).to_owned());
-    for name in DELTA_PACKED.iter().filter(|name| schema.field_with_name(name).is_ok()) {
-        let path = ColumnPath::from(*name);
-        builder = builder.set_column_dictionary_enabled(path.clone(), false);
-        builder = builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
-    }
-    let order: Vec<_> = ["metric", "series_id", "time"]
-        .iter()
-        .map_while(|name| schema.index_of(name).ok())
-        .map(|index| SortingColumn { column_idx: index as i32, descending: false, nulls_first: false })
-        .collect();
-    if schema.field_with_name("series_id").is_ok() {
-        builder = builder.set_sorting_columns(Some(order));
-    }
-    Ok(builder.build())
+/// How much work goes into a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// One encoding per type of column: a flush competes with ingest, and its file is soon merged.
+    Flush,
+    /// The smallest encoding of each column of each row group, measured on a sample of its rows.
+    Compaction,
 }
 
-/// Makes the entries of `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|handle| handle.sync_all()).map_err(Error::io("sync directory", dir))
+impl Effort {
+    fn zstd_level(self) -> i32 {
+        match self {
+            Self::Flush | Self::Compaction => 1,
+        }
+    }
 }
 
 /// A file that no version of its table refers to yet; dropping it deletes the file.
@@ -90,63 +89,145 @@ pub(crate) struct NewFile {
     pub(crate) uncommitted: Uncommitted,
 }
 
-/// One file under way: batches in, a [`NewFile`] out. Dropped before that, it leaves nothing behind.
+/// One file under way, one row group in memory: batches in, a [`NewFile`] out. Dropped before that, it leaves nothing
+/// behind.
 pub(crate) struct FileWriter {
-    writer: ArrowWriter<ChecksumWriter<File>>,
+    writer: SerializedFileWriter<ChecksumWriter<File>>,
     uncommitted: Uncommitted,
     schema: SchemaRef,
+    effort: Effort,
+    zstd_level: i32,
+    leaves: Vec<ColumnDescPtr>,
+    buffered: Vec<RecordBatch>,
+    buffered_rows: usize,
+    buffered_size_bytes: usize,
     dir: PathBuf,
     file: LiveFile,
 }
 
+/// Makes the entries of `dir` durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|handle| handle.sync_all()).map_err(Error::io("sync directory", dir))
+}
+
 impl FileWriter {
-    /// Starts a file of `schema` (without `date`) for rows on `day` below `table_dir`.
+    /// Starts a file of `schema` (with or without `date`) for rows on `day` below `table_dir`.
     ///
     /// # Errors
     /// [`Error::Io`] if the file or its directory cannot be created.
-    pub(crate) fn create(table_dir: &Path, day: i32, name: FileName, schema: &SchemaRef) -> Result<Self> {
+    pub(crate) fn create(
+        table_dir: &Path,
+        day: i32,
+        name: FileName,
+        schema: &SchemaRef,
+        effort: Effort,
+    ) -> Result<Self> {
         let partition = format!("date={}", date_text(day));
         let dir = table_dir.join(&partition);
         if !dir.exists() {
             fs::create_dir_all(&dir).map_err(Error::io("create directory", &dir))?;
             sync_dir(table_dir)?;
         }
+        let (schema, zstd_level) = (file_schema(schema), effort.zstd_level());
         let text = name.to_text();
         let path = dir.join(&text);
-        let handle = File::create_new(&path).map_err(Error::io("create", &path))?;
+        let handle = ChecksumWriter::new(File::create_new(&path).map_err(Error::io("create", &path))?);
         let uncommitted = Uncommitted(path);
-        let handle = ChecksumWriter::new(handle);
-        let writer = ArrowWriter::try_new(handle, Arc::clone(schema), Some(writer_properties(schema)?))?;
-        let file = LiveFile::new(format!("{partition}/{text}"), day, name);
-        Ok(Self { writer, uncommitted, schema: Arc::clone(schema), dir, file })
+        let writer = ArrowWriter::try_new(handle, Arc::clone(&schema), Some(properties(&schema, zstd_level)?.build()));
+        let (writer, _) = writer.and_then(ArrowWriter::into_serialized_writer)?;
+        Ok(Self {
+            leaves: writer.schema_descr().columns().to_vec(),
+            writer,
+            uncommitted,
+            schema,
+            effort,
+            zstd_level,
+            buffered: Vec::new(),
+            buffered_rows: 0,
+            buffered_size_bytes: 0,
+            dir,
+            file: LiveFile::new(format!("{partition}/{text}"), day, name),
+        })
     }
 
-    /// Adds `batch`, in table order; columns that the file's schema lacks are left out.
+    /// Appends rows that continue the table order; columns beyond the file's own, such as `date`, are left out.
     ///
     /// # Errors
-    /// Any failure to encode or write.
+    /// A column is missing, or a full row group cannot be encoded or written; then the file can only be dropped.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.file.keys.extend(batch);
         self.file.row_count += batch.num_rows() as u64;
-        let names = self.schema.fields().iter();
-        let indices: Vec<_> = names.filter_map(|field| batch.schema().index_of(field.name()).ok()).collect();
-        self.writer.write(&batch.project(&indices)?.with_schema(Arc::clone(&self.schema))?)?;
-        if self.writer.memory_size() > ROW_GROUP_MEMORY_BYTES {
-            self.writer.flush()?;
+        let schema = batch.schema();
+        let indices = self.schema.fields().iter().map(|field| schema.index_of(field.name()));
+        let batch = batch.project(&indices.collect::<Result<Vec<_>, _>>()?)?.with_schema(Arc::clone(&self.schema))?;
+        let mut from = 0;
+        while from < batch.num_rows() {
+            let rows = (batch.num_rows() - from).min(ROW_GROUP_ROWS - self.buffered_rows);
+            self.buffer(batch.slice(from, rows))?;
+            if self.buffered_rows == ROW_GROUP_ROWS || self.buffered_size_bytes >= ROW_GROUP_SIZE_BYTES {
+                self.write_row_group()?;
+            }
+            from += rows;
         }
         Ok(())
     }
 
-    /// Bytes so far, of the unfinished row group an estimate.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    fn buffer(&mut self, batch: RecordBatch) -> Result<()> {
+        for column in batch.columns() {
+            self.buffered_size_bytes += column.to_data().get_slice_memory_size()?;
+        }
+        self.buffered_rows += batch.num_rows();
+        self.buffered.push(batch);
+        Ok(())
     }
 
-    /// Writes the footer and syncs the file and its directory.
+    /// Bytes written, and the row group in memory at the rate of those written before, so that a merge can tell when
+    /// to begin the next file.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let (written, buffered) = (self.writer.bytes_written() as u64, self.buffered_rows as u64);
+        match self.file.row_count - buffered {
+            0 => self.buffered_size_bytes as u64 / 8,
+            rows => written + written * buffered / rows,
+        }
+    }
+
+    fn write_row_group(&mut self) -> Result<()> {
+        let batches = std::mem::take(&mut self.buffered);
+        (self.buffered_rows, self.buffered_size_bytes) = (0, 0);
+        let encodings = match self.effort {
+            Effort::Flush => self.leaves.iter().map(encoding::fixed).collect(),
+            Effort::Compaction => measure::smallest(&self.schema, &self.leaves, &batches)?,
+        };
+        let factory = row_group_factory(&self.schema, &self.leaves, &encodings, self.zstd_level)?;
+        let mut columns = factory.create_column_writers(0)?.into_iter();
+        let mut row_group = self.writer.next_row_group()?;
+        // Column by column, so that one encoded column at a time is in memory beside the rows.
+        let mut leaves = self.leaves.iter();
+        for (index, field) in self.schema.fields().iter().enumerate() {
+            let count = leaves.clone().take_while(|leaf| leaf.path().parts().first() == Some(field.name())).count();
+            leaves.by_ref().take(count).for_each(drop);
+            let mut field_columns: Vec<_> = columns.by_ref().take(count).collect();
+            for batch in &batches {
+                for (column, leaf) in field_columns.iter_mut().zip(compute_leaves(field, batch.column(index))?) {
+                    column.write(&leaf)?;
+                }
+            }
+            for column in field_columns {
+                column.close()?.append_to_row_group(&mut row_group)?;
+            }
+        }
+        row_group.close()?;
+        Ok(())
+    }
+
+    /// Writes what is left and the footer, and syncs the file and its directory.
     ///
     /// # Errors
-    /// Any failure to write or sync; the file is then deleted.
+    /// Any failure to encode, write or sync; the file is then deleted.
     pub(crate) fn finish(mut self) -> Result<NewFile> {
+        if self.buffered_rows > 0 {
+            self.write_row_group()?;
+        }
         let path = &self.uncommitted.0;
         let (handle, crc32c) = self.writer.into_inner()?.into_parts();
         handle.sync_all().map_err(Error::io("sync", path))?;
@@ -155,6 +236,40 @@ impl FileWriter {
         self.file.checksum = Checksum::written(crc32c);
         Ok(NewFile { file: self.file, uncommitted: self.uncommitted })
     }
+}
+
+/// Properties that all column chunks share.
+fn properties(schema: &SchemaRef, zstd_level: i32) -> Result<WriterPropertiesBuilder> {
+    let order: Vec<_> = ["metric", "series_id", "time"]
+        .iter()
+        .map_while(|name| schema.index_of(name).ok())
+        .map(|index| SortingColumn { column_idx: index as i32, descending: false, nulls_first: false })
+        .collect();
+    // Tables without series are not sorted.
+    let order = schema.index_of("series_id").is_ok().then_some(order);
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS / 4)
+        .set_sorting_columns(order)
+        .set_created_by(concat!("driftwatt ", env!("CARGO_PKG_VERSION")).to_owned()))
+}
+
+/// Makes column writers that use `encodings`, one for each of `leaves`.
+fn row_group_factory(
+    schema: &SchemaRef,
+    leaves: &[ColumnDescPtr],
+    encodings: &[ColumnEncoding],
+    zstd_level: i32,
+) -> Result<ArrowRowGroupWriterFactory> {
+    let mut builder = properties(schema, zstd_level)?;
+    for (leaf, encoding) in leaves.iter().zip(encodings) {
+        builder = encoding.set(builder, leaf);
+    }
+    // Properties belong to a file writer, encodings to a row group: this writer only carries them.
+    let carrier = ArrowWriter::try_new(io::sink(), Arc::clone(schema), Some(builder.build()))?;
+    Ok(carrier.into_serialized_writer()?.1)
 }
 
 /// Writes `batches` (schema with `date`, all rows on `day`, in table order) as one file below `table_dir` and syncs the
@@ -169,11 +284,29 @@ pub(crate) fn write_parquet(
     batches: &[RecordBatch],
 ) -> Result<Option<NewFile>> {
     let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
-    let mut writer = FileWriter::create(table_dir, day, name, &file_schema(&first.schema()))?;
+    let mut writer = FileWriter::create(table_dir, day, name, &first.schema(), Effort::Flush)?;
     for batch in batches {
         writer.write(batch)?;
     }
     Ok(Some(writer.finish()?))
+}
+
+/// Writes `batches`, rows of one day as files hold them, with the encodings of a compaction and `zstd_level`; returns the
+/// path. For the density bench, which compares what the rows take under other encodings.
+///
+/// # Errors
+/// Any failure to encode, write or sync.
+#[doc(hidden)]
+pub fn write_compacted(dir: &Path, batches: &[RecordBatch], zstd_level: i32) -> Result<PathBuf> {
+    let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+    let mut writer = FileWriter::create(dir, 0, FileName::RESULT, &schema, Effort::Compaction)?;
+    writer.zstd_level = zstd_level;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    let new = writer.finish()?;
+    new.uncommitted.keep();
+    Ok(dir.join(new.file.path))
 }
 
 /// Reads a whole file, without the partition column.
@@ -196,3 +329,6 @@ pub(crate) fn read_columns(path: &Path, names: &[&str]) -> Result<ParquetRecordB
     let columns = ProjectionMask::columns(reader.parquet_schema(), names.iter().copied());
     Ok(reader.with_projection(columns).build()?)
 }
+
+#[cfg(test)]
+mod tests;

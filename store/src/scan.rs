@@ -15,7 +15,7 @@ use datafusion::{
     common::{DFSchema, ScalarValue},
     datasource::{
         listing::PartitionedFile,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource},
         source::DataSourceExec,
         table_schema::TableSchema,
     },
@@ -32,7 +32,9 @@ use crate::{
     delta_log::TableSnapshot,
     live_file::{KeyRange, KeyRanges, LiveFile},
     memtable::{Memtable, Point, SeriesPoints, day_of},
-    rows::{file_schema, histogram_batches, rejection_batch, sample_batches},
+    rows::{file_schema, histogram_batches, rejection_batch},
+    sample_projection,
+    sample_rows::sample_batches,
     series_day::merged_day,
     store::{Inner, WalTable},
 };
@@ -196,6 +198,7 @@ fn key_range(points: &SeriesPoints) -> KeyRange {
 
 fn file_scan(
     state: &dyn Session,
+    schema: &SchemaRef,
     snapshot: &TableSnapshot,
     files: &[Arc<LiveFile>],
     projection: Option<&Vec<usize>>,
@@ -222,9 +225,14 @@ fn file_scan(
         partitioned.extensions.insert_arc(Arc::clone(file));
         groups[index % group_count].push(partitioned.with_partition_values(vec![ScalarValue::Date32(Some(file.date))]));
     }
-    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+    // The source computes what files hold in another form than queries see it, so filters, limits and statistics of
+    // the other columns pass as if every column were stored.
+    let exprs = sample_projection::project(schema, projection, source.table_schema().table_schema(), state)?;
+    let source = source
+        .try_pushdown_projection(&exprs)?
+        .ok_or_else(|| DataFusionError::Internal("the Parquet source does not take a projection".into()))?;
+    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
         .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
-        .with_projection_indices(projection.cloned())?
         .with_limit(limit)
         .build();
     Ok(DataSourceExec::from_data_source(config))

@@ -31,7 +31,7 @@ use crate::{
     replay::Replayer,
     result_table::split_by_day,
     scan::StoreTable,
-    schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
+    schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
     stored_times::StoredTimes,
     wal::{Definitions, Found, Sink, Wal, encode},
@@ -326,7 +326,7 @@ impl Store {
     /// Names: `samples`, `histograms`, `series`, `rejections` and every result table written so far.
     pub fn table(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
         let snapshot = self.inner.state().snapshot(name)?;
-        Some(Arc::new(StoreTable::new(&self.inner, name, Arc::clone(&snapshot.schema))))
+        Some(Arc::new(StoreTable::new(&self.inner, name, public_schema(name, &snapshot.schema))))
     }
 
     /// Tables that [`Store::table`] knows, with their size.
@@ -430,7 +430,7 @@ fn column_list(schema: &SchemaRef) -> String {
 async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
     let root = config.data_dir.canonicalize().map_err(Error::io("resolve", &config.data_dir))?.join("tables");
     let mut logs = BTreeMap::new();
-    let own = [samples_schema(), histograms_schema(), rejections_schema(), series_schema()];
+    let own = [samples_file_schema(), histograms_schema(), rejections_schema(), series_schema()];
     for (table, schema) in WalTable::ALL.into_iter().zip(own) {
         logs.insert(table.name().to_owned(), DeltaLog::open(root.join(table.name()), Some(schema)).await?);
     }

@@ -24,7 +24,7 @@ use crate::{
     file_name::FileName,
     live_file::LiveFile,
     merge::{Merge, Step},
-    parquet_file::{FileWriter, NewFile},
+    parquet_file::{Effort, FileWriter, NewFile},
 };
 
 /// Rows per batch of inputs and output.
@@ -156,7 +156,7 @@ impl<'a> Output<'a> {
             none => {
                 let Plan { level, sequence, repeats, .. } = *self.plan;
                 let name = FileName { level, sequence, repeats };
-                none.insert(FileWriter::create(self.table_dir, self.plan.day, name, self.schema)?)
+                none.insert(FileWriter::create(self.table_dir, self.plan.day, name, self.schema, Effort::Compaction)?)
             }
         };
         writer.write(rows)

@@ -16,9 +16,10 @@ async fn open(dir: &Path) -> DeltaLog {
 
 /// An empty file under a name of ours, which the log does not look into.
 fn new_file(dir: &Path, sequence: u64) -> NewFile {
-    use crate::parquet_file::FileWriter;
+    use crate::parquet_file::{Effort, FileWriter};
     let name = FileName { level: 0, sequence, repeats: false };
-    FileWriter::create(dir, 20_000, name, &crate::rows::file_schema(&schema())).unwrap().finish().unwrap()
+    let schema = crate::rows::file_schema(&schema());
+    FileWriter::create(dir, 20_000, name, &schema, Effort::Flush).unwrap().finish().unwrap()
 }
 
 fn listed(dir: &Path) -> BTreeSet<String> {

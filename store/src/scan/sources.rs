@@ -65,7 +65,7 @@ impl Sources<'_> {
     pub(super) fn scan(&self, files: &[Arc<LiveFile>], unflushed: Vec<UnflushedRows>) -> Result<Plans> {
         let mut inputs = Plans::new();
         if !files.is_empty() {
-            inputs.push(file_scan(self.state, self.snapshot, files, self.projection, self.limit)?);
+            inputs.push(file_scan(self.state, &self.schema, self.snapshot, files, self.projection, self.limit)?);
         }
         let batches: Vec<_> = unflushed.into_iter().flat_map(|rows| rows.batches).collect();
         if !batches.is_empty() {
@@ -101,7 +101,7 @@ impl Sources<'_> {
             let mut inputs = Plans::new();
             for index in group {
                 if let Some(file) = files.get_mut(index).and_then(Option::take) {
-                    inputs.push(file_scan(self.state, self.snapshot, &[file], Some(&wide), None)?);
+                    inputs.push(file_scan(self.state, &self.schema, self.snapshot, &[file], Some(&wide), None)?);
                 } else if let Some(rows) = index.checked_sub(file_count).and_then(|at| unflushed[at].take()) {
                     inputs.push(self.memory_scan(rows.batches, Some(&wide))?);
                 }

@@ -26,7 +26,7 @@ fn write(
 ) -> Arc<LiveFile> {
     let schema = file_schema(&samples_schema());
     let name = FileName { level: 0, sequence, repeats: true };
-    let mut writer = FileWriter::create(dir, DAY, name, &schema).unwrap();
+    let mut writer = FileWriter::create(dir, DAY, name, &schema, Effort::Flush).unwrap();
     for id in series {
         let count = seconds.clone().count();
         let times = seconds.clone().map(|second| i64::from(DAY) * DAY_US + second * 1_000_000);
