@@ -43,7 +43,10 @@ async fn the_log_is_shortened_to_two_checkpoints_and_still_opens() {
     assert_eq!(listed(&entries), all, "young entries stay");
     tidy::shorten_log(&entries, Duration::ZERO).unwrap();
     let kept = (6..=12).map(|version| format!("{version:020}.json"));
-    let kept = kept.chain([6, 9].map(|version| format!("{version:020}.checkpoint.parquet")));
+    let checkpoints = [6, 9]
+        .into_iter()
+        .flat_map(|version| ["parquet", "crc32c"].map(|extension| format!("{version:020}.checkpoint.{extension}")));
+    let kept = kept.chain(checkpoints);
     assert_eq!(listed(&entries), kept.chain(["_last_checkpoint".to_owned()]).collect());
     let second_reader = open_delta(dir.path()).await.unwrap();
     assert_eq!(second_reader.get_file_uris().unwrap().count(), 12);
