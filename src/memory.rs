@@ -109,7 +109,7 @@ pub(crate) fn fill_in(raw: &mut RawConfig, limit_bytes: u64) {
         // More would make flushes and replay longer without making them rarer in a way that helps.
         let memtable_bytes = Part::Memtable.share(limit_bytes).min(1024 * MIB);
         store.memtable_size_max = text(memtable_bytes);
-        store.flush_size = text((memtable_bytes / 4).min(64 * MIB));
+        store.flush_size = text((memtable_bytes / 4).min(256 * MIB));
     }
     raw.query.memory = raw.query.memory.take().or_else(|| text(Part::Queries.share(limit_bytes)));
     let in_flight = (Part::Ingest.share(limit_bytes) / 2).min(256 * MIB);
@@ -242,7 +242,7 @@ mod tests {
         }
         let config = validated("2GiB", "").unwrap();
         assert_eq!(config.ingest.limits.series_max, 1_000_000);
-        assert_eq!(config.store.flush_size_bytes, 64 << 20);
+        assert_eq!(config.store.flush_size_bytes, config.store.memtable_size_bytes_max / 4);
         assert_eq!(config.query.memory_bytes, (2u64 << 30) as usize / 100 * 30);
     }
 
