@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     live_file::{LiveFile, date_text, parse_date},
     parquet_file::sync_dir,
 };
@@ -132,13 +133,19 @@ impl DeltaLog {
         let path = dir.join(format!("{:020}.json", self.snapshot.version + 1));
         let temporary = dir.join(format!(".{}.tmp", Uuid::new_v4()));
         let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
+        failpoint::hit(Failpoint::DeltaBeforeCreate, &temporary)?;
         let mut file = File::create_new(&temporary).map_err(Error::io("create", &temporary))?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(Error::io("write", &temporary))?;
+        file.write_all(text.as_bytes()).map_err(Error::io("write", &temporary))?;
+        failpoint::hit(Failpoint::DeltaTemporaryWritten, &temporary)?;
+        file.sync_all().map_err(Error::io("sync", &temporary))?;
+        failpoint::hit(Failpoint::DeltaBeforeLink, &path)?;
         let linked = fs::hard_link(&temporary, &path);
+        failpoint::hit(Failpoint::DeltaAfterLink, &path)?;
         fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
         linked.map_err(Error::io("commit", &path))?;
-        sync_dir(&dir)
+        failpoint::hit(Failpoint::DeltaBeforeSync, &path)?;
+        sync_dir(&dir)?;
+        failpoint::hit(Failpoint::DeltaAfterSync, &path)
     }
 
     /// Checkpoints on schedule and deletes files replaced long enough ago. Neither decides whether a commit holds, so
@@ -153,12 +160,17 @@ impl DeltaLog {
         }
         self.replaced.retain(|(since, path)| {
             let keep = since.elapsed() < REPLACED_GRACE;
-            if !keep && let Err(error) = fs::remove_file(path) {
+            if !keep && let Err(error) = remove_replaced(path) {
                 tracing::warn!(%error, path = %path.display(), "replaced file not deleted");
             }
             keep
         });
     }
+}
+
+fn remove_replaced(path: &Path) -> Result<()> {
+    failpoint::hit(Failpoint::DeltaBeforeDelete, path)?;
+    fs::remove_file(path).map_err(Error::io("remove", path))
 }
 
 async fn open_delta(dir: &Path) -> Result<DeltaTable> {
@@ -167,10 +179,12 @@ async fn open_delta(dir: &Path) -> Result<DeltaTable> {
 }
 
 async fn checkpoint(dir: &Path) -> Result<()> {
+    failpoint::hit(Failpoint::DeltaBeforeCheckpoint, dir)?;
     let table = open_delta(dir).await?;
     deltalake::checkpoints::create_checkpoint(&table, None).await?;
     let version = table.snapshot()?.version();
     let path = log_dir(dir).join(format!("{version:020}.checkpoint.parquet"));
+    failpoint::hit(Failpoint::DeltaCheckpointWritten, &path)?;
     File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io("sync", &path))?;
     sync_dir(&log_dir(dir))
 }

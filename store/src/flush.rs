@@ -6,6 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 
 use crate::{
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     live_file::LiveFile,
     memtable::{Memtable, day_range},
     parquet_file::write_parquet,
@@ -74,6 +75,7 @@ async fn flush_table(
         _ => vec![],
     };
     let committed = log.commit(files, &replaced, Some(memtable.last_sequence)).await?;
+    failpoint::hit(Failpoint::FlushAfterCommit, &snapshot.dir)?;
     store.state_mut().publish(name, committed);
     Ok(())
 }

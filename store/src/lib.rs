@@ -7,6 +7,7 @@
 mod config;
 mod delta_log;
 mod error;
+mod failpoint;
 mod flush;
 mod live_file;
 mod memtable;
@@ -25,6 +26,8 @@ mod write_batch;
 
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
+#[doc(hidden)]
+pub use failpoint::Failpoint;
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};

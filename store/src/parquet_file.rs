@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     live_file::{KeyRange, LiveFile, date_text},
     rows::file_schema,
 };
@@ -72,6 +73,7 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
     }
     let name = format!("part-{}.parquet", Uuid::new_v4());
     let path = dir.join(&name);
+    failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
     let file = File::create_new(&path).map_err(Error::io("create", &path))?;
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(writer_properties(&schema)?))?;
     let mut keys = KeyRange { date: Some((day, day)), ..KeyRange::default() };
@@ -83,8 +85,15 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
             schema.fields().iter().filter_map(|field| batch.schema().index_of(field.name()).ok()).collect();
         writer.write(&batch.project(&indices)?.with_schema(Arc::clone(&schema))?)?;
     }
+    if failpoint::is_on() {
+        // Rows are on disk only once their row group is closed.
+        writer.flush()?;
+        failpoint::hit(Failpoint::ParquetMidWrite, &path)?;
+    }
     let file = writer.into_inner()?;
+    failpoint::hit(Failpoint::ParquetBeforeSync, &path)?;
     file.sync_all().map_err(Error::io("sync", &path))?;
+    failpoint::hit(Failpoint::ParquetAfterSync, &path)?;
     sync_dir(&dir)?;
     let size_bytes = file.metadata().map_err(Error::io("stat", &path))?.len();
     Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys }))

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     delta_log::DeltaLog,
     error::{Error, Result},
-    flush,
+    failpoint, flush,
     metrics::Metrics,
     result_table::split_by_day,
     scan::StoreTable,
@@ -158,6 +158,7 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] if another process has it open; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
+        failpoint::read_environment()?;
         let lock = lock_directory(&config)?;
         let logs = open_tables(&config).await?;
         let mut state = State::new();

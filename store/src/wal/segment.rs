@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     metrics::wal_synced,
 };
 
@@ -48,26 +49,38 @@ impl ActiveSegment {
     /// Creates the segment and makes the file and its name durable, so that a synced frame can always be found.
     pub(super) fn create(dir: &Path, first_sequence: u64) -> Result<Self> {
         let path = dir.join(segment_name(first_sequence));
+        failpoint::hit(Failpoint::WalBeforeCreate, &path)?;
         let mut file =
             OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+        failpoint::hit(Failpoint::WalCreated, &path)?;
         let header = header_bytes(first_sequence);
         file.write_all(&header).map_err(Error::io("write", &path))?;
+        failpoint::hit(Failpoint::WalHeaderWritten, &path)?;
         file.sync_all().map_err(Error::io("sync", &path))?;
         sync_dir(dir)?;
         Ok(Self { path, file, size_bytes: header.len() as u64 })
     }
 
     pub(super) fn write(&mut self, frames: &[u8]) -> Result<()> {
-        self.file.write_all(frames).map_err(Error::io("write", &self.path))?;
+        failpoint::hit(Failpoint::WalBeforeWrite, &self.path)?;
+        let mut rest = frames;
+        if failpoint::is_on() {
+            let (first, second) = frames.split_at(frames.len() / 2);
+            self.file.write_all(first).map_err(Error::io("write", &self.path))?;
+            failpoint::hit(Failpoint::WalMidWrite, &self.path)?;
+            rest = second;
+        }
+        self.file.write_all(rest).map_err(Error::io("write", &self.path))?;
         self.size_bytes += frames.len() as u64;
         Ok(())
     }
 
     pub(super) fn sync(&self) -> Result<()> {
+        failpoint::hit(Failpoint::WalBeforeSync, &self.path)?;
         let started = Instant::now();
         self.file.sync_data().map_err(Error::io("sync", &self.path))?;
         wal_synced(started.elapsed());
-        Ok(())
+        failpoint::hit(Failpoint::WalAfterSync, &self.path)
     }
 }
 
