@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
     failpoint::{self, Failpoint},
     live_file::{LiveFile, date_text, parse_date},
-    parquet_file::sync_dir,
+    parquet_file::{discard, sync_dir},
 };
 
 /// Application id of the `txn` action that carries the log position.
@@ -47,10 +47,18 @@ pub(crate) struct TableSnapshot {
 pub(crate) struct DeltaLog {
     snapshot: Arc<TableSnapshot>,
     replaced: Vec<(Instant, PathBuf)>,
+    /// The last commit failed after it may have taken its version, so the log may be ahead of `snapshot`.
+    in_doubt: bool,
 }
 
 fn log_dir(dir: &Path) -> PathBuf {
     dir.join("_delta_log")
+}
+
+/// Whether a version was committed. Temporary files of a creation that was cut short are none.
+fn has_entries(log_dir: &Path) -> bool {
+    let is_entry = |entry: fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "json");
+    fs::read_dir(log_dir).is_ok_and(|entries| entries.flatten().any(is_entry))
 }
 
 fn now_ms() -> i64 {
@@ -64,7 +72,7 @@ impl DeltaLog {
     /// [`Error::Delta`] if the log cannot be read, [`Error::Io`] if the table cannot be created,
     /// [`Error::ResultSchema`] if there is neither a table nor a schema.
     pub(crate) async fn open(dir: PathBuf, schema: Option<SchemaRef>) -> Result<Self> {
-        let exists = fs::read_dir(log_dir(&dir)).is_ok_and(|mut entries| entries.next().is_some());
+        let exists = has_entries(&log_dir(&dir));
         let snapshot = match (exists, schema) {
             (true, schema) => load(dir, schema).await?,
             (false, Some(schema)) => {
@@ -77,7 +85,7 @@ impl DeltaLog {
                 });
             }
         };
-        let mut log = Self { snapshot: Arc::new(snapshot), replaced: vec![] };
+        let mut log = Self { snapshot: Arc::new(snapshot), replaced: vec![], in_doubt: false };
         if !exists {
             fs::create_dir_all(log_dir(log.dir())).map_err(Error::io("create directory", log_dir(log.dir())))?;
             sync_dir(log.dir())?;
@@ -95,10 +103,26 @@ impl DeltaLog {
         Arc::clone(&self.snapshot)
     }
 
-    /// Commits `added` files in place of `removed` ones, with the log position they bring the table to.
+    /// The version to plan the next commit on: the one in memory, or, after a commit that failed late, the one on disk.
     ///
     /// # Errors
-    /// [`Error::Io`] if the entry could not be made durable; the table is then at its previous version.
+    /// [`Error::Io`] and [`Error::Delta`] if that cannot be read yet.
+    pub(crate) async fn settle(&mut self) -> Result<Arc<TableSnapshot>> {
+        if self.in_doubt {
+            sync_dir(&log_dir(self.dir()))?;
+            let settled = load(self.dir().to_owned(), Some(Arc::clone(&self.snapshot.schema))).await?;
+            self.snapshot = Arc::new(settled);
+            self.in_doubt = false;
+        }
+        Ok(self.snapshot())
+    }
+
+    /// Commits `added` files in place of `removed` ones, with the log position they bring the table to. Plan it on what
+    /// [`DeltaLog::settle`] returns.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the entry could not be made durable. Either the table stays at its version and `added` is deleted,
+    /// or the commit may hold after all: the next [`DeltaLog::settle`] says.
     pub(crate) async fn commit(
         &mut self,
         added: Vec<LiveFile>,
@@ -115,7 +139,12 @@ impl DeltaLog {
         }
         actions.extend(removed.iter().map(|file| remove_action(file, now)));
         actions.extend(added.iter().map(|file| add_action(file, now)));
-        self.write_entry(&actions)?;
+        if let Err(error) = self.write_entry(&actions) {
+            if !self.in_doubt {
+                added.iter().for_each(|file| discard(&self.dir().join(&file.path)));
+            }
+            return Err(error);
+        }
         let snapshot = Arc::make_mut(&mut self.snapshot);
         snapshot.version += 1;
         snapshot.files.retain(|file| !removed.iter().any(|gone| gone.path == file.path));
@@ -128,24 +157,25 @@ impl DeltaLog {
     }
 
     /// Writes the next entry: synced under a temporary name, then linked to its own, which fails if it exists.
-    fn write_entry(&self, actions: &[Value]) -> Result<()> {
+    fn write_entry(&mut self, actions: &[Value]) -> Result<()> {
         let dir = log_dir(self.dir());
         let path = dir.join(format!("{:020}.json", self.snapshot.version + 1));
         let temporary = dir.join(format!(".{}.tmp", Uuid::new_v4()));
         let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
-        failpoint::hit(Failpoint::DeltaBeforeCreate, &temporary)?;
-        let mut file = File::create_new(&temporary).map_err(Error::io("create", &temporary))?;
-        file.write_all(text.as_bytes()).map_err(Error::io("write", &temporary))?;
-        failpoint::hit(Failpoint::DeltaTemporaryWritten, &temporary)?;
-        file.sync_all().map_err(Error::io("sync", &temporary))?;
-        failpoint::hit(Failpoint::DeltaBeforeLink, &path)?;
-        let linked = fs::hard_link(&temporary, &path);
-        failpoint::hit(Failpoint::DeltaAfterLink, &path)?;
-        fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
-        linked.map_err(Error::io("commit", &path))?;
+        let linked = write_temporary(&temporary, &text).and_then(|()| {
+            failpoint::hit(Failpoint::DeltaBeforeLink, &path)?;
+            // From here the version may be taken whatever the operating system answers.
+            self.in_doubt = true;
+            fs::hard_link(&temporary, &path).map_err(Error::io("commit", &path))?;
+            failpoint::hit(Failpoint::DeltaAfterLink, &path)
+        });
+        discard(&temporary);
+        linked?;
         failpoint::hit(Failpoint::DeltaBeforeSync, &path)?;
         sync_dir(&dir)?;
-        failpoint::hit(Failpoint::DeltaAfterSync, &path)
+        failpoint::hit(Failpoint::DeltaAfterSync, &path)?;
+        self.in_doubt = false;
+        Ok(())
     }
 
     /// Checkpoints on schedule and deletes files replaced long enough ago. Neither decides whether a commit holds, so
@@ -166,6 +196,14 @@ impl DeltaLog {
             keep
         });
     }
+}
+
+fn write_temporary(path: &Path, text: &str) -> Result<()> {
+    failpoint::hit(Failpoint::DeltaBeforeCreate, path)?;
+    let mut file = File::create_new(path).map_err(Error::io("create", path))?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
+    failpoint::hit(Failpoint::DeltaTemporaryWritten, path)?;
+    file.sync_all().map_err(Error::io("sync", path))
 }
 
 fn remove_replaced(path: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::{
     failpoint::{self, Failpoint},
     live_file::LiveFile,
     memtable::{Memtable, day_range},
-    parquet_file::write_parquet,
+    parquet_file::{discard, write_parquet},
     rows::{histogram_batches, rejection_batch, sample_batches},
     series_day::merged_day,
     store::{FlushSummary, Inner, WalTable},
@@ -47,18 +47,22 @@ async fn flush_table(
     let name = table.name();
     let committer = store.committer(name).ok_or_else(|| Error::UnknownTable { name: name.to_owned() })?;
     let mut log = committer.lock().await;
-    let snapshot = log.snapshot();
+    let snapshot = log.settle().await?;
     if snapshot.wal_position >= memtable.last_sequence {
+        // Perhaps by a flush that ended before it could say so.
+        store.state_mut().publish(name, snapshot);
         return Ok(());
     }
     let dir = snapshot.dir.as_ref().clone();
     let rows = Arc::clone(memtable);
     let task_snapshot = Arc::clone(&snapshot);
     let write = tokio::task::spawn_blocking(move || -> Result<Vec<LiveFile>> {
-        let mut files = Vec::new();
+        let mut files: Vec<LiveFile> = Vec::new();
         for day in rows_days(&rows, table) {
-            let batches = day_batches(&rows, table, day, &task_snapshot)?;
-            files.extend(write_parquet(&dir, day, &batches)?);
+            let written = day_batches(&rows, table, day, &task_snapshot)
+                .and_then(|batches| write_parquet(&dir, day, &batches))
+                .inspect_err(|_| files.iter().for_each(|file| discard(&dir.join(&file.path))))?;
+            files.extend(written);
         }
         Ok(files)
     });

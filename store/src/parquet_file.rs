@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -61,7 +62,7 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
 /// file and its directory.
 ///
 /// # Errors
-/// Any failure to encode, write or sync; the file is then not referred to by any version and may be deleted.
+/// Any failure to encode, write or sync; the file is then deleted.
 pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch]) -> Result<Option<LiveFile>> {
     let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
     let schema = file_schema(&first.schema());
@@ -73,30 +74,44 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
     }
     let name = format!("part-{}.parquet", Uuid::new_v4());
     let path = dir.join(&name);
-    failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
-    let file = File::create_new(&path).map_err(Error::io("create", &path))?;
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(writer_properties(&schema)?))?;
+    let size_bytes = write_file(&path, &schema, batches)
+        .and_then(|size_bytes| sync_dir(&dir).map(|()| size_bytes))
+        .inspect_err(|_| discard(&path))?;
     let mut keys = KeyRange { date: Some((day, day)), ..KeyRange::default() };
-    let mut row_count = 0;
+    batches.iter().for_each(|batch| keys.extend(batch));
+    let row_count = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys }))
+}
+
+/// Writes and syncs the file `path` and returns its size.
+fn write_file(path: &Path, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<u64> {
+    failpoint::hit(Failpoint::ParquetBeforeCreate, path)?;
+    let file = File::create_new(path).map_err(Error::io("create", path))?;
+    let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(writer_properties(schema)?))?;
     for batch in batches {
-        keys.extend(batch);
-        row_count += batch.num_rows() as u64;
         let indices: Vec<_> =
             schema.fields().iter().filter_map(|field| batch.schema().index_of(field.name()).ok()).collect();
-        writer.write(&batch.project(&indices)?.with_schema(Arc::clone(&schema))?)?;
+        writer.write(&batch.project(&indices)?.with_schema(Arc::clone(schema))?)?;
     }
     if failpoint::is_on() {
         // Rows are on disk only once their row group is closed.
         writer.flush()?;
-        failpoint::hit(Failpoint::ParquetMidWrite, &path)?;
+        failpoint::hit(Failpoint::ParquetMidWrite, path)?;
     }
     let file = writer.into_inner()?;
-    failpoint::hit(Failpoint::ParquetBeforeSync, &path)?;
-    file.sync_all().map_err(Error::io("sync", &path))?;
-    failpoint::hit(Failpoint::ParquetAfterSync, &path)?;
-    sync_dir(&dir)?;
-    let size_bytes = file.metadata().map_err(Error::io("stat", &path))?.len();
-    Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys }))
+    failpoint::hit(Failpoint::ParquetBeforeSync, path)?;
+    file.sync_all().map_err(Error::io("sync", path))?;
+    failpoint::hit(Failpoint::ParquetAfterSync, path)?;
+    Ok(file.metadata().map_err(Error::io("stat", path))?.len())
+}
+
+/// Deletes a file that no version refers to, after a failure; on a full disk it would be in the way of the next attempt.
+pub(crate) fn discard(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "unused file not deleted");
+    }
 }
 
 /// Reads a whole file, without the partition column.

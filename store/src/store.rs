@@ -278,7 +278,7 @@ impl Store {
             }
         };
         let mut log = committer.lock().await;
-        let known = Arc::clone(&log.snapshot().schema);
+        let known = Arc::clone(&log.settle().await?.schema);
         if !same_columns(&known, &schema) {
             let reason = format!("has columns {}, the batch has {}", column_list(&known), column_list(&schema));
             return Err(Error::ResultSchema { table: name.to_owned(), reason });
@@ -368,5 +368,7 @@ async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;
