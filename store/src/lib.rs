@@ -19,6 +19,8 @@ mod scan;
 mod schema;
 mod series;
 mod series_day;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod store;
 mod wal;
