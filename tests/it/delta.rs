@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Rows of a table, the sum of a double column, and the number of distinct series.
-async fn read(table: &Path, column: &str) -> (u64, f64, usize) {
+pub(crate) async fn read(table: &Path, column: &str) -> (u64, f64, usize) {
     let delta = open_table(ensure_table_uri(table.to_string_lossy()).unwrap()).await.unwrap();
     let (mut rows, mut sum, mut series) = (0, 0.0, std::collections::HashSet::new());
     for path in delta.get_file_uris().unwrap() {

@@ -14,6 +14,8 @@ mod crash;
 #[cfg(test)]
 mod crash_ledger;
 #[cfg(test)]
+mod crash_matrix;
+#[cfg(test)]
 mod crash_tables;
 #[cfg(test)]
 mod damage;
@@ -21,6 +23,8 @@ mod damage;
 mod delta;
 #[cfg(test)]
 mod delta_histograms;
+#[cfg(test)]
+mod failing_disk;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
