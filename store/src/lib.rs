@@ -33,4 +33,6 @@ pub use failpoint::Failpoint;
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};
+#[doc(hidden)]
+pub use wal::fuzzing;
 pub use write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns, WriteBatch};

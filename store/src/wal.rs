@@ -6,6 +6,7 @@
 //! *poisoned*). One thread owns the files, so there is no locking. Format: `docs/format/wal.md`.
 
 mod frame;
+pub mod fuzzing;
 mod quarantine;
 pub(crate) mod record;
 mod recovery;

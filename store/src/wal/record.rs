@@ -61,7 +61,7 @@ pub(crate) fn decode(payload: &[u8]) -> DecodeResult<WriteBatch> {
     Ok(WriteBatch { series, samples, histograms, rejections })
 }
 
-fn is_consistent(batch: &WriteBatch) -> bool {
+pub(super) fn is_consistent(batch: &WriteBatch) -> bool {
     let samples = &batch.samples;
     let in_range = |index: &u32| (*index as usize) < batch.series.len();
     [samples.series.len(), samples.start_time.len(), samples.bits.len(), samples.form.len()] == [samples.len(); 4]
