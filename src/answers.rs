@@ -141,7 +141,8 @@ pub(crate) struct DriftQuestion {
 /// What the jobs read and write.
 pub(crate) struct Desk<'a> {
     pub(crate) session: &'a SessionContext,
-    pub(crate) store: &'a Store,
+    /// Where results are recorded; `None` computes without a trace.
+    pub(crate) store: Option<&'a Store>,
     pub(crate) prices: Option<PriceBook>,
 }
 
@@ -160,7 +161,7 @@ fn now_us() -> i64 {
 }
 
 impl Desk<'_> {
-    /// Computes, stores and renders the weekly report.
+    /// Computes, records and renders the weekly report.
     ///
     /// # Errors
     /// An unreadable question, a failed query.
@@ -168,7 +169,7 @@ impl Desk<'_> {
         let now_us = now_us();
         let window = question.when.window(now_us)?;
         let request = WeeklyRequest { window, prices: self.prices.clone(), now_us };
-        let report = report::weekly(self.session, Some(self.store), &request).await?;
+        let report = report::weekly(self.session, self.store, &request).await?;
         Ok(match question.format {
             Format::Text => report.to_text(),
             Format::Md => report.to_markdown(),
@@ -178,14 +179,14 @@ impl Desk<'_> {
         })
     }
 
-    /// Computes, stores and renders the idle examination.
+    /// Computes, records and renders the idle examination.
     ///
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn idle(&self, question: &IdleQuestion) -> anyhow::Result<String> {
         let now_us = now_us();
         let request = IdleRequest::new(question.when.window(now_us)?);
-        let report = idle::examine(self.session, Some(self.store), &request, now_us).await?;
+        let report = idle::examine(self.session, self.store, &request, now_us).await?;
         match question.format {
             Format::Text => Ok(report.to_text()),
             Format::Json => Ok(report.to_json()?),
@@ -193,7 +194,7 @@ impl Desk<'_> {
         }
     }
 
-    /// Computes, stores and renders a drift score.
+    /// Computes, records and renders a drift score.
     ///
     /// # Errors
     /// An unreadable question, a format it does not have, sides that cannot be compared, a failed query.
@@ -205,7 +206,7 @@ impl Desk<'_> {
             reference: side(&question.reference, &question.reference_where)?,
             current: side(&question.current, &question.current_where)?,
         };
-        let score = drift::score(self.session, Some(self.store), &request, now_us()).await?;
+        let score = drift::score(self.session, self.store, &request, now_us()).await?;
         match question.format {
             Format::Text => Ok(score.to_text()),
             Format::Json => Ok(score.to_json()?),

@@ -1,15 +1,20 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::answers::{DriftQuestion, IdleQuestion, WeeklyQuestion};
+use crate::{
+    answers::{DriftQuestion, IdleQuestion, WeeklyQuestion},
+    terminal,
+};
 
 mod collect;
 mod demo;
+mod inspect;
 mod read;
 mod serve;
+mod verify;
 
 /// OpenTelemetry metrics in, open Parquet tables, SQL and answers out.
 #[derive(Debug, Parser)]
@@ -37,6 +42,10 @@ enum Command {
     Drift(DriftArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
+    /// Check every log record, file and row of a data directory; exit code 0 sound, 1 faults, 2 not checked
+    Verify(CheckArgs),
+    /// What a data directory is made of: files by level, bytes per column, the biggest metrics
+    Inspect(CheckArgs),
     /// Show it all: this machine live, a simulated week, a real token trace, and the answers from them
     Demo(DemoArgs),
 }
@@ -147,11 +156,36 @@ pub(crate) struct DemoArgs {
     data: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The data directory, with its server stopped; it is not changed
+    #[arg(long)]
+    data: PathBuf,
+    /// [default: text on a terminal, json in a pipe]
+    #[arg(long)]
+    format: Option<ReportFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+}
+
+impl CheckArgs {
+    fn format(&self) -> ReportFormat {
+        let usual = if terminal::is_interactive() { ReportFormat::Text } else { ReportFormat::Json };
+        self.format.unwrap_or(usual)
+    }
+}
+
 /// Runs what was asked.
 ///
 /// # Errors
 /// Whatever the command cannot do, with its causes.
-pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Collect(args) => collect::run(args).await,
@@ -160,5 +194,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Drift(args) => read::drift(args).await,
         Command::Idle(args) => read::idle(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Verify(args) => return Ok(verify::run(args).await),
+        Command::Inspect(args) => return Ok(inspect::run(args).await),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
+use crate::memory::{self, LimitsSection, MemoryLedger};
+
 /// The file as written; each crate owns its section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +17,7 @@ pub(crate) struct RawConfig {
     pub(crate) query: driftwatt_query::RawConfig,
     pub(crate) collector: driftwatt_collector::RawConfig,
     pub(crate) analyze: AnalyzeSection,
+    pub(crate) limits: LimitsSection,
 }
 
 /// `[server]`: where data lives and where clients connect.
@@ -56,6 +59,7 @@ pub(crate) struct Config {
     pub(crate) query: driftwatt_query::Config,
     pub(crate) collector: driftwatt_collector::Config,
     pub(crate) prices: Option<PathBuf>,
+    pub(crate) memory: MemoryLedger,
 }
 
 impl RawConfig {
@@ -79,21 +83,28 @@ impl RawConfig {
     ///
     /// # Errors
     /// The first setting that is out of range, by name.
-    pub(crate) fn validate(self) -> anyhow::Result<Config> {
+    pub(crate) fn validate(mut self) -> anyhow::Result<Config> {
+        let memory_bytes = self.limits.memory_bytes()?;
+        memory::fill_in(&mut self, memory_bytes);
         let data_dir = self.server.data_dir.unwrap_or_else(|| "driftwatt-data".into());
         let or =
             |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
+        let (store, ingest) = (self.store.validate(data_dir)?, self.ingest.validate()?);
+        let mut query = self.query.validate()?;
+        let memory = MemoryLedger::new(memory_bytes, &store, &ingest, &query)?;
+        query.server_settings = memory.settings();
         Ok(Config {
             addresses: Addresses {
                 http: or(self.server.http, 4320),
                 otlp_grpc: or(self.server.otlp_grpc, 4317),
                 otlp_http: or(self.server.otlp_http, 4318),
             },
-            store: self.store.validate(data_dir)?,
-            ingest: self.ingest.validate()?,
-            query: self.query.validate()?,
+            store,
+            ingest,
+            query,
             collector: self.collector.validate()?,
             prices: self.analyze.prices,
+            memory,
         })
     }
 }

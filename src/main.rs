@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod exit;
+mod memory;
 mod self_metrics;
 mod server;
 mod terminal;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     // Blocking work that nobody waits for any more (a query of a client that left) must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => exit::failed(&error),
     }
 }

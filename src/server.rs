@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Addresses, Config},
+    memory,
     self_metrics::{SelfMetrics, store_exports},
     web,
 };
@@ -45,6 +46,7 @@ impl Server {
         let store = Store::open(config.store.clone()).await?;
         let ingest = Ingest::new(Arc::clone(&store), config.ingest.clone());
         let session = driftwatt_query::session(&store, &config.query).await?;
+        memory::observe(&config.memory, &store, &session);
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;
         let (otlp, otlp_address) = bind(config.addresses.otlp_http, "OTLP/HTTP").await?;
@@ -101,7 +103,8 @@ impl Server {
                 Ok(())
             }
         };
-        self.store.close().await?;
+        let flushed = self.store.close().await;
+        flushed.context("the last flush failed; what was acknowledged is in the log and is read at the next start")?;
         drained
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging to standard error; `RUST_LOG` overrides.
@@ -26,6 +27,32 @@ pub(crate) fn is_interactive() -> bool {
 /// Columns of the terminal; 120 where it does not say.
 pub(crate) fn width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(120)
+}
+
+/// `text` without control characters: stored text must not steer the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `1536` as `1.5 KiB`.
+pub(crate) fn size_text(size_bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let scale = (size_bytes.max(1).ilog2() / 10).min(4);
+    let size = size_bytes as f64 / f64::from(1u32 << 10).powi(scale.cast_signed());
+    if scale == 0 { format!("{size_bytes} B") } else { format!("{size:.1} {}", units[scale as usize]) }
+}
+
+/// A table that fits the terminal, 100 columns at most.
+pub(crate) fn table(names: &[&str], rows: Vec<Vec<Value>>) -> String {
+    let columns: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
+    let answer = json!({ "columns": columns, "row_count": rows.len(), "rows": rows });
+    let table = driftwatt_query::render_table(&answer, width().min(100));
+    // The last line counts the rows, which nobody asked for here.
+    table.lines().take(rows_and_head(&answer)).map(|line| format!("{line}\n")).collect()
+}
+
+fn rows_and_head(answer: &Value) -> usize {
+    2 + answer["rows"].as_array().map_or(0, Vec::len)
 }
 
 /// Prints `text` to standard output with one final line break; a closed pipe is not an error.

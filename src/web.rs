@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Query, State},
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::PriceBook;
-use driftwatt_store::Store;
+use driftwatt_store::{ErrorKind, Store};
 use serde_json::json;
 
 use crate::{
@@ -52,9 +52,9 @@ pub(crate) fn router(
         .route("/readyz", get(ready))
         .route("/metrics", get(own_metrics))
         .route("/api/v1/admin/flush", post(flush))
-        .route("/api/v1/reports/weekly", get(weekly))
-        .route("/api/v1/idle", get(idle))
-        .route("/api/v1/drift", get(drift))
+        .route("/api/v1/reports/weekly", get(weekly).post(weekly))
+        .route("/api/v1/idle", get(idle).post(idle))
+        .route("/api/v1/drift", get(drift).post(drift))
         .with_state(Arc::new(web));
     Ok(own.merge(driftwatt_query::router(session.clone(), config.query.clone())))
 }
@@ -99,26 +99,37 @@ async fn flush(State(web): Shared) -> Response {
 }
 
 impl Web {
-    fn desk(&self) -> Desk<'_> {
-        Desk { session: &self.session, store: &self.store, prices: self.prices.clone() }
+    /// A GET only looks; a POST also records the result as rows of its table.
+    fn desk(&self, method: &Method) -> Desk<'_> {
+        let store = (*method == Method::POST).then_some(&*self.store);
+        Desk { session: &self.session, store, prices: self.prices.clone() }
     }
 }
 
 fn answer(format: Format, answer: anyhow::Result<String>) -> Response {
     match answer {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
-        Err(error) => failure(StatusCode::BAD_REQUEST, &error),
+        Err(error) => failure(answer_status(&error), &error),
     }
 }
 
-async fn weekly(State(web): Shared, Query(question): Query<WeeklyQuestion>) -> Response {
-    answer(question.format, web.desk().weekly(&question).await)
+/// What of an answer's error is not the question's fault is the server's.
+fn answer_status(error: &anyhow::Error) -> StatusCode {
+    match error.downcast_ref::<driftwatt_analyze::Error>().map(driftwatt_analyze::Error::kind) {
+        None | Some(ErrorKind::Invalid) => StatusCode::BAD_REQUEST,
+        Some(ErrorKind::Overloaded | ErrorKind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }
 
-async fn idle(State(web): Shared, Query(question): Query<IdleQuestion>) -> Response {
-    answer(question.format, web.desk().idle(&question).await)
+async fn weekly(method: Method, State(web): Shared, Query(question): Query<WeeklyQuestion>) -> Response {
+    answer(question.format, web.desk(&method).weekly(&question).await)
 }
 
-async fn drift(State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {
-    answer(question.format, web.desk().drift(&question).await)
+async fn idle(method: Method, State(web): Shared, Query(question): Query<IdleQuestion>) -> Response {
+    answer(question.format, web.desk(&method).idle(&question).await)
+}
+
+async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {
+    answer(question.format, web.desk(&method).drift(&question).await)
 }

@@ -1,6 +1,9 @@
 //! What can go wrong in a job.
 #![expect(missing_docs, reason = "the messages name the fields")]
 
+use datafusion::error::DataFusionError;
+use driftwatt_store::ErrorKind;
+
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -29,11 +32,33 @@ pub enum Error {
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("datafusion: {0}")]
-    DataFusion(#[from] datafusion::error::DataFusionError),
+    DataFusion(#[from] DataFusionError),
     #[error("arrow: {0}")]
     Arrow(#[from] datafusion::arrow::error::ArrowError),
     #[error("json: {0}")]
     Json(#[from] serde_json::Error),
     #[error("store: {0}")]
     Store(#[from] driftwatt_store::Error),
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Week { .. }
+            | Self::EmptyWindow
+            | Self::PriceBook(_)
+            | Self::Price { .. }
+            | Self::Filter(_)
+            | Self::MixedSimulated { .. }
+            | Self::Incomparable { .. }
+            | Self::TooManyHistograms { .. } => ErrorKind::Invalid,
+            Self::DataFusion(error) => match error.find_root() {
+                DataFusionError::ResourcesExhausted(_) => ErrorKind::Overloaded,
+                _ => ErrorKind::Internal,
+            },
+            Self::Store(error) => error.kind(),
+            Self::Column { .. } | Self::Arrow(_) | Self::Json(_) => ErrorKind::Internal,
+        }
+    }
 }

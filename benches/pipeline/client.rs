@@ -9,7 +9,7 @@ use prost::Message as _;
 use reqwest::{Client, StatusCode, header};
 use tokio::task::JoinSet;
 
-use crate::load::Load;
+use crate::load::{CLIENTS, Load};
 
 const ATTEMPTS_MAX: u64 = 100;
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// What the server answered.
 #[derive(Debug, Default)]
 pub(crate) struct Acknowledged {
-    /// From the first byte sent to the answer that took the request, refusals and waits between them included.
+    /// From the moment the request was due to the answer that took it, refusals and waits between them included; sorted.
     pub(crate) latencies: Vec<Duration>,
     /// Answers that asked to come back later.
     pub(crate) overloaded_count: u64,
@@ -26,18 +26,35 @@ pub(crate) struct Acknowledged {
     pub(crate) size_bytes: u64,
 }
 
-/// Sends `request_count` requests of each load, all clients at once.
+impl Acknowledged {
+    /// The latency that a share of `quantile` of the requests did not exceed, in milliseconds.
+    pub(crate) fn latency_ms(&self, quantile: f64) -> f64 {
+        let rank = ((self.latencies.len() as f64 * quantile).ceil() as usize).clamp(1, self.latencies.len().max(1));
+        self.latencies.get(rank - 1).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    }
+}
+
+/// Sends `request_count` requests of each load, all clients at once: each as soon as the one before is answered, or, with
+/// `every`, at that interval and measured from when it was due.
 ///
 /// # Errors
 /// The first request that is refused, in whole or in part.
-pub(crate) async fn send_all(url: &str, loads: Vec<Load>, request_count: u64) -> anyhow::Result<Acknowledged> {
+pub(crate) async fn send_all(
+    url: &str,
+    loads: &mut Vec<Load>,
+    request_count: u64,
+    every: Option<Duration>,
+) -> anyhow::Result<Acknowledged> {
     let mut clients = JoinSet::new();
-    for load in loads {
-        clients.spawn(send(url.to_owned(), load, request_count));
+    for (index, load) in loads.drain(..).enumerate() {
+        // Clients do not know of each other, so their requests do not come all at once.
+        let offset = every.map(|every| every.mul_f64(index as f64 / CLIENTS as f64));
+        clients.spawn(send(url.to_owned(), load, request_count, every.zip(offset)));
     }
     let mut all = Acknowledged::default();
     while let Some(client) = clients.join_next().await {
-        let one = client.context("client task")??;
+        let (load, one) = client.context("client task")??;
+        loads.push(load);
         all.latencies.extend(one.latencies);
         all.overloaded_count += one.overloaded_count;
         all.size_bytes += one.size_bytes;
@@ -46,23 +63,37 @@ pub(crate) async fn send_all(url: &str, loads: Vec<Load>, request_count: u64) ->
     Ok(all)
 }
 
-async fn send(url: String, mut load: Load, request_count: u64) -> anyhow::Result<Acknowledged> {
+async fn send(
+    url: String,
+    mut load: Load,
+    request_count: u64,
+    pace: Option<(Duration, Duration)>,
+) -> anyhow::Result<(Load, Acknowledged)> {
     let http = Client::builder().timeout(TIMEOUT).no_proxy().build()?;
     let mut acknowledged = Acknowledged::default();
-    for _ in 0..request_count {
-        let body = Bytes::from(load.next_body());
-        let started = Instant::now();
+    let begin = Instant::now();
+    for number in 0..request_count {
+        let body = Bytes::from(load.next_body()?);
+        let due = match pace {
+            Some((every, offset)) => {
+                let due = begin + offset + every.mul_f64(number as f64);
+                tokio::time::sleep_until(due.into()).await;
+                due
+            }
+            None => Instant::now(),
+        };
         acknowledged.overloaded_count += post(&http, &url, &body).await?;
-        acknowledged.latencies.push(started.elapsed());
+        acknowledged.latencies.push(due.elapsed());
         acknowledged.size_bytes += body.len() as u64;
     }
-    Ok(acknowledged)
+    Ok((load, acknowledged))
 }
 
 /// Posts until the server takes it; returns how often it asked to come back.
 async fn post(http: &Client, url: &str, body: &Bytes) -> anyhow::Result<u64> {
     for overloaded_count in 0..ATTEMPTS_MAX {
-        let request = http.post(url).header(header::CONTENT_TYPE, "application/x-protobuf").body(Bytes::clone(body));
+        let request = http.post(url).header(header::CONTENT_TYPE, "application/x-protobuf");
+        let request = request.header(header::CONTENT_ENCODING, "gzip").body(Bytes::clone(body));
         let answer = request.send().await.context("send")?;
         let status = answer.status();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {

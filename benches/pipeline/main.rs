@@ -17,7 +17,7 @@ mod process;
 mod report;
 mod server;
 
-use load::{CLIENTS, POINTS_PER_REQUEST};
+use load::{CLIENTS, Kinds};
 use report::Report;
 use server::Server;
 
@@ -41,30 +41,40 @@ fn is_left_out(arguments: &[String]) -> bool {
     filter.is_some_and(|filter| !"pipeline".contains(filter.as_str()))
 }
 
-async fn run(data_dir: &Path, log: &Path, request_count: u64) -> anyhow::Result<Report> {
-    let loads = load::loads(request_count)?;
+async fn run(kinds: Kinds, data_dir: &Path, log: &Path, points: u64) -> anyhow::Result<Report> {
+    let points_per_request = kinds.points_per_request();
+    let request_count = points.div_ceil(points_per_request * CLIENTS).max(1);
+    let half_load_count = request_count.div_ceil(4);
+    let mut loads = load::loads(kinds, request_count + half_load_count)?;
     let server = Server::start(data_dir, log).await?;
     let idle = server.cpu_seconds();
     let own = process::cpu_seconds(std::process::id());
     let started = Instant::now();
-    let acknowledged = client::send_all(server.otlp_url(), loads, request_count).await?;
+    let acknowledged = client::send_all(server.otlp_url(), &mut loads, request_count, None).await?;
     let elapsed = started.elapsed();
     let sent = server.cpu_seconds();
     let own_sent = process::cpu_seconds(std::process::id());
     server.flush().await?;
     let flushed = server.cpu_seconds();
+    let half_load_every = elapsed.mul_f64(2.0 / request_count as f64);
+    let half_load = client::send_all(server.otlp_url(), &mut loads, half_load_count, Some(half_load_every)).await?;
+    let stages = server.stages().await?;
     let peak_rss_bytes = server.peak_rss_bytes();
     server.stop().await?;
-    let points = acknowledged.latencies.len() as u64 * POINTS_PER_REQUEST;
+    let all_points = (request_count + half_load_count) * CLIENTS * points_per_request;
     Ok(Report {
-        points,
+        kinds,
+        points: request_count * CLIENTS * points_per_request,
+        all_points,
         elapsed,
         acknowledged,
+        half_load,
+        stages,
         server_cpu_seconds: process::difference(idle, sent),
         server_cpu_seconds_flushed: process::difference(idle, flushed),
         client_cpu_seconds: process::difference(own, own_sent),
         peak_rss_bytes,
-        tables: report::stored_tables(data_dir, points).await?,
+        tables: report::stored_tables(data_dir, all_points).await?,
     })
 }
 
@@ -73,19 +83,21 @@ fn main() -> anyhow::Result<()> {
     if is_left_out(&arguments) {
         return Ok(());
     }
-    let request_count = points_wanted(&arguments)?.div_ceil(POINTS_PER_REQUEST * CLIENTS).max(1);
-    // Below the build folder: a temporary folder in memory would make every sync free.
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let log = dir.path().join("server.log");
-    // One thread, so that the clients take no more than one core from the server.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let data_dir = dir.path().join("data");
-    let report = runtime.block_on(async {
-        let run = tokio::time::timeout(RUN_TIME_MAX, run(&data_dir, &log, request_count));
-        run.await.with_context(|| format!("not done after {RUN_TIME_MAX:?}"))?
-    });
-    let report = report.with_context(|| format!("server log:\n{}", server::log_tail(&log)))?;
-    ensure!(report.points > 0, "nothing was sent");
-    println!("{report}");
+    let points = points_wanted(&arguments)?;
+    for kinds in [Kinds::Numbers, Kinds::Mix] {
+        // Below the build folder: a temporary folder in memory would make every sync free.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let log = dir.path().join("server.log");
+        // One thread, so that the clients take no more than one core from the server.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let data_dir = dir.path().join("data");
+        let report = runtime.block_on(async {
+            let run = tokio::time::timeout(RUN_TIME_MAX, run(kinds, &data_dir, &log, points));
+            run.await.with_context(|| format!("not done after {RUN_TIME_MAX:?}"))?
+        });
+        let report = report.with_context(|| format!("server log:\n{}", server::log_tail(&log)))?;
+        ensure!(report.points > 0, "nothing was sent");
+        println!("{report}");
+    }
     Ok(())
 }

@@ -23,6 +23,7 @@ pub(crate) struct Server {
     _stdout: Lines<BufReader<ChildStdout>>,
     otlp_url: String,
     flush_url: String,
+    metrics_url: String,
 }
 
 impl Server {
@@ -47,7 +48,8 @@ impl Server {
         ensure!(line.starts_with("ready "), "unexpected first line {line:?}");
         let otlp_url = format!("http://{}/v1/metrics", address("otlp-http")?);
         let flush_url = format!("http://{}/api/v1/admin/flush", address("http")?);
-        Ok(Self { child, pid, _stdout: stdout, otlp_url, flush_url })
+        let metrics_url = format!("http://{}/metrics", address("http")?);
+        Ok(Self { child, pid, _stdout: stdout, otlp_url, flush_url, metrics_url })
     }
 
     /// Where OTLP requests go.
@@ -73,6 +75,22 @@ impl Server {
         let http = reqwest::Client::builder().timeout(STOP_TIME_MAX).no_proxy().build()?;
         http.post(&self.flush_url).send().await?.error_for_status().context("flush")?;
         Ok(())
+    }
+
+    /// CPU seconds by stage, as the server's own metrics tell them.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub(crate) async fn stages(&self) -> anyhow::Result<Vec<(String, f64)>> {
+        let text = reqwest::get(&self.metrics_url).await?.error_for_status()?.text().await?;
+        let lines = text.lines().filter(|line| line.starts_with("driftwatt_") && line.contains("_stage_cpu_seconds"));
+        lines
+            .map(|line| {
+                let stage = line.split("stage=\"").nth(1).and_then(|rest| rest.split('"').next());
+                let value = line.rsplit(' ').next().and_then(|value| value.parse().ok());
+                Ok((stage.context("no stage")?.to_owned(), value.context("no value")?))
+            })
+            .collect()
     }
 
     /// Ends the server as a service manager would.

@@ -33,6 +33,10 @@ pub struct RawConfig {
     pub series_per_metric_max: Option<usize>,
     /// Live series. Default 1 000 000; new ones beyond are refused.
     pub series_max: Option<usize>,
+    /// New series within one minute. Default 1 000 000; more are refused until the minute is over.
+    pub new_series_per_minute_max: Option<usize>,
+    /// Memory of the cache of known series. Default 256 MiB, in the server its share of `limits.memory`; series beyond are parsed anew when they come again.
+    pub series_cache_size_max: Option<String>,
     /// Bearer tokens, any of which is accepted. Default none: no authorisation is asked for.
     pub tokens: Vec<String>,
 }
@@ -52,6 +56,10 @@ pub struct Limits {
     pub series_per_metric_max: usize,
     /// Live series.
     pub series_max: usize,
+    /// New series within one minute.
+    pub new_series_per_minute_max: usize,
+    /// Bytes of the cache of known series.
+    pub series_cache_size_max: usize,
 }
 
 impl Default for Limits {
@@ -63,6 +71,8 @@ impl Default for Limits {
             attributes_max: 128,
             series_per_metric_max: 100_000,
             series_max: 1_000_000,
+            new_series_per_minute_max: 1_000_000,
+            series_cache_size_max: 256 << 20,
         }
     }
 }
@@ -137,6 +147,9 @@ impl RawConfig {
         positive("attributes_max", self.attributes_max, &mut limits.attributes_max)?;
         positive("series_per_metric_max", self.series_per_metric_max, &mut limits.series_per_metric_max)?;
         positive("series_max", self.series_max, &mut limits.series_max)?;
+        let per_minute = &mut limits.new_series_per_minute_max;
+        positive("new_series_per_minute_max", self.new_series_per_minute_max, per_minute)?;
+        size("series_cache_size_max", self.series_cache_size_max, &mut limits.series_cache_size_max)?;
         if let Some(days) = self.retention_days {
             limits.retention_us = i64::from(days) * DAY_US;
         }

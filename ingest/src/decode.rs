@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 
-use driftwatt_store::{Attributes, Series, SeriesDefinition, SeriesId, WriteBatch};
+use driftwatt_store::{ActiveSeries, Attributes, Series, SeriesDefinition, WriteBatch};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use self::{
@@ -82,12 +82,17 @@ impl From<Reason> for Fault {
 }
 
 impl Decoder {
-    /// A decoder with an empty register of series.
+    /// A decoder with a register of series of its own, empty.
     pub fn new(config: &Config) -> Self {
+        Self::with_register(config, Arc::new(ActiveSeries::new()))
+    }
+
+    /// A decoder that lets series in as `active`, the register of a store, allows.
+    pub fn with_register(config: &Config, active: Arc<ActiveSeries>) -> Self {
         Self {
             limits: config.limits.clone(),
             now: config.now,
-            series: SeriesTable::new(config.limits.clone()),
+            series: SeriesTable::new(&config.limits, active),
             seed: RandomState::new().hash_one(0),
         }
     }
@@ -103,8 +108,8 @@ impl Decoder {
             batch: WriteBatch::default(),
             rejections: Rejections::default(),
             duplicate_key_count: 0,
-            resolved: HashKeyed::default(),
-            indexes: HashKeyed::default(),
+            last: None,
+            refused: HashKeyed::default(),
             point_attributes: Vec::new(),
             bounds: Vec::new(),
             key: Vec::new(),
@@ -153,9 +158,10 @@ struct Walk<'d, 'a> {
     batch: WriteBatch,
     rejections: Rejections,
     duplicate_key_count: u64,
-    /// Index into `batch.series`, or why the series is refused, by raw key.
-    resolved: HashKeyed<u128, Result<u32, Reason>>,
-    indexes: HashKeyed<u64, u32>,
+    /// Raw key and index in `batch.series` of the last point: its neighbours often belong to the same series.
+    last: Option<(u128, u32)>,
+    /// Why a series is refused, by raw key.
+    refused: HashKeyed<u128, Reason>,
     /// Attributes of the point at hand.
     point_attributes: Vec<Slice<'a>>,
     /// Explicit bounds of the point at hand.
@@ -215,25 +221,27 @@ impl<'a> Walk<'_, 'a> {
         }
         let key = self.decoder.hash(&bytes);
         self.key = bytes;
-        if let Some(known) = self.resolved.get(&key) {
-            return known.map_err(Fault::Refused);
+        if let Some((last, index)) = self.last
+            && last == key
+        {
+            return Ok(index);
         }
-        let resolved = match self.find_or_create(metric, key) {
-            Ok(series) => Ok(self.index(series)),
-            Err(Fault::Refused(reason)) => Err(reason),
-            Err(malformed) => return Err(malformed),
-        };
-        self.resolved.insert(key, resolved);
-        resolved.map_err(Fault::Refused)
-    }
-
-    fn index(&mut self, series: Arc<Series>) -> u32 {
-        let SeriesId(id) = series.id;
-        let all = &mut self.batch.series;
-        *self.indexes.entry(id).or_insert_with(|| {
-            all.push(series);
-            (all.len() - 1) as u32
-        })
+        if let Some(reason) = self.refused.get(&key) {
+            return Err(Fault::Refused(*reason));
+        }
+        match self.find_or_create(metric, key) {
+            Ok(series) => {
+                let index = self.batch.series.len() as u32;
+                self.batch.series.push(series);
+                self.last = Some((key, index));
+                Ok(index)
+            }
+            Err(Fault::Refused(reason)) => {
+                self.refused.insert(key, reason);
+                Err(Fault::Refused(reason))
+            }
+            Err(malformed) => Err(malformed),
+        }
     }
 
     fn find_or_create(&mut self, metric: &Metric<'_, 'a>, key: u128) -> Result<Arc<Series>, Fault> {

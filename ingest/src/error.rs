@@ -50,6 +50,8 @@ pub enum Error {
 pub enum ErrorKind {
     /// Retry later.
     Overloaded,
+    /// Retry later; the disk is full, which somebody has to mend.
+    StorageFull,
     /// Retry; the store is closed or restarting.
     Unavailable,
     /// Mend the request.
@@ -86,6 +88,7 @@ impl Error {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::Store(error) => match error.kind() {
                 driftwatt_store::ErrorKind::Overloaded => ErrorKind::Overloaded,
+                driftwatt_store::ErrorKind::StorageFull => ErrorKind::StorageFull,
                 driftwatt_store::ErrorKind::Unavailable => ErrorKind::Unavailable,
                 driftwatt_store::ErrorKind::Invalid => ErrorKind::Invalid,
                 _ => ErrorKind::Internal,

@@ -25,7 +25,7 @@ use crate::{
     admission::Admission,
     authorization::authorize,
     error::{Error, ErrorKind, Result},
-    http::answer::{RETRY_AFTER_SECONDS, export_response},
+    http::answer::{RETRY_AFTER_SECONDS, STORAGE_RETRY_AFTER_SECONDS, export_response},
     ingest::{Format, Ingest},
     rpc_status::RpcStatus,
 };
@@ -76,9 +76,10 @@ fn admit(ingest: &Ingest, request: &Request) -> Result<Admission> {
 /// The library answers OUT_OF_RANGE or RESOURCE_EXHAUSTED to a message over the limit, and OTLP clients may send such
 /// a request again for ever; an invalid argument they drop.
 fn permanent_if_too_large(ingest: &Ingest, response: Response) -> (Response, i64) {
-    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-    if !matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
-        return (response, code as i64);
+    let answered = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));
+    // With details it is an answer of ours, which says when to come again.
+    if !matches!(answered.code(), Code::OutOfRange | Code::ResourceExhausted) || !answered.details().is_empty() {
+        return (response, answered.code() as i64);
     }
     let limit_bytes = ingest.config().decompressed_size_max;
     let error = Error::TooLarge { stage: "after decompression", limit_bytes, setting: "decompressed_size_max" };
@@ -126,6 +127,7 @@ impl UnaryService<Bytes> for Export {
 fn status(error: &Error) -> Status {
     let (code, retry) = match error.kind() {
         ErrorKind::Overloaded | ErrorKind::Unavailable => (Code::Unavailable, Some(RETRY_AFTER_SECONDS)),
+        ErrorKind::StorageFull => (Code::ResourceExhausted, Some(STORAGE_RETRY_AFTER_SECONDS)),
         ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported => (Code::InvalidArgument, None),
         ErrorKind::Unauthenticated => (Code::Unauthenticated, None),
         ErrorKind::Internal => {
@@ -156,6 +158,10 @@ mod tests {
         assert_eq!(details.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
         // Field 1, a message of two bytes: seconds (field 1) is 1.
         assert_eq!(details.details[0].value, [0x0a, 2, 0x08, 1]);
+        let full = driftwatt_store::Error::DiskFull { path: "/data".into(), free_bytes: 1, needed_bytes: 2 };
+        let full = status(&Error::Store(full));
+        assert_eq!(full.code(), Code::ResourceExhausted);
+        assert_eq!(RpcStatus::decode(full.details()).unwrap().details[0].value, [0x0a, 2, 0x08, 5]);
         let refused = status(&Error::Unauthenticated);
         assert_eq!((refused.code(), refused.details()), (Code::Unauthenticated, [].as_slice()));
     }

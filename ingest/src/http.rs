@@ -85,17 +85,19 @@ async fn receive(ingest: &Ingest, headers: &HeaderMap, body: Body, format: Forma
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
         Err(error) => return Err(Error::Body(error.to_string())),
     };
-    let body = decompress(&mut admission, encoding, body, config.decompressed_size_max).await?;
+    let body = decompress(ingest, &mut admission, encoding, body).await?;
     ingest.export_admitted(admission, body, format).await
 }
 
-async fn decompress(admission: &mut Admission, encoding: Encoding, body: Bytes, limit_bytes: usize) -> Result<Bytes> {
+async fn decompress(ingest: &Ingest, admission: &mut Admission, encoding: Encoding, body: Bytes) -> Result<Bytes> {
     if encoding == Encoding::Identity {
         return Ok(body);
     }
     // Few bytes can become many, so even a small body goes to the blocking pool.
     let compressed_size = body.len();
-    let body = tokio::task::spawn_blocking(move || encoding.decompress(&body, limit_bytes)).await??;
+    let (limit_bytes, stage_cpu) = (ingest.config().decompressed_size_max, ingest.metrics().stage_cpu());
+    let work = move || stage_cpu.run("decompress", || encoding.decompress(&body, limit_bytes));
+    let body = tokio::task::spawn_blocking(work).await??;
     admission.reserve(compressed_size + body.len())?;
     Ok(body.into())
 }

@@ -52,7 +52,7 @@ pub(crate) enum Format {
 impl Ingest {
     /// A pipeline into `store`. Create it after the global meter provider is set: its counters bind here.
     pub fn new(store: Arc<Store>, config: Config) -> Arc<Self> {
-        let decoder = Arc::new(Decoder::new(&config));
+        let decoder = Arc::new(Decoder::with_register(&config, store.active_series()));
         let gate = Gate::new(&config);
         Arc::new(Self { store, config, decoder, gate, metrics: Metrics::new() })
     }
@@ -79,11 +79,13 @@ impl Ingest {
         format: Format,
     ) -> Result<Outcome> {
         admission.reserve(body.len())?;
+        let stage_cpu = self.metrics.stage_cpu();
         let decoded = if body.len() <= INLINE_SIZE_MAX {
-            decode(&self.decoder, &body, format)?
+            stage_cpu.run("decode", || decode(&self.decoder, &body, format))?
         } else {
             let decoder = Arc::clone(&self.decoder);
-            tokio::task::spawn_blocking(move || decode(&decoder, &body, format)).await??
+            let work = move || stage_cpu.run("decode", || decode(&decoder, &body, format));
+            tokio::task::spawn_blocking(work).await??
         };
         let outcome = self.append(decoded).await;
         drop(admission);

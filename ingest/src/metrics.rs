@@ -1,5 +1,6 @@
 //! Own metrics of ingest, through whatever meter provider the process has set.
 
+use cpu_time::ThreadTime;
 use driftwatt_store::Rejection;
 use opentelemetry::{KeyValue, global, metrics::Counter};
 
@@ -11,6 +12,21 @@ pub(crate) struct Metrics {
     duplicate_points: Counter<u64>,
     requests: Counter<u64>,
     duplicate_attribute_keys: Counter<u64>,
+    stage_cpu: StageCpu,
+}
+
+/// CPU time by stage of the pipeline.
+#[derive(Debug, Clone)]
+pub(crate) struct StageCpu(Counter<f64>);
+
+impl StageCpu {
+    /// Runs `work`, which does not wait for other threads, and counts the CPU time of this one meanwhile.
+    pub(crate) fn run<R>(&self, stage: &'static str, work: impl FnOnce() -> R) -> R {
+        let started = ThreadTime::now();
+        let result = work();
+        self.0.add(started.elapsed().as_secs_f64(), &[KeyValue::new("stage", stage)]);
+        result
+    }
 }
 
 impl Metrics {
@@ -31,6 +47,12 @@ impl Metrics {
                 "driftwatt_ingest_duplicate_attribute_keys",
                 "attribute keys given more than once in a new series",
             ),
+            stage_cpu: StageCpu(
+                meter
+                    .f64_counter("driftwatt_ingest_stage_cpu_seconds")
+                    .with_description("CPU time of the pipeline before the store, by stage")
+                    .build(),
+            ),
         }
     }
 
@@ -46,6 +68,10 @@ impl Metrics {
 
     pub(crate) fn duplicate_attribute_keys(&self, count: u64) {
         self.duplicate_attribute_keys.add(count, &[]);
+    }
+
+    pub(crate) fn stage_cpu(&self) -> StageCpu {
+        self.stage_cpu.clone()
     }
 
     pub(crate) fn request(&self, transport: &'static str, status: i64) {

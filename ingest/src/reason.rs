@@ -52,6 +52,7 @@ reasons! {
     ZERO_THRESHOLD_OUT_OF_RANGE "zero_threshold_out_of_range" "zero_threshold must be finite and not negative; mend the sender"
     QUANTILE_OUT_OF_RANGE "quantile_out_of_range" "quantiles must be from 0 to 1; mend the sender"
     CARDINALITY_LIMIT "cardinality_limit" "too many series; drop attributes with unbounded values, or raise series_per_metric_max or series_max"
+    NEW_SERIES_RATE "new_series_rate" "too many new series within one minute; send them again later, drop attributes with changing values, or raise new_series_per_minute_max"
     SERIES_ID_COLLISION "series_id_collision" "another series has the same 64-bit id; change any attribute of this one"
 }
 

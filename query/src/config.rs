@@ -14,7 +14,8 @@ pub struct RawConfig {
     pub timeout: Option<String>,
     /// Rows of a JSON answer; a longer answer is cut and says `"truncated": true`. Default 10 000.
     pub rows_max: Option<usize>,
-    /// Memory of all queries together; beyond it operators spill to temporary files or the query fails. Default 1 GiB.
+    /// Memory of all queries together; beyond it operators spill to temporary files or the query fails. Default 1 GiB; in the
+    /// server its share of `limits.memory`.
     pub memory: Option<String>,
     /// Temporary files of all queries together; beyond it the query fails. Default 8 GiB.
     pub spill: Option<String>,
@@ -35,6 +36,8 @@ pub struct Config {
     pub spill_bytes: u64,
     /// Queries at once.
     pub concurrency_max: usize,
+    /// Settings of other parts, by name, for the table `system.settings`.
+    pub server_settings: Vec<(String, String)>,
 }
 
 impl Default for Config {
@@ -45,6 +48,7 @@ impl Default for Config {
             memory_bytes: 1 << 30,
             spill_bytes: 8 << 30,
             concurrency_max: 16,
+            server_settings: Vec::new(),
         }
     }
 }

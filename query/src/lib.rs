@@ -4,6 +4,7 @@
 //! is planned, and no function of the session reads files.
 
 mod body;
+mod cardinality;
 mod catalog;
 mod config;
 mod day_of_time;

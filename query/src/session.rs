@@ -1,9 +1,9 @@
 //! The one session factory.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::{
-    catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider},
+    catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
     datasource::ViewTable,
     error::DataFusionError,
     execution::runtime_env::RuntimeEnvBuilder,
@@ -12,6 +12,7 @@ use datafusion::{
 use driftwatt_store::Store;
 
 use crate::{
+    cardinality::cardinality_sql,
     catalog::{Shown, StoreSchema},
     config::Config,
     day_of_time::DayOfTime,
@@ -43,18 +44,27 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     let ctx = SessionContext::new_with_config_rt(options, runtime);
     ctx.add_optimizer_rule(Arc::new(DayOfTime));
     let table = roles()?;
-    register(&ctx, store, config, table).map_err(Error::Internal)?;
+    let cardinality = Arc::new(OnceLock::new());
+    register(&ctx, store, config, table, &cardinality).map_err(Error::Internal)?;
     add_views(&ctx, table).await.map_err(Error::Internal)?;
+    let view = view(&ctx, &cardinality_sql()).await.map_err(Error::Internal)?;
+    cardinality.get_or_init(|| view);
     Ok(ctx)
 }
 
-fn register(ctx: &SessionContext, store: &Arc<Store>, config: &Config, table: &[Role]) -> Result<(), DataFusionError> {
+fn register(
+    ctx: &SessionContext,
+    store: &Arc<Store>,
+    config: &Config,
+    table: &[Role],
+    cardinality: &Arc<OnceLock<Arc<dyn TableProvider>>>,
+) -> Result<(), DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
     let schema = |shown| -> Arc<dyn SchemaProvider> { Arc::new(StoreSchema { store: Arc::clone(store), shown }) };
     catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
     catalog.register_schema("raw", schema(Shown::Raw))?;
     catalog.register_schema("reports", schema(Shown::Reports))?;
-    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table)?))?;
+    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table, cardinality)?))?;
     ctx.register_catalog("driftwatt", Arc::new(catalog));
     Ok(())
 }
@@ -67,11 +77,15 @@ async fn add_views(ctx: &SessionContext, table: &[Role]) -> Result<(), DataFusio
     ];
     definitions.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table))));
     for (name, sql) in definitions {
-        let plan = ctx.state().create_logical_plan(&sql).await?;
-        ctx.register_table(name, Arc::new(ViewTable::new(plan, Some(sql))))?;
+        ctx.register_table(name, view(ctx, &sql).await?)?;
     }
     ctx.register_table("roles", role_table(table)?)?;
     Ok(())
+}
+
+async fn view(ctx: &SessionContext, sql: &str) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let plan = ctx.state().create_logical_plan(sql).await?;
+    Ok(Arc::new(ViewTable::new(plan, Some(sql.to_owned()))))
 }
 
 #[cfg(test)]

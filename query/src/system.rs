@@ -1,6 +1,6 @@
 //! The schema `system`: what this server holds and how it is set.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::{
     array::{Float64Array, Int64Array, RecordBatch, StringArray},
@@ -15,19 +15,31 @@ use driftwatt_store::Store;
 
 use crate::{config::Config, roles::Role};
 
-const NAMES: [&str; 4] = ["rejections", "roles", "settings", "tables"];
+const NAMES: [&str; 5] = ["cardinality", "rejections", "roles", "settings", "tables"];
 
-/// `rejections`, `roles`, `settings` and `tables`.
+/// `cardinality`, `rejections`, `roles`, `settings` and `tables`.
 #[derive(Debug)]
 pub(crate) struct SystemSchema {
     store: Arc<Store>,
     roles: Arc<dyn TableProvider>,
     settings: Arc<dyn TableProvider>,
+    /// A view, which is planned once the other schemas are there.
+    cardinality: Arc<OnceLock<Arc<dyn TableProvider>>>,
 }
 
 impl SystemSchema {
-    pub(crate) fn new(store: &Arc<Store>, config: &Config, roles: &[Role]) -> Result<Self> {
-        Ok(Self { store: Arc::clone(store), roles: role_table(roles)?, settings: setting_table(config)? })
+    pub(crate) fn new(
+        store: &Arc<Store>,
+        config: &Config,
+        roles: &[Role],
+        cardinality: &Arc<OnceLock<Arc<dyn TableProvider>>>,
+    ) -> Result<Self> {
+        Ok(Self {
+            store: Arc::clone(store),
+            roles: role_table(roles)?,
+            settings: setting_table(config)?,
+            cardinality: Arc::clone(cardinality),
+        })
     }
 }
 
@@ -39,6 +51,7 @@ impl SchemaProvider for SystemSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         Ok(match name {
+            "cardinality" => self.cardinality.get().map(Arc::clone),
             "rejections" => self.store.table("rejections"),
             "roles" => Some(Arc::clone(&self.roles)),
             "settings" => Some(Arc::clone(&self.settings)),
@@ -69,13 +82,16 @@ fn table(fields: Vec<Field>, columns: Vec<arrow::array::ArrayRef>) -> Result<Arc
 /// The durable tables with their Delta version and size; rows that are not flushed yet are not counted.
 fn store_tables(store: &Store) -> Result<Arc<dyn TableProvider>> {
     let tables = store.tables();
-    let fields = vec![text("name"), integer("version"), integer("files"), integer("rows"), integer("size_bytes")];
+    let counts = ["version", "files", "rows", "size_bytes", "quarantined_files", "quarantined_rows"];
+    let fields = std::iter::once(text("name")).chain(counts.map(integer)).collect();
     let columns: Vec<arrow::array::ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(tables.iter().map(|table| &table.name))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.version))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.file_count.cast_signed()))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.row_count.cast_signed()))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.size_bytes.cast_signed()))),
+        Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.quarantined_file_count.cast_signed()))),
+        Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.quarantined_row_count.cast_signed()))),
     ];
     table(fields, columns)
 }
@@ -110,15 +126,17 @@ pub(crate) fn role_table(roles: &[Role]) -> Result<Arc<dyn TableProvider>> {
     table(fields, columns)
 }
 
-/// The settings of queries that hold now, written as in the configuration file.
+/// The settings of queries that hold now, written as in the configuration file, and those of other parts that were given.
 fn setting_table(config: &Config) -> Result<Arc<dyn TableProvider>> {
-    let settings = [
+    let own = [
         ("query.timeout", format!("{:?}", config.timeout)),
         ("query.rows_max", config.rows_max.to_string()),
         ("query.memory", config.memory_bytes.to_string()),
         ("query.spill", config.spill_bytes.to_string()),
         ("query.concurrency_max", config.concurrency_max.to_string()),
     ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let settings: Vec<_> = own.chain(config.server_settings.iter().cloned()).collect();
     let names = StringArray::from_iter_values(settings.iter().map(|(name, _)| name));
     let values = StringArray::from_iter_values(settings.iter().map(|(_, value)| value));
     table(vec![text("name"), text("value")], vec![Arc::new(names), Arc::new(values)])

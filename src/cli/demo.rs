@@ -121,7 +121,7 @@ fn time_text(time_us: u64) -> String {
 
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
     let prices = Some(PriceBook::parse(PRICES)?);
-    let desk = Desk { session: &server.session, store: &server.store, prices };
+    let desk = Desk { session: &server.session, store: Some(&server.store), prices };
     // Up to this moment, so that what this machine sent meanwhile is in the report as well.
     let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };

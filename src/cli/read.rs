@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
+use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -39,14 +40,14 @@ async fn open(data: &Path, config: Option<&PathBuf>) -> anyhow::Result<Opened> {
 }
 
 /// Asks `path` of the server; an error answer becomes an error with the server's words.
-async fn ask(server: &str, path: &str, question: &impl Serialize) -> anyhow::Result<String> {
+async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize) -> anyhow::Result<String> {
     let url = format!("{}{path}", server.trim_end_matches('/'));
     let query = serde_json::to_value(question)?;
     let pairs: Vec<(String, String)> = match query {
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, plain(&value))).collect(),
         _ => vec![],
     };
-    let sent = reqwest::Client::new().get(&url).query(&pairs).send().await;
+    let sent = reqwest::Client::new().request(method, &url).query(&pairs).send().await;
     let response =
         sent.with_context(|| format!("no server answers at {server}; start one, or name a directory with --data"))?;
     let status = response.status();
@@ -78,7 +79,10 @@ pub(super) async fn sql(args: SqlArgs) -> anyhow::Result<()> {
     }
     let wire = if format == "table" { "json" } else { format.as_str() };
     let text = match &args.source.data {
-        None => ask(&args.source.server, "/api/v1/sql", &SqlQuestion { query: &args.query, format: wire }).await?,
+        None => {
+            let question = SqlQuestion { query: &args.query, format: wire };
+            ask(Method::GET, &args.source.server, "/api/v1/sql", &question).await?
+        }
         Some(data) => {
             let opened = open(data, args.source.config.as_ref()).await?;
             let answer = driftwatt_query::answer(&opened.session, &opened.config.query, &args.query, wire).await;
@@ -103,10 +107,12 @@ async fn answered(
     prices: Option<&PathBuf>,
     local: impl AsyncFnOnce(Desk<'_>) -> anyhow::Result<String>,
 ) -> anyhow::Result<String> {
-    let Some(data) = &source.data else { return ask(&source.server, path, question).await };
+    let Some(data) = &source.data else {
+        return ask(Method::POST, &source.server, path, question).await;
+    };
     let opened = open(data, source.config.as_ref()).await?;
     let prices = read_prices(prices.or(opened.config.prices.as_ref()))?;
-    let answer = local(Desk { session: &opened.session, store: &opened.store, prices }).await;
+    let answer = local(Desk { session: &opened.session, store: Some(&opened.store), prices }).await;
     opened.store.close().await?;
     answer
 }

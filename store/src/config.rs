@@ -33,6 +33,8 @@ pub struct RawConfig {
     pub memtable_size_max: Option<String>,
     /// Size at which a log segment is closed. Default 64 MiB.
     pub wal_segment_size: Option<String>,
+    /// Free disk space below which appends are refused; `"0"`: none. Default 1 GiB or 5 % of the disk, the smaller.
+    pub disk_free_min: Option<String>,
 }
 
 /// Checked settings of the store.
@@ -50,6 +52,8 @@ pub struct Config {
     pub memtable_size_bytes_max: usize,
     /// Bytes at which a log segment is closed.
     pub wal_segment_size_bytes: u64,
+    /// Free bytes of the disk below which appends are refused; `None`: 1 GiB or 5 % of the disk, the smaller.
+    pub disk_free_bytes_min: Option<u64>,
 }
 
 impl Config {
@@ -62,6 +66,7 @@ impl Config {
             flush_interval: Duration::from_secs(300),
             memtable_size_bytes_max: 256 << 20,
             wal_segment_size_bytes: 64 << 20,
+            disk_free_bytes_min: None,
         }
     }
 }
@@ -87,6 +92,11 @@ impl RawConfig {
         if let Some(text) = &self.wal_segment_size {
             config.wal_segment_size_bytes = parse_size("wal_segment_size", text)?;
         }
+        config.disk_free_bytes_min = match self.disk_free_min.as_deref().map(str::trim) {
+            Some("0" | "0B") => Some(0),
+            Some(text) => Some(parse_size("disk_free_min", text)?),
+            None => None,
+        };
         if config.memtable_size_bytes_max < config.flush_size_bytes {
             return Err(Error::Config { name: "memtable_size_max", reason: "must not be below flush_size".into() });
         }

@@ -2,7 +2,13 @@
 //!
 //! The committer keeps the live file list in memory and writes each commit as the next JSON entry with an atomic
 //! create, so a commit costs the same at ten files and at ten thousand. Opening replays the log through the `deltalake`
-//! crate, which also writes the checkpoints. The log position of the data travels in the same entry (`STORE-1`).
+//! crate, which also writes the checkpoints. The log position of the data travels in the same entry (`STORE-1`). Every
+//! entry carries its own checksum, every `add` that of its file, and every checkpoint has one beside it.
+
+mod checkpoint_seal;
+mod quarantine;
+mod replay;
+mod seal;
 
 use std::{
     fs::{self, File},
@@ -13,16 +19,20 @@ use std::{
 };
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use deltalake::{DeltaTable, ensure_table_uri, open_table};
+use deltalake::{DeltaTable, ensure_table_uri, kernel::LogicalFileView, open_table};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    checksum::{CHECKSUM_TAG, Checksum},
     error::{Error, Result},
     failpoint::{self, Failpoint},
     live_file::{LiveFile, date_text, parse_date},
-    parquet_file::{discard, sync_dir},
+    parquet_file::sync_dir,
+    partial_file::{PartialFile, remove_unused},
 };
+
+pub(crate) use replay::{Replayed, is_log_file, replay};
 
 /// Application id of the `txn` action that carries the log position.
 const WAL_APP_ID: &str = "driftwatt-wal";
@@ -47,7 +57,7 @@ pub(crate) struct TableSnapshot {
 pub(crate) struct DeltaLog {
     snapshot: Arc<TableSnapshot>,
     replaced: Vec<(Instant, PathBuf)>,
-    /// The last commit failed after it may have taken its version, so the log may be ahead of `snapshot`.
+    /// The last commit failed after it took its version, so the log is, or after a crash may be, ahead of `snapshot`.
     in_doubt: bool,
 }
 
@@ -140,8 +150,10 @@ impl DeltaLog {
         actions.extend(removed.iter().map(|file| remove_action(file, now)));
         actions.extend(added.iter().map(|file| add_action(file, now)));
         if let Err(error) = self.write_entry(&actions) {
+            self.in_doubt = self.next_entry().try_exists().unwrap_or(true);
             if !self.in_doubt {
-                added.iter().for_each(|file| discard(&self.dir().join(&file.path)));
+                // The next attempt writes new files; on a full disk these would pile up.
+                added.iter().for_each(|file| remove_unused(&self.dir().join(&file.path)));
             }
             return Err(error);
         }
@@ -156,26 +168,26 @@ impl DeltaLog {
         Ok(self.snapshot())
     }
 
+    /// Where the next commit goes; if it failed and nothing is there, it did not happen.
+    fn next_entry(&self) -> PathBuf {
+        log_dir(self.dir()).join(format!("{:020}.json", self.snapshot.version + 1))
+    }
+
     /// Writes the next entry: synced under a temporary name, then linked to its own, which fails if it exists.
-    fn write_entry(&mut self, actions: &[Value]) -> Result<()> {
+    fn write_entry(&self, actions: &[Value]) -> Result<()> {
         let dir = log_dir(self.dir());
-        let path = dir.join(format!("{:020}.json", self.snapshot.version + 1));
+        let path = self.next_entry();
         let temporary = dir.join(format!(".{}.tmp", Uuid::new_v4()));
-        let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
-        let linked = write_temporary(&temporary, &text).and_then(|()| {
-            failpoint::hit(Failpoint::DeltaBeforeLink, &path)?;
-            // From here the version may be taken whatever the operating system answers.
-            self.in_doubt = true;
-            fs::hard_link(&temporary, &path).map_err(Error::io("commit", &path))?;
-            failpoint::hit(Failpoint::DeltaAfterLink, &path)
-        });
-        discard(&temporary);
-        linked?;
+        let text = seal::seal(&actions.iter().map(|action| format!("{action}\n")).collect::<String>());
+        let removed_at_the_end = PartialFile::new(&temporary);
+        write_temporary(&temporary, &text)?;
+        failpoint::hit(Failpoint::DeltaBeforeLink, &path)?;
+        fs::hard_link(&temporary, &path).map_err(Error::io("commit", &path))?;
+        failpoint::hit(Failpoint::DeltaAfterLink, &path)?;
+        drop(removed_at_the_end);
         failpoint::hit(Failpoint::DeltaBeforeSync, &path)?;
         sync_dir(&dir)?;
-        failpoint::hit(Failpoint::DeltaAfterSync, &path)?;
-        self.in_doubt = false;
-        Ok(())
+        failpoint::hit(Failpoint::DeltaAfterSync, &path)
     }
 
     /// Checkpoints on schedule and deletes files replaced long enough ago. Neither decides whether a commit holds, so
@@ -183,7 +195,7 @@ impl DeltaLog {
     async fn tidy(&mut self) {
         let version = self.snapshot.version;
         if version > 0
-            && version % CHECKPOINT_INTERVAL == 0
+            && version % failpoint::checkpoint_interval().unwrap_or(CHECKPOINT_INTERVAL) == 0
             && let Err(error) = checkpoint(self.dir()).await
         {
             tracing::warn!(%error, version, table = %self.dir().display(), "checkpoint failed; the log stays longer");
@@ -224,10 +236,13 @@ async fn checkpoint(dir: &Path) -> Result<()> {
     let path = log_dir(dir).join(format!("{version:020}.checkpoint.parquet"));
     failpoint::hit(Failpoint::DeltaCheckpointWritten, &path)?;
     File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io("sync", &path))?;
-    sync_dir(&log_dir(dir))
+    sync_dir(&log_dir(dir))?;
+    failpoint::hit(Failpoint::DeltaCheckpointSynced, &path)?;
+    checkpoint_seal::seal_checkpoint(&log_dir(dir), i64::try_from(version).unwrap_or(i64::MAX))
 }
 
 async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> {
+    replay::check_seals(&log_dir(&dir))?;
     let table = open_delta(&dir).await?;
     let state = table.snapshot()?;
     let position = state.transaction_version(table.log_store().as_ref(), WAL_APP_ID).await?;
@@ -240,7 +255,8 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
             return Err(Error::Corrupt { path: log_dir(&dir), offset: 0, reason });
         };
         let stats = view.stats().unwrap_or_default();
-        files.push(Arc::new(LiveFile::from_stats(path, view.size().cast_unsigned(), date, &stats)));
+        let checksum = checksum_of(&view);
+        files.push(Arc::new(LiveFile::from_stats(path, view.size().cast_unsigned(), date, &stats, checksum)));
     }
     let schema = schema.unwrap_or_else(|| date_last(&state.snapshot().arrow_schema()));
     Ok(TableSnapshot {
@@ -250,6 +266,12 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
         files,
         wal_position: position.map_or(0, i64::cast_unsigned),
     })
+}
+
+#[expect(deprecated, reason = "the view has no other way to the tags of a file")]
+fn checksum_of(view: &LogicalFileView) -> Checksum {
+    let tags = view.add_action().tags.unwrap_or_default();
+    Checksum::recorded(tags.get(CHECKSUM_TAG).and_then(Option::as_deref))
 }
 
 fn date_last(schema: &Schema) -> SchemaRef {
@@ -263,6 +285,7 @@ fn add_action(file: &LiveFile, now: i64) -> Value {
     json!({ "add": {
         "path": file.path, "partitionValues": { "date": date_text(file.date) }, "size": file.size_bytes,
         "modificationTime": now, "dataChange": true, "stats": file.stats(),
+        "tags": file.checksum.tag().map(|tag| json!({ CHECKSUM_TAG: tag })),
     }})
 }
 
@@ -277,6 +300,10 @@ fn creation(schema: &Schema) -> Result<Vec<Value>> {
     let fields = schema.fields().iter().map(|field| delta_field(field)).collect::<Result<Vec<_>>>()?;
     let schema = json!({ "type": "struct", "fields": fields }).to_string();
     Ok(vec![
+        json!({ "commitInfo": {
+            "timestamp": now_ms(), "operation": "CREATE TABLE",
+            "engineInfo": concat!("driftwatt/", env!("CARGO_PKG_VERSION")),
+        }}),
         json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 2 } }),
         json!({ "metaData": {
             "id": Uuid::new_v4().to_string(), "format": { "provider": "parquet", "options": {} },
@@ -285,7 +312,8 @@ fn creation(schema: &Schema) -> Result<Vec<Value>> {
     ])
 }
 
-fn delta_field(field: &Field) -> Result<Value> {
+/// `field` as in the `schemaString` of a Delta table.
+pub(crate) fn delta_field(field: &Field) -> Result<Value> {
     let data_type = delta_type(field.data_type()).ok_or_else(|| Error::ResultSchema {
         table: field.name().clone(),
         reason: format!("columns of type {} are not supported", field.data_type()),

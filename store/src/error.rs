@@ -5,6 +5,8 @@ use std::{io, path::PathBuf};
 
 use datafusion::error::DataFusionError;
 
+use crate::wal::record::reader::DecodeError;
+
 /// Result with the store's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -18,8 +20,23 @@ pub enum Error {
     /// Another process holds the lock of the data directory.
     #[error("data directory {} is in use by another driftwatt process; stop it, or choose another directory with --data", .path.display())]
     Locked { path: PathBuf },
-    /// A failed sync poisoned the log: no write is accepted until it is reopened.
-    #[error("the write-ahead log is closed after a failed sync; free space or mend the disk, then restart")]
+    #[error("{} is a file, not a directory; choose another data directory with --data", .path.display())]
+    NotADirectory { path: PathBuf },
+    #[error("{} cannot be written; mend its owner, mode or mount, or choose another data directory with --data", .path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+    /// The directory was written by a newer build.
+    #[error("data directory {} has format {version}, newer than {known}, which this build knows; it was left untouched, use a newer driftwatt", .path.display())]
+    NewerFormat { path: PathBuf, version: u32, known: u32 },
+    /// Free space is below the floor; writes are accepted again as soon as it is back.
+    #[error("the disk of {} is nearly full: {free_bytes} bytes are free, {needed_bytes} are needed (store.disk_free_min and room for a flush); free space, writes then resume by themselves", .path.display())]
+    DiskFull { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
+    /// A log write found no space and was taken back whole; the log stays usable.
+    #[error("{} could not grow ({reason}); nothing of the request was stored, retry when space is free", .path.display())]
+    WalFull { path: PathBuf, reason: io::ErrorKind },
+    /// A failed write or sync poisoned the log: no write is accepted until it is reopened.
+    #[error(
+        "the write-ahead log is closed after a failed write or sync; mend the disk, then restart: what was acknowledged is replayed"
+    )]
     WalPoisoned,
     /// The log thread has stopped.
     #[error("the write-ahead log is closed")]
@@ -30,6 +47,9 @@ pub enum Error {
     /// Bytes on disk are not what was written.
     #[error("{} is damaged at byte {offset}: {reason}", .path.display())]
     Corrupt { path: PathBuf, offset: u64, reason: String },
+    /// A data file is not what was written.
+    #[error("{} is damaged: {reason}; stop the server and run `driftwatt verify --data DIR`", .path.display())]
+    DamagedFile { path: PathBuf, reason: String },
     /// The memtable is full and flushing has not caught up.
     #[error("memtable holds {size_bytes} bytes, limit {limit_bytes}; retry later")]
     Overloaded { size_bytes: usize, limit_bytes: usize },
@@ -48,6 +68,9 @@ pub enum Error {
     /// A result batch does not have the required shape.
     #[error("result table {table}: {reason}")]
     ResultSchema { table: String, reason: String },
+    /// An intact log record holds something that this build does not write.
+    #[error("log record {sequence}: {reason}")]
+    Record { sequence: u64, reason: String },
     #[error("delta table: {0}")]
     Delta(#[from] deltalake::DeltaTableError),
     #[error("parquet: {0}")]
@@ -73,6 +96,8 @@ impl From<Error> for DataFusionError {
 pub enum ErrorKind {
     /// Retry later; the store is busy.
     Overloaded,
+    /// Retry later; there is no space, which somebody has to free.
+    StorageFull,
     /// Retry; the store is closed or restarting.
     Unavailable,
     /// Mend the request.
@@ -88,16 +113,24 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::DiskFull { .. } | Self::WalFull { .. } => ErrorKind::StorageFull,
             Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } => ErrorKind::Unavailable,
             Self::SeriesCollision { .. }
             | Self::RecordTooLarge { .. }
+            | Self::NotADirectory { .. }
+            | Self::NewerFormat { .. }
+            | Self::Unwritable { .. }
             | Self::Config { .. }
             | Self::Failpoint { .. }
             | Self::UnknownTable { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::DamagedFile { .. } | Self::Record { .. } => ErrorKind::Corrupt,
             _ => ErrorKind::Internal,
         }
+    }
+
+    pub(crate) fn record(sequence: u64) -> impl FnOnce(DecodeError) -> Self {
+        move |error| Self::Record { sequence, reason: error.to_string() }
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -2,10 +2,13 @@
 //! the process or has the operation fail.
 //!
 //! A test hook. Off unless `DRIFTWATT_FAILPOINT` is set when a store is opened; then the server warns. Off, passing one
-//! costs one relaxed atomic load. The variable is `point[:nth][=action]`, for example `wal.before_sync:3=error`:
+//! costs one relaxed atomic load. The variable is a list, with commas, of `point[:nth][=action]`, for example
+//! `wal.before_sync:3=error`:
 //!
 //! - `nth` is the time that it acts, counted from the start of the process; 1 by default. It acts once.
 //! - `kill` (default) ends the process with SIGKILL; `error` returns EIO, `enospc` returns ENOSPC; `sleep:MS` waits.
+//! - `checkpoint_interval=N` in the list has the tables write a checkpoint every N versions, so that a test need not make
+//!   a hundred.
 //!
 //! A new place in the store is one line in the list below and one `failpoint::hit(Failpoint::…, &path)?` in the code; the
 //! crash matrix (`tests/it/crash_matrix.rs`) does not compile until it says how the place is reached.
@@ -16,7 +19,7 @@ use std::{
     process::{Command, abort, id},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread::sleep,
     time::Duration,
@@ -55,6 +58,8 @@ failpoints! {
     WalHeaderWritten = "wal.header_written": "The segment has its header, not synced.",
     WalBeforeWrite = "wal.before_write": "A group of records is about to be written.",
     WalMidWrite = "wal.mid_write": "Half of the group's bytes are written.",
+    WalBeforeCutBack = "wal.before_cut_back": "A group found no space; what is written of it is about to be cut off.",
+    WalAfterCutBack = "wal.after_cut_back": "It is cut off, not synced.",
     WalBeforeSync = "wal.before_sync": "The group is written, not synced.",
     WalAfterSync = "wal.after_sync": "The group is synced, not applied and not answered.",
     WalBeforeRotate = "wal.before_rotate": "The active segment is about to be closed for a flush.",
@@ -81,7 +86,15 @@ failpoints! {
     DeltaAfterSync = "delta.after_sync": "The entry is durable.",
     DeltaBeforeCheckpoint = "delta.before_checkpoint": "A checkpoint is due.",
     DeltaCheckpointWritten = "delta.checkpoint_written": "The checkpoint is written, not synced.",
+    DeltaCheckpointSynced = "delta.checkpoint_synced": "The checkpoint is durable, the file with its checksum not written.",
     DeltaBeforeDelete = "delta.before_delete": "A replaced data file is about to be deleted.",
+    QuarantineBeforeLink = "quarantine.before_link": "A damaged data file is about to be put aside.",
+    QuarantineAfterLink = "quarantine.after_link": "It is put aside, the note on it not written.",
+    QuarantineNoteWritten = "quarantine.note_written": "The note is durable, the table still refers to the file.",
+    QuarantineBeforeDelete = "quarantine.before_delete": "The file is out of its table, and about to be deleted there.",
+    SmallFileWritten = "small_file.written": "`FORMAT`, a note or a checksum is under a temporary name, not synced.",
+    SmallFileBeforeRename = "small_file.before_rename": "It is synced, not renamed.",
+    SmallFileAfterRename = "small_file.after_rename": "It is renamed, the folder not synced.",
 }
 
 /// What happens at a failpoint.
@@ -104,6 +117,8 @@ struct Plan {
 }
 
 static ON: AtomicBool = AtomicBool::new(false);
+/// Versions from one checkpoint to the next; 0 unless a test says so.
+static CHECKPOINT_INTERVAL: AtomicI64 = AtomicI64::new(0);
 static PLANS: Mutex<Vec<Plan>> = Mutex::new(Vec::new());
 
 fn plans() -> MutexGuard<'static, Vec<Plan>> {
@@ -113,6 +128,11 @@ fn plans() -> MutexGuard<'static, Vec<Plan>> {
 /// Whether any failpoint is set: code that must take another path to be interrupted in the middle asks this.
 pub(crate) fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
+}
+
+/// Versions from one checkpoint to the next, if a test says so.
+pub(crate) fn checkpoint_interval() -> Option<i64> {
+    Some(CHECKPOINT_INTERVAL.load(Ordering::Relaxed)).filter(|interval| *interval > 0)
 }
 
 /// Passes `point` at `path`.
@@ -151,7 +171,7 @@ fn die() -> ! {
     abort()
 }
 
-/// Sets the failpoint that the environment names, if it does; the first call decides.
+/// Sets the failpoints that the environment names, if it does; the first call decides.
 ///
 /// # Errors
 /// [`Error::Failpoint`] if the variable cannot be read as one.
@@ -159,10 +179,14 @@ pub(crate) fn read_environment() -> Result<()> {
     static READ: OnceLock<Result<(), String>> = OnceLock::new();
     let read = READ.get_or_init(|| {
         let Some(text) = std::env::var_os(VARIABLE) else { return Ok(()) };
-        let plan = parse(&text.to_string_lossy())?;
-        tracing::warn!(point = plan.point.name(), nth = plan.nth, action = ?plan.action,
-            "{VARIABLE} is set: this process will fail on purpose; unset it unless this is a test");
-        set(plan);
+        let text = text.to_string_lossy();
+        tracing::warn!(%text, "{VARIABLE} is set: this process will fail on purpose; unset it unless this is a test");
+        for part in text.split(',') {
+            match part.strip_prefix("checkpoint_interval=") {
+                Some(interval) => CHECKPOINT_INTERVAL.store(parse_count(interval)?, Ordering::Relaxed),
+                None => set(parse(part)?),
+            }
+        }
         Ok(())
     });
     read.clone().map_err(|reason| Error::Failpoint { reason })
@@ -173,13 +197,17 @@ fn set(plan: Plan) {
     ON.store(true, Ordering::Relaxed);
 }
 
+fn parse_count(text: &str) -> Result<i64, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| format!("{text:?} is not a count from 1"))
+}
+
 fn parse(text: &str) -> Result<Plan, String> {
     let (place, action) = text.split_once('=').unwrap_or((text, "kill"));
     let (name, nth) = place.split_once(':').unwrap_or((place, "1"));
     let known = || Failpoint::ALL.iter().map(|point| point.name()).collect::<Vec<_>>().join(", ");
     let point = Failpoint::ALL.iter().copied().find(|point| point.name() == name);
     let point = point.ok_or_else(|| format!("no failpoint {name:?}; known: {}", known()))?;
-    let nth = nth.parse().ok().filter(|nth| *nth > 0).ok_or_else(|| format!("{nth:?} is not a count from 1"))?;
+    let nth = parse_count(nth)?.unsigned_abs();
     let action = match action.split_once(':') {
         None if action == "kill" => Action::Kill,
         None if action == "error" => Action::Error(EIO),
@@ -204,8 +232,19 @@ pub(crate) struct Armed {
 /// Has `point` fail with EIO at its `nth` hit from now on, for paths below `dir` only.
 #[cfg(test)]
 pub(crate) fn fail_below(dir: &Path, point: Failpoint, nth: u64) -> Armed {
+    arm(dir, point, nth, EIO)
+}
+
+/// Has `point` find the disk full once, for paths below `dir` only.
+#[cfg(test)]
+pub(crate) fn fill_below(dir: &Path, point: Failpoint) -> Armed {
+    arm(dir, point, 1, ENOSPC)
+}
+
+#[cfg(test)]
+fn arm(dir: &Path, point: Failpoint, nth: u64, code: i32) -> Armed {
     let below = dir.canonicalize().unwrap();
-    set(Plan { point, nth, action: Action::Error(EIO), below: below.clone(), hits: 0 });
+    set(Plan { point, nth, action: Action::Error(code), below: below.clone(), hits: 0 });
     Armed { point, below }
 }
 

@@ -1,6 +1,10 @@
 //! From memtable to committed files.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use datafusion::arrow::array::RecordBatch;
 
@@ -9,9 +13,11 @@ use crate::{
     failpoint::{self, Failpoint},
     live_file::LiveFile,
     memtable::{Memtable, day_range},
-    parquet_file::{discard, write_parquet},
+    parquet_file::write_parquet,
+    partial_file::remove_unused,
     rows::{histogram_batches, rejection_batch, sample_batches},
     series_day::merged_day,
+    stage::Stage,
     store::{FlushSummary, Inner, WalTable},
 };
 
@@ -56,16 +62,21 @@ async fn flush_table(
     let dir = snapshot.dir.as_ref().clone();
     let rows = Arc::clone(memtable);
     let task_snapshot = Arc::clone(&snapshot);
-    let write = tokio::task::spawn_blocking(move || -> Result<Vec<LiveFile>> {
-        let mut files: Vec<LiveFile> = Vec::new();
+    let write_files = move || -> Result<Vec<LiveFile>> {
+        let mut files = Vec::new();
         for day in rows_days(&rows, table) {
-            let written = day_batches(&rows, table, day, &task_snapshot)
-                .and_then(|batches| write_parquet(&dir, day, &batches))
-                .inspect_err(|_| files.iter().for_each(|file| discard(&dir.join(&file.path))))?;
-            files.extend(written);
+            let batches = day_batches(&rows, table, day, &task_snapshot);
+            match batches.and_then(|batches| write_parquet(&dir, day, &batches)) {
+                Ok(file) => files.extend(file),
+                Err(error) => {
+                    remove_files(&dir, &files);
+                    return Err(error);
+                }
+            }
         }
         Ok(files)
-    });
+    };
+    let write = tokio::task::spawn_blocking(move || Stage::Flush.run(write_files));
     let files = write.await.map_err(|error| Error::Task(error.to_string()))??;
     if files.is_empty() && table != WalTable::LAST {
         return Ok(());
@@ -82,6 +93,11 @@ async fn flush_table(
     failpoint::hit(Failpoint::FlushAfterCommit, &snapshot.dir)?;
     store.state_mut().publish(name, committed);
     Ok(())
+}
+
+/// Removes files that no version refers to.
+fn remove_files(dir: &Path, files: &[LiveFile]) {
+    files.iter().for_each(|file| remove_unused(&dir.join(&file.path)));
 }
 
 fn rows_days(memtable: &Memtable, table: WalTable) -> Vec<i32> {

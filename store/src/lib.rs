@@ -4,35 +4,51 @@
 //! Invariants (see `ARCHITECTURE.md`): `WAL-1` acknowledged means synced, `WAL-2` nothing enters the log that cannot be
 //! replayed, `STORE-1` every record reaches the tables exactly once, `STORE-2` received = stored + duplicate + rejected.
 
+mod active_series;
+mod checksum;
 mod config;
+mod data_dir;
 mod delta_log;
+mod disk_space;
 mod error;
 mod failpoint;
+mod fault;
 mod flush;
+mod inspect;
 mod live_file;
 mod memtable;
 mod metrics;
 mod parquet_file;
+mod partial_file;
+mod quarantine;
+mod replay;
 mod result_table;
 mod rows;
 mod scan;
 mod schema;
 mod series;
 mod series_day;
+mod series_map;
 #[cfg(test)]
 mod simulation;
+mod stage;
 mod state;
 mod store;
+mod verify;
 mod wal;
 mod write_batch;
 
+pub use active_series::{ActiveSeries, SeriesLimits, SeriesRefusal, hour_of};
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
 #[doc(hidden)]
 pub use failpoint::Failpoint;
+pub use fault::{Fault, FaultKind};
+pub use inspect::{ColumnContents, InspectReport, MetricContents, Share, TableContents, inspect};
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};
+pub use verify::{Note, NoteKind, TableReport, VerifyReport, WalReport, verify};
 #[doc(hidden)]
 pub use wal::fuzzing;
 pub use write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns, WriteBatch};

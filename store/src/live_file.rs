@@ -13,7 +13,7 @@ use datafusion::{
 };
 use serde_json::{Value, json};
 
-use crate::memtable::day_of;
+use crate::{checksum::Checksum, memtable::day_of};
 
 /// Smallest and largest key of some rows; `None` where the table has no such column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub(crate) struct LiveFile {
     /// Partition: UTC day.
     pub(crate) date: i32,
     pub(crate) keys: KeyRange,
+    pub(crate) checksum: Checksum,
 }
 
 /// `2026-11-24` for a `Date32` day.
@@ -104,7 +105,7 @@ impl LiveFile {
     }
 
     /// Reads back what [`LiveFile::stats`] wrote; anything else leaves the range open.
-    pub(crate) fn from_stats(path: String, size_bytes: u64, date: i32, stats: &str) -> Self {
+    pub(crate) fn from_stats(path: String, size_bytes: u64, date: i32, stats: &str, checksum: Checksum) -> Self {
         let stats: Value = serde_json::from_str(stats).unwrap_or_default();
         let ends = |name: &str| (stats["minValues"][name].clone(), stats["maxValues"][name].clone());
         let (metric, series_id, time) = (ends("metric"), ends("series_id"), ends("time"));
@@ -120,6 +121,7 @@ impl LiveFile {
                 time: parse_time(&time.0).zip(parse_time(&time.1)),
                 date: Some((date, date)),
             },
+            checksum,
         }
     }
 }
@@ -194,8 +196,12 @@ mod tests {
                 time: Some((1_795_000_000_000_001, 1_795_000_000_000_002)),
                 date: parse_date("2026-11-24").map(|day| (day, day)),
             },
+            checksum: Checksum::written(0x0000_beef),
         };
-        assert_eq!(LiveFile::from_stats(file.path.clone(), 10, file.date, &file.stats()), file);
+        let tag = file.checksum.tag();
+        assert_eq!(tag.as_deref(), Some("0000beef"));
+        let checksum = Checksum::recorded(tag.as_deref());
+        assert_eq!(LiveFile::from_stats(file.path.clone(), 10, file.date, &file.stats(), checksum), file);
         assert_eq!(date_text(file.date), "2026-11-24");
     }
 }

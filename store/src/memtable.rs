@@ -3,16 +3,11 @@
 //! Each series keeps its points sorted by `(time, start_time)`, so a flush only sorts the list of series, and a repeated
 //! point is found by binary search: the last write replaces the earlier one (`STORE-2` counts it as a duplicate).
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
-    ops::Range,
-    sync::Arc,
-    time::Instant,
-};
+use std::{cmp::Ordering, collections::BTreeSet, ops::Range, sync::Arc, time::Instant};
 
 use crate::{
     series::{Series, SeriesId},
+    series_map::SeriesMap,
     write_batch::{HistogramPoint, HistogramShape, Rejection, WriteBatch},
 };
 
@@ -84,7 +79,9 @@ pub(crate) fn day_range<P: Point>(points: &[P], day: i32) -> Range<usize> {
 /// Unflushed points of a contiguous run of log records.
 #[derive(Debug)]
 pub(crate) struct Memtable {
-    series: HashMap<SeriesId, SeriesPoints>,
+    /// Place of each series in `series`.
+    places: SeriesMap<u32>,
+    series: Vec<SeriesPoints>,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) days: BTreeSet<i32>,
     pub(crate) size_bytes: usize,
@@ -95,7 +92,8 @@ pub(crate) struct Memtable {
 impl Memtable {
     pub(crate) fn new() -> Self {
         Self {
-            series: HashMap::new(),
+            places: SeriesMap::default(),
+            series: Vec::new(),
             rejections: Vec::new(),
             days: BTreeSet::new(),
             size_bytes: 0,
@@ -113,11 +111,9 @@ impl Memtable {
         let mut duplicate_count = 0;
         self.last_sequence = sequence;
         self.first_append.get_or_insert(now);
-        self.size_bytes += batch.rejections.len() * 256;
+        self.size_bytes += batch.rejections.iter().map(rejection_size_bytes).sum::<usize>();
         self.rejections.extend(batch.rejections);
-        for series in &batch.series {
-            self.register(series);
-        }
+        let places: Vec<usize> = batch.series.iter().map(|series| self.place(series)).collect();
         let mut last_day = None;
         let samples = &batch.samples;
         for row in 0..samples.len() {
@@ -128,33 +124,42 @@ impl Memtable {
                 form: samples.form[row],
             };
             note_day(&mut self.days, &mut last_day, sample.time);
-            let id = batch.series[samples.series[row] as usize].id;
-            if let Some(points) = self.series.get_mut(&id) {
-                duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
-                self.size_bytes += size_of::<Sample>();
-            }
+            let points = &mut self.series[places[samples.series[row] as usize]];
+            let capacity = points.samples.capacity();
+            duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
+            self.size_bytes += (points.samples.capacity() - capacity) * size_of::<Sample>();
         }
         for point in batch.histograms {
             note_day(&mut self.days, &mut last_day, point.time);
-            let id = batch.series[point.series as usize].id;
-            self.size_bytes += histogram_size_bytes(&point);
-            if let Some(points) = self.series.get_mut(&id) {
-                duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
-            }
+            self.size_bytes += shape_size_bytes(&point.shape);
+            let points = &mut self.series[places[point.series as usize]];
+            let capacity = points.histograms.capacity();
+            duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
+            self.size_bytes += (points.histograms.capacity() - capacity) * size_of::<HistogramPoint>();
         }
         duplicate_count
     }
 
-    fn register(&mut self, series: &Arc<Series>) {
-        if let MapEntry::Vacant(vacant) = self.series.entry(series.id) {
-            self.size_bytes += 512 + 2 * series.identity.len();
-            vacant.insert(SeriesPoints { series: Arc::clone(series), samples: Vec::new(), histograms: Vec::new() });
+    /// Where the points of `series` are; makes room for a series that is new here.
+    fn place(&mut self, series: &Arc<Series>) -> usize {
+        if let Some(place) = self.places.get(&series.id) {
+            return *place as usize;
         }
+        let capacities = (self.places.capacity(), self.series.capacity());
+        let place = self.series.len();
+        self.places.insert(series.id, place as u32);
+        self.series.push(SeriesPoints { series: Arc::clone(series), samples: Vec::new(), histograms: Vec::new() });
+        // A map keeps an eighth of its buckets free and one byte for each.
+        let buckets = (self.places.capacity() - capacities.0) * 8 / 7;
+        self.size_bytes += series.size_bytes()
+            + buckets * (size_of::<(SeriesId, u32)>() + 1)
+            + (self.series.capacity() - capacities.1) * size_of::<SeriesPoints>();
+        place
     }
 
     /// Every series with its points, in table order: by metric, then by the signed `series_id`.
     pub(crate) fn sorted(&self) -> Vec<&SeriesPoints> {
-        let mut sorted: Vec<_> = self.series.values().collect();
+        let mut sorted: Vec<_> = self.series.iter().collect();
         sorted.sort_unstable_by(|a, b| {
             let metric = a.series.definition.metric.cmp(&b.series.definition.metric);
             metric.then_with(|| a.series.id.to_column().cmp(&b.series.id.to_column()))
@@ -191,15 +196,21 @@ fn insert_sorted<P: Point>(points: &mut Vec<P>, point: P) -> bool {
     }
 }
 
-fn histogram_size_bytes(point: &HistogramPoint) -> usize {
-    let lists = match &point.shape {
-        HistogramShape::Explicit { counts } => counts.len(),
+/// Bytes of the lists of a point; two blocks of the allocator at most.
+fn shape_size_bytes(shape: &HistogramShape) -> usize {
+    let numbers = match shape {
+        HistogramShape::Explicit { counts } => counts.capacity(),
         HistogramShape::Exponential { positive_counts, negative_counts, .. } => {
-            positive_counts.len() + negative_counts.len()
+            positive_counts.capacity() + negative_counts.capacity()
         }
-        HistogramShape::Summary { quantiles, values } => quantiles.len() + values.len(),
+        HistogramShape::Summary { quantiles, values } => quantiles.capacity() + values.capacity(),
     };
-    size_of::<HistogramPoint>() + lists * 8
+    numbers * 8 + 32
+}
+
+fn rejection_size_bytes(rejection: &Rejection) -> usize {
+    let texts = [&rejection.reason, &rejection.metric, &rejection.message];
+    2 * size_of::<Rejection>() + texts.into_iter().map(|text| text.capacity() + 16).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -224,6 +235,36 @@ mod tests {
         let stored: Vec<_> = points.iter().map(|point| (point.time, point.bits)).collect();
         assert_eq!(stored, model.into_iter().collect::<Vec<_>>());
         assert_eq!(duplicates, 3);
+    }
+
+    #[test]
+    fn size_is_what_the_lists_and_maps_have_reserved() {
+        let definition = crate::series::SeriesDefinition {
+            metric: "m".into(),
+            unit: String::new(),
+            description: String::new(),
+            kind: crate::series::Kind::Gauge,
+            temporality: crate::series::Temporality::Unspecified,
+            monotonic: false,
+            bounds: vec![],
+            resource: vec![("host".into(), crate::series::AttributeValue::String("h".repeat(1000)))],
+            scope_name: String::new(),
+            scope_version: String::new(),
+            scope: vec![],
+            point: vec![],
+        };
+        let mut batch = WriteBatch { series: vec![Series::new(definition)], ..WriteBatch::default() };
+        (0..100).for_each(|time| batch.samples.push(0, 0, time, 0, 0));
+        let mut memtable = Memtable::new();
+        memtable.insert(1, batch.clone(), Instant::now());
+        let samples = |memtable: &Memtable| memtable.series[0].samples.capacity();
+        let expected = |memtable: &Memtable| samples(memtable) * 32 + batch.series[0].size_bytes();
+        // The attribute is held twice: by itself and in the identity.
+        assert!(batch.series[0].size_bytes() > 2000);
+        let overhead = memtable.size_bytes - expected(&memtable);
+        assert!(overhead < 1024, "{overhead} bytes for a map of one");
+        memtable.insert(2, batch.clone(), Instant::now());
+        assert_eq!(memtable.size_bytes, expected(&memtable) + overhead, "repeats take no memory");
     }
 
     #[test]

@@ -7,10 +7,12 @@ use std::{
 
 use opentelemetry::{
     global,
-    metrics::{Counter, Histogram, ObservableGauge},
+    metrics::{Counter, Gauge, Histogram, ObservableGauge},
 };
 
 use crate::{
+    active_series::ActiveSeries,
+    disk_space::DiskSpace,
     state::State,
     store::{FlushSummary, read_state},
 };
@@ -22,14 +24,20 @@ const SCOPE: &str = "driftwatt_store";
 pub(crate) struct Metrics {
     flush_duration: Histogram<f64>,
     flushed_rows: Counter<u64>,
-    _unflushed_size: ObservableGauge<u64>,
+    quarantined_files: Gauge<u64>,
+    _observed: [ObservableGauge<u64>; 4],
 }
 
 impl Metrics {
     /// Create it after the global meter provider is set: the instruments bind here.
-    pub(crate) fn new(state: &Arc<RwLock<State>>) -> Self {
+    pub(crate) fn new(state: &Arc<RwLock<State>>, series: &Arc<ActiveSeries>, disk: &Arc<DiskSpace>) -> Self {
         let meter = global::meter(SCOPE);
         let state: Weak<RwLock<State>> = Arc::downgrade(state);
+        let (series, free, floor) = (Arc::downgrade(series), Arc::downgrade(disk), Arc::downgrade(disk));
+        let unflushed = move || state.upgrade().map(|state| read_state(&state).size_bytes() as u64);
+        let active = move || series.upgrade().map(|series| series.count() as u64);
+        let free = move || free.upgrade()?.free_and_floor().map(|(free, _)| free);
+        let floor = move || floor.upgrade()?.free_and_floor().map(|(_, floor)| floor);
         Self {
             flush_duration: meter
                 .f64_histogram("driftwatt_store_flush_duration_seconds")
@@ -39,22 +47,41 @@ impl Metrics {
                 .u64_counter("driftwatt_store_flushed_rows")
                 .with_description("Rows written to tables by flushes")
                 .build(),
-            _unflushed_size: meter
-                .u64_observable_gauge("driftwatt_store_unflushed_size_bytes")
-                .with_description("Acknowledged points that no file holds yet")
-                .with_callback(move |observer| {
-                    if let Some(state) = state.upgrade() {
-                        observer.observe(read_state(&state).size_bytes() as u64, &[]);
-                    }
-                })
+            quarantined_files: meter
+                .u64_gauge("driftwatt_store_quarantined_files")
+                .with_description("Damaged data files taken out of their tables")
                 .build(),
+            _observed: [
+                gauge("driftwatt_store_unflushed_size_bytes", "Acknowledged points that no file holds yet", unflushed),
+                gauge("driftwatt_store_active_series", "Series with a point within the last day or so", active),
+                gauge("driftwatt_store_disk_free_bytes", "Free space of the disk of the data directory", free),
+                gauge("driftwatt_store_disk_free_min_bytes", "Free space below which writes are refused", floor),
+            ],
         }
+    }
+
+    pub(crate) fn quarantined(&self, file_count: u64) {
+        self.quarantined_files.record(file_count, &[]);
     }
 
     pub(crate) fn flushed(&self, summary: &FlushSummary, duration: Duration) {
         self.flushed_rows.add(summary.row_count, &[]);
         self.flush_duration.record(duration.as_secs_f64(), &[]);
     }
+}
+
+/// A gauge that shows what `read` returns at the moment of collection, if anything.
+fn gauge(
+    name: &'static str,
+    description: &'static str,
+    read: impl Fn() -> Option<u64> + Send + Sync + 'static,
+) -> ObservableGauge<u64> {
+    let observed = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+        if let Some(value) = read() {
+            observer.observe(value, &[]);
+        }
+    };
+    global::meter(SCOPE).u64_observable_gauge(name).with_description(description).with_callback(observed).build()
 }
 
 /// Records one sync of the log.

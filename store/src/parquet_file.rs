@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,9 +16,11 @@ use parquet::{
 use uuid::Uuid;
 
 use crate::{
+    checksum::{Checksum, ChecksumWriter},
     error::{Error, Result},
     failpoint::{self, Failpoint},
     live_file::{KeyRange, LiveFile, date_text},
+    partial_file::PartialFile,
     rows::file_schema,
 };
 
@@ -62,7 +63,7 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
 /// file and its directory.
 ///
 /// # Errors
-/// Any failure to encode, write or sync; the file is then deleted.
+/// Any failure to encode, write or sync; the file is then removed.
 pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch]) -> Result<Option<LiveFile>> {
     let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
     let schema = file_schema(&first.schema());
@@ -74,44 +75,34 @@ pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch])
     }
     let name = format!("part-{}.parquet", Uuid::new_v4());
     let path = dir.join(&name);
-    let size_bytes = write_file(&path, &schema, batches)
-        .and_then(|size_bytes| sync_dir(&dir).map(|()| size_bytes))
-        .inspect_err(|_| discard(&path))?;
+    failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
+    let file = File::create_new(&path).map_err(Error::io("create", &path))?;
+    let partial = PartialFile::new(&path);
+    let mut writer =
+        ArrowWriter::try_new(ChecksumWriter::new(file), Arc::clone(&schema), Some(writer_properties(&schema)?))?;
     let mut keys = KeyRange { date: Some((day, day)), ..KeyRange::default() };
-    batches.iter().for_each(|batch| keys.extend(batch));
-    let row_count = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys }))
-}
-
-/// Writes and syncs the file `path` and returns its size.
-fn write_file(path: &Path, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<u64> {
-    failpoint::hit(Failpoint::ParquetBeforeCreate, path)?;
-    let file = File::create_new(path).map_err(Error::io("create", path))?;
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(writer_properties(schema)?))?;
+    let mut row_count = 0;
     for batch in batches {
+        keys.extend(batch);
+        row_count += batch.num_rows() as u64;
         let indices: Vec<_> =
             schema.fields().iter().filter_map(|field| batch.schema().index_of(field.name()).ok()).collect();
-        writer.write(&batch.project(&indices)?.with_schema(Arc::clone(schema))?)?;
+        writer.write(&batch.project(&indices)?.with_schema(Arc::clone(&schema))?)?;
     }
     if failpoint::is_on() {
         // Rows are on disk only once their row group is closed.
         writer.flush()?;
-        failpoint::hit(Failpoint::ParquetMidWrite, path)?;
+        failpoint::hit(Failpoint::ParquetMidWrite, &path)?;
     }
-    let file = writer.into_inner()?;
-    failpoint::hit(Failpoint::ParquetBeforeSync, path)?;
-    file.sync_all().map_err(Error::io("sync", path))?;
-    failpoint::hit(Failpoint::ParquetAfterSync, path)?;
-    Ok(file.metadata().map_err(Error::io("stat", path))?.len())
-}
-
-/// Deletes a file that no version refers to, after a failure; on a full disk it would be in the way of the next attempt.
-pub(crate) fn discard(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %path.display(), "unused file not deleted");
-    }
+    let (file, crc32c) = writer.into_inner()?.into_parts();
+    failpoint::hit(Failpoint::ParquetBeforeSync, &path)?;
+    file.sync_all().map_err(Error::io("sync", &path))?;
+    failpoint::hit(Failpoint::ParquetAfterSync, &path)?;
+    sync_dir(&dir)?;
+    let size_bytes = file.metadata().map_err(Error::io("stat", &path))?.len();
+    partial.finish();
+    let checksum = Checksum::written(crc32c);
+    Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys, checksum }))
 }
 
 /// Reads a whole file, without the partition column.

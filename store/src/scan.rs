@@ -29,6 +29,7 @@ use datafusion::{
 use object_store::path::Path as ObjectPath;
 
 use crate::{
+    checksum::compare_before_scan,
     delta_log::TableSnapshot,
     live_file::{KeyRange, KeyRanges, LiveFile},
     memtable::{Memtable, Point, SeriesPoints, day_of},
@@ -84,6 +85,7 @@ impl TableProvider for StoreTable {
             read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
         let files = filter.keep(&snapshot.files, |file| file.keys.clone())?;
         let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
+        compare_before_scan(&snapshot.dir, &files).await?;
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !files.is_empty() {
             inputs.push(file_scan(state, &snapshot, &files, projection, limit)?);

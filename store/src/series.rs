@@ -204,6 +204,56 @@ impl Series {
     }
 }
 
+/// What the allocator adds to each block, about.
+const BLOCK_SIZE_BYTES: usize = 16;
+
+impl Series {
+    /// Bytes of memory that this series takes, blocks of the allocator included. An estimate from capacities.
+    pub fn size_bytes(&self) -> usize {
+        let definition = &self.definition;
+        let texts = [
+            &self.identity,
+            &definition.metric,
+            &definition.unit,
+            &definition.description,
+            &definition.scope_name,
+            &definition.scope_version,
+        ];
+        let lists = [&definition.resource, &definition.scope, &definition.point];
+        // Two counters of the `Arc`.
+        size_of::<Self>()
+            + 2 * size_of::<usize>()
+            + BLOCK_SIZE_BYTES
+            + texts.into_iter().map(|text| block(text.capacity())).sum::<usize>()
+            + lists.into_iter().map(attributes_size_bytes).sum::<usize>()
+            + block(definition.bounds.capacity() * size_of::<f64>())
+    }
+}
+
+fn block(size_bytes: usize) -> usize {
+    if size_bytes == 0 { 0 } else { size_bytes + BLOCK_SIZE_BYTES }
+}
+
+fn attributes_size_bytes(attributes: &Attributes) -> usize {
+    let contents = attributes.iter().map(|(key, value)| block(key.capacity()) + value.size_bytes());
+    block(attributes.capacity() * size_of::<(String, AttributeValue)>()) + contents.sum::<usize>()
+}
+
+impl AttributeValue {
+    /// Bytes outside of the value itself.
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Empty | Self::Bool(_) | Self::Int(_) | Self::Double(_) => 0,
+            Self::String(text) => block(text.capacity()),
+            Self::Bytes(bytes) => block(bytes.capacity()),
+            Self::Array(values) => {
+                block(values.capacity() * size_of::<Self>()) + values.iter().map(Self::size_bytes).sum::<usize>()
+            }
+            Self::Map(attributes) => attributes_size_bytes(attributes),
+        }
+    }
+}
+
 /// The identity text: these fields in this order.
 #[derive(Serialize)]
 struct Identity<'a> {

@@ -9,6 +9,7 @@ use datafusion::arrow::{
 };
 
 use crate::{
+    checksum::compare_once,
     delta_log::TableSnapshot,
     error::Result,
     memtable::Memtable,
@@ -37,6 +38,7 @@ fn unflushed_rows<'a>(memtables: &'a [&'a Memtable], day: i32) -> Vec<SeriesRow<
 pub(crate) fn merged_day(snapshot: &TableSnapshot, memtables: &[&Memtable], day: i32) -> Result<RecordBatch> {
     let mut stored = Vec::new();
     for file in snapshot.files.iter().filter(|file| file.date == day) {
+        compare_once(&snapshot.dir, file)?;
         for batch in read_parquet(&snapshot.dir.join(&file.path))? {
             stored.push(with_date(&batch, day)?);
         }

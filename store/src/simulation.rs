@@ -130,7 +130,22 @@ impl Simulation {
         self.check_all().await?;
         self.restart(true).await?;
         self.check_all().await?;
-        self.store().close().await.map_err(failed("close"))
+        self.store().close().await.map_err(failed("close"))?;
+        self.store = None;
+        self.verify().await
+    }
+
+    /// What `driftwatt verify` says of the directory.
+    async fn verify(&self) -> Outcome {
+        for _ in 0..500 {
+            match crate::verify(&self.dir, &mut |_, _| {}) {
+                Err(Error::Locked { .. }) => tokio::time::sleep(Duration::from_millis(2)).await,
+                Err(error) => return Err(format!("verify: {error:?}")),
+                Ok(report) if report.is_sound() => return Ok(()),
+                Ok(report) => return Err(format!("verify: {:?}", report.faults)),
+            }
+        }
+        Err("the directory stays locked".into())
     }
 
     /// One random step; true if it flushes.
@@ -145,11 +160,12 @@ impl Simulation {
             70..80 => self.failing_flush().await,
             80..84 => self.cancelled_flush().await,
             84..87 => self.abandoned_append().await,
-            87..92 => self.failing_log().await,
+            87..90 => self.failing_log().await,
+            90..92 => self.full_log().await,
             92..96 => self.restart(true).await,
             _ => self.restart(false).await,
         }?;
-        Ok((44..84).contains(&step))
+        Ok((44..84).contains(&step) || (90..92).contains(&step))
     }
 
     async fn open(&mut self) -> Outcome {
@@ -318,6 +334,41 @@ impl Simulation {
         self.model.uncounted |= self.flush_unfinished;
         self.open().await?;
         self.resolve().await
+    }
+
+    /// The log finds no space once: the append is taken back whole, a flush that nobody asked for makes room, and the same
+    /// request is taken the next time.
+    async fn full_log(&mut self) -> Outcome {
+        let points =
+            [Failpoint::WalCreated, Failpoint::WalHeaderWritten, Failpoint::WalBeforeWrite, Failpoint::WalMidWrite];
+        let point = *self.rng.pick(&points);
+        // Something to flush, so that the end of the flush is seen.
+        self.append_new().await?;
+        let request = self.load.request(&mut self.rng);
+        self.note(format!("append without space at {}", point.name()));
+        let armed = failpoint::fill_below(&self.dir, point);
+        let appended = self.store().append(request.batch.clone()).await;
+        match (appended, armed.has_acted()) {
+            (Ok(appended), false) => {
+                self.model.insert(&request.batch, appended.duplicate_count);
+                return Ok(());
+            }
+            (Err(Error::WalFull { .. }), true) => {}
+            (outcome, acted) => return Err(format!("failpoint acted: {acted}, but the append ended with {outcome:?}")),
+        }
+        for _ in 0..500 {
+            if self.store().unflushed_size_bytes() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if self.store().unflushed_size_bytes() > 0 {
+            return Err("a full log asks for no flush".into());
+        }
+        self.flush_unfinished = false;
+        self.model.next_epoch();
+        self.check_all().await?;
+        self.append(request.batch).await
     }
 
     fn newest_segment(&self) -> Option<(PathBuf, u64)> {

@@ -1,6 +1,10 @@
 //! What queries see: the version of each table and the points that are not in it yet, changed together under one lock.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{delta_log::TableSnapshot, memtable::Memtable, write_batch::WriteBatch};
 
@@ -92,6 +96,12 @@ impl State {
         if self.active.last_sequence <= partial_through {
             self.seal();
         }
+    }
+
+    /// UTC days that the next flush writes to.
+    pub(crate) fn unflushed_days(&self) -> BTreeSet<i32> {
+        let memtables = self.sealed.iter().map(Arc::as_ref).chain(std::iter::once(&self.active));
+        memtables.flat_map(|memtable| memtable.days.iter().copied()).collect()
     }
 
     pub(crate) fn oldest_sealed(&self) -> Option<Arc<Memtable>> {

@@ -2,9 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,15 +18,21 @@ use datafusion::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
+    active_series::ActiveSeries,
     config::Config,
+    data_dir,
     delta_log::DeltaLog,
+    disk_space::DiskSpace,
     error::{Error, Result},
     failpoint, flush,
     metrics::Metrics,
+    quarantine::{Quarantined, quarantine_damaged, quarantined},
+    replay::Replayer,
     result_table::split_by_day,
     scan::StoreTable,
     schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
-    wal::{Sink, Wal, decode, encode},
+    stage::Stage,
+    wal::{Definitions, Found, Sink, Wal, encode},
     write_batch::WriteBatch,
 };
 
@@ -62,6 +71,10 @@ pub struct TableSummary {
     pub row_count: u64,
     /// Bytes of live files.
     pub size_bytes: u64,
+    /// Damaged files that a start has taken out of the table.
+    pub quarantined_file_count: u64,
+    /// Rows that these files held.
+    pub quarantined_row_count: u64,
 }
 
 /// An open data directory.
@@ -70,6 +83,9 @@ pub struct Store {
     inner: Arc<Inner>,
     flusher: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// Time until a failed flush is tried again: what it failed for, often a full disk, rarely passes sooner.
+const FLUSH_RETRY: Duration = Duration::from_secs(5);
 
 /// One committer for each table.
 type Committer = Arc<tokio::sync::Mutex<DeltaLog>>;
@@ -83,13 +99,20 @@ pub(crate) struct Inner {
     pub(crate) flushing: tokio::sync::Mutex<()>,
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
+    /// An append found no space: a flush is due however little there is to flush.
+    space_wanted: AtomicBool,
     pub(crate) metrics: Metrics,
+    disk_space: Arc<DiskSpace>,
+    active_series: Arc<ActiveSeries>,
+    /// By table, as found at start.
+    quarantined: BTreeMap<String, Quarantined>,
     /// Held, not read: the operating system releases the lock when the process ends, however it ends.
     _lock: File,
 }
 
 /// Receives synced records on the log's thread.
 struct Applier {
+    definitions: Definitions,
     state: Arc<RwLock<State>>,
     flush_size_bytes: usize,
     flush_wanted: Arc<Notify>,
@@ -99,7 +122,7 @@ pub(crate) fn read_state(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
     state.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
+pub(crate) fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
     // A panic while holding the lock leaves whole rows or none, so the state stays usable.
     state.write().unwrap_or_else(PoisonError::into_inner)
 }
@@ -107,9 +130,16 @@ fn write_state(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 impl Sink for Applier {
     type Item = WriteBatch;
 
+    fn preface(&mut self, batch: &WriteBatch, starts_segment: bool, out: &mut Vec<u8>) {
+        if starts_segment {
+            self.definitions.clear();
+        }
+        self.definitions.put(&batch.series, out);
+    }
+
     fn apply(&mut self, sequence: u64, batch: WriteBatch) -> u64 {
         let mut state = write_state(&self.state);
-        let duplicate_count = state.insert(sequence, batch);
+        let duplicate_count = Stage::Memtable.run(|| state.insert(sequence, batch));
         if state.active().size_bytes >= self.flush_size_bytes {
             self.flush_wanted.notify_one();
         }
@@ -148,23 +178,25 @@ impl Inner {
     fn flush_due(&self) -> bool {
         let state = self.state();
         let old = state.active().first_append.is_some_and(|since| since.elapsed() >= self.config.flush_interval);
-        old || state.active().size_bytes >= self.config.flush_size_bytes || state.oldest_sealed().is_some()
+        let for_space = self.space_wanted.swap(false, Ordering::Relaxed) && !state.active().is_empty();
+        old || for_space || state.active().size_bytes >= self.config.flush_size_bytes || state.oldest_sealed().is_some()
     }
 }
 
 impl Store {
-    /// Opens or creates the data directory, replays the log, and starts the flush task.
+    /// Opens or creates the data directory, replays the log, takes damaged files out of the tables, and starts the flush
+    /// task.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process has it open; [`Error::Corrupt`] if the log or a table is damaged.
+    /// [`Error::Locked`] if another process has it open; [`Error::NotADirectory`], [`Error::Unwritable`],
+    /// [`Error::NewerFormat`]; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
         failpoint::read_environment()?;
-        let lock = lock_directory(&config)?;
-        let logs = open_tables(&config).await?;
+        let lock = data_dir::open(&config.data_dir)?;
+        let mut logs = open_tables(&config).await?;
         let mut state = State::new();
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
-        // The last table of a flush says what every table holds; records beyond it that reached only some tables are
-        // kept in a memtable of their own, because each table takes a memtable whole or not at all.
+        // The last table of a flush says what every table holds; records beyond it may have reached some tables.
         let flushed_through = position(WalTable::LAST);
         let partial_through = WalTable::ALL.into_iter().map(position).max().unwrap_or(0);
         for (name, log) in &logs {
@@ -173,6 +205,7 @@ impl Store {
         let state = Arc::new(RwLock::new(state));
         let flush_wanted = Arc::new(Notify::new());
         let applier = Applier {
+            definitions: Definitions::default(),
             state: Arc::clone(&state),
             flush_size_bytes: config.flush_size_bytes,
             flush_wanted: Arc::clone(&flush_wanted),
@@ -180,30 +213,39 @@ impl Store {
         let wal_dir = config.data_dir.join("wal");
         let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
         let replayed = Arc::clone(&state);
+        let active_series = Arc::new(ActiveSeries::new());
+        let seeded = Arc::clone(&active_series);
         let opened = tokio::task::spawn_blocking(move || {
-            let mut replay = |sequence, payload: &[u8]| {
-                let batch = decode(payload).map_err(|error| Error::Task(format!("log record {sequence}: {error}")))?;
-                let mut state = write_state(&replayed);
-                if sequence > partial_through {
-                    state.seal_partial(partial_through);
-                }
-                state.insert(sequence, batch);
-                Ok(())
-            };
+            let now_us = chrono::Utc::now().timestamp_micros();
+            let mut replayer = Replayer::new(replayed, seeded, partial_through, now_us);
+            let mut replay = |found: Found<'_>| replayer.take(found);
             Wal::open(wal_dir, durability, segment_size, flushed_through, partial_through, &mut replay, applier)
         });
         let (wal, replay) = opened.await.map_err(|error| Error::Task(error.to_string()))??;
         write_state(&state).seal_partial(partial_through);
+        let (dir, days) = (config.data_dir.clone(), read_state(&state).unflushed_days());
+        let looked_at = tokio::task::spawn_blocking(move || quarantine_damaged(&dir, &mut logs, &days).map(|()| logs));
+        let logs = looked_at.await.map_err(|error| Error::Task(error.to_string()))??;
+        let quarantined = quarantined(&config.data_dir);
+        for (name, log) in &logs {
+            write_state(&state).publish(name, log.snapshot());
+        }
         tracing::info!(records = replay.records, truncated_bytes = replay.truncated_bytes, "log replayed");
         let committers = logs.into_iter().map(|(name, log)| (name, Arc::new(tokio::sync::Mutex::new(log))));
-        let metrics = Metrics::new(&state);
+        let disk_space = Arc::new(DiskSpace::new(config.data_dir.clone(), config.disk_free_bytes_min));
+        let metrics = Metrics::new(&state, &active_series, &disk_space);
+        metrics.quarantined(quarantined.values().map(|held| held.file_count).sum());
         let inner = Arc::new(Inner {
             committers: Mutex::new(committers.collect()),
             state,
             flushing: tokio::sync::Mutex::new(()),
             wal,
             flush_wanted,
+            space_wanted: AtomicBool::new(false),
             metrics,
+            disk_space,
+            active_series,
+            quarantined,
             config,
             _lock: lock,
         });
@@ -217,16 +259,30 @@ impl Store {
     /// Dropping the future does not undo the append: the batch may still become durable.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::WalPoisoned`] after a failed sync.
+    /// [`Error::Overloaded`] when unflushed data is at its limit; [`Error::DiskFull`] and [`Error::WalFull`] while there
+    /// is no space; [`Error::WalPoisoned`] after a failed write or sync.
     pub async fn append(&self, batch: WriteBatch) -> Result<Appended> {
         let (size_bytes, limit_bytes) = (self.inner.state().size_bytes(), self.inner.config.memtable_size_bytes_max);
         if size_bytes >= limit_bytes {
             self.inner.flush_wanted.notify_one();
             return Err(Error::Overloaded { size_bytes, limit_bytes });
         }
-        let payload = encode(&batch);
-        let applied = self.inner.wal.append(payload, batch).await?;
+        // In the tables the points take a third of their memory or less.
+        self.inner.disk_space.check(size_bytes as u64 / 2).inspect_err(|_full| self.want_space())?;
+        let payload = Stage::Record.run(|| encode(&batch));
+        self.inner.disk_space.charge(payload.len() as u64);
+        let applied = self.inner.wal.append(payload, batch).await.inspect_err(|error| {
+            if matches!(error, Error::WalFull { .. }) {
+                self.want_space();
+            }
+        })?;
         Ok(Appended { sequence: applied.sequence, duplicate_count: applied.duplicate_count })
+    }
+
+    /// Asks for a flush, after which the log takes less space.
+    fn want_space(&self) {
+        self.inner.space_wanted.store(true, Ordering::Relaxed);
+        self.inner.flush_wanted.notify_one();
     }
 
     /// Writes everything acknowledged so far to the tables and returns when it is committed.
@@ -247,14 +303,24 @@ impl Store {
     /// Tables that [`Store::table`] knows, with their size.
     pub fn tables(&self) -> Vec<TableSummary> {
         let state = self.inner.state();
-        let summaries = state.tables().map(|(name, snapshot)| TableSummary {
-            name: name.clone(),
-            version: snapshot.version,
-            file_count: snapshot.files.len() as u64,
-            row_count: snapshot.files.iter().map(|file| file.row_count).sum(),
-            size_bytes: snapshot.files.iter().map(|file| file.size_bytes).sum(),
+        let summaries = state.tables().map(|(name, snapshot)| {
+            let quarantined = self.inner.quarantined.get(name).copied().unwrap_or_default();
+            TableSummary {
+                name: name.clone(),
+                version: snapshot.version,
+                file_count: snapshot.files.len() as u64,
+                row_count: snapshot.files.iter().map(|file| file.row_count).sum(),
+                size_bytes: snapshot.files.iter().map(|file| file.size_bytes).sum(),
+                quarantined_file_count: quarantined.file_count,
+                quarantined_row_count: quarantined.row_count,
+            }
         });
         summaries.collect()
+    }
+
+    /// The register of active series, which whoever appends asks before it lets a new series in.
+    pub fn active_series(&self) -> Arc<ActiveSeries> {
+        Arc::clone(&self.inner.active_series)
     }
 
     /// Bytes of acknowledged points that no file holds yet.
@@ -296,9 +362,12 @@ impl Store {
     /// # Errors
     /// What [`Store::flush`] returns; the log keeps what was not flushed.
     pub async fn close(&self) -> Result<()> {
+        // A flush that runs is let end: cut short it would leave a file that no table refers to.
+        let between_flushes = self.inner.flushing.lock().await;
         if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             flusher.abort();
         }
+        drop(between_flushes);
         self.flush().await?;
         self.inner.wal.close().await
     }
@@ -322,19 +391,6 @@ fn same_columns(known: &SchemaRef, batch: &SchemaRef) -> bool {
 fn column_list(schema: &SchemaRef) -> String {
     let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
     columns.collect::<Vec<_>>().join(", ")
-}
-
-fn lock_directory(config: &Config) -> Result<File> {
-    let dir = &config.data_dir;
-    fs::create_dir_all(dir.join("tables")).map_err(Error::io("create directory", dir))?;
-    let path = dir.join("LOCK");
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.clone() }),
-        Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
-    }
 }
 
 async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
@@ -364,6 +420,8 @@ async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
             && let Err(error) = flush::flush(&store).await
         {
             tracing::error!(%error, "flush failed; the data stays in the log and in memory and is tried again");
+            drop(store);
+            tokio::time::sleep(FLUSH_RETRY).await;
         }
     }
 }
@@ -371,4 +429,4 @@ async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

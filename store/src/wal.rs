@@ -2,9 +2,10 @@
 //!
 //! Invariants: `WAL-1` a waiter is answered only after its record is durable (as far as the durability mode promises)
 //! and applied; sequence numbers start at 1, grow by one per record and are never reused for another acknowledged
-//! record; records are applied in sequence order; after a failed write or sync nothing more is written (the log is
-//! *poisoned*). One thread owns the files, so there is no locking. Format: `docs/format/wal.md`.
+//! record; records are applied in sequence order; a write that finds no space is taken back whole
+//! and refused; after any other failed write and after a failed sync nothing more is written (the log is *poisoned*). One thread owns the files, so there is no locking. Format: `docs/format/wal.md`.
 
+mod check;
 mod frame;
 pub mod fuzzing;
 mod quarantine;
@@ -30,9 +31,10 @@ use crate::{
     error::{Error, Result},
 };
 
+pub(crate) use check::check;
 use frame::PAYLOAD_SIZE_BYTES_MAX;
-pub(crate) use record::{decode, encode};
-pub(crate) use recovery::Replay;
+pub(crate) use record::{Definitions, SeriesBook, decode, encode};
+pub(crate) use recovery::{Found, Replay};
 
 use thread::{LogThread, Request};
 
@@ -43,6 +45,10 @@ const REQUEST_COUNT_MAX: usize = 1024;
 pub(crate) trait Sink: Send + 'static {
     /// What travels with a record from [`Wal::append`] to [`Sink::apply`].
     type Item: Send + 'static;
+
+    /// Appends to `out` what must precede the payload of `item` in its record. Called once per record in log order,
+    /// before it is written; `starts_segment` if no record of the segment is known to be written.
+    fn preface(&mut self, item: &Self::Item, starts_segment: bool, out: &mut Vec<u8>);
 
     /// Called once per record after it is durable, in sequence order. Returns the duplicate points replaced, which the
     /// waiter is told.
@@ -68,8 +74,7 @@ pub(crate) struct Wal<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Wal<T> {
-    /// Opens `dir`, creating it if absent, repairs it, calls `replay` with every record after `after_sequence` in order,
-    /// and starts the thread `driftwatt-wal`. New records are numbered after `issued_through` even if the log has lost its
+    /// Opens `dir`, creating it if absent, repairs it, calls `replay` with what it finds in order, and starts the thread `driftwatt-wal`. New records are numbered after `issued_through` even if the log has lost its
     /// end. Blocks on file reads.
     ///
     /// # Errors
@@ -81,7 +86,7 @@ impl<T: Send + 'static> Wal<T> {
         segment_size_bytes: u64,
         after_sequence: u64,
         issued_through: u64,
-        replay: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+        replay: &mut dyn FnMut(Found<'_>) -> Result<()>,
         sink: S,
     ) -> Result<(Self, Replay)> {
         let mut recovered = recovery::recover(&dir, after_sequence, replay)?;
@@ -106,7 +111,8 @@ impl<T: Send + 'static> Wal<T> {
     /// Dropping the future does not undo the append: the record may still become durable.
     ///
     /// # Errors
-    /// [`Error::RecordTooLarge`]; [`Error::WalPoisoned`] after a failed write or sync, when the record is not applied but
+    /// [`Error::RecordTooLarge`]; [`Error::WalFull`] if there is no space, when nothing of the record is kept;
+    /// [`Error::WalPoisoned`] after a failed write or sync, when the record is not applied but
     /// may still be found at the next open; [`Error::WalClosed`].
     pub(crate) async fn append(&self, payload: Bytes, item: T) -> Result<Applied> {
         if payload.len() > PAYLOAD_SIZE_BYTES_MAX {

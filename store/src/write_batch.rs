@@ -7,7 +7,7 @@ use crate::series::Series;
 /// Points of one request, all of them valid, with the series they refer to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WriteBatch {
-    /// Every series that a point refers to, each once; points hold the index into this list.
+    /// Every series that a point refers to; points hold the index into this list. A series may stand here more than once.
     pub series: Vec<Arc<Series>>,
     /// Number data points.
     pub samples: SampleColumns,
@@ -57,6 +57,19 @@ impl SampleColumns {
         self.time.push(time);
         self.bits.push(bits);
         self.form.push(form);
+    }
+
+    /// Keeps the points whose series index `keep` accepts.
+    pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        let kept: Vec<usize> = (0..self.len()).filter(|row| keep(self.series[*row])).collect();
+        fn take<T: Copy>(column: &mut Vec<T>, rows: &[usize]) {
+            *column = rows.iter().map(|row| column[*row]).collect();
+        }
+        take(&mut self.start_time, &kept);
+        take(&mut self.time, &kept);
+        take(&mut self.bits, &kept);
+        take(&mut self.form, &kept);
+        take(&mut self.series, &kept);
     }
 }
 

@@ -3,40 +3,29 @@
 //!
 //! `cargo test --test it crash_matrix -- --nocapture` prints the table in `docs/reliability.md`.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, fs, os::unix::process::ExitStatusExt as _, path::PathBuf, sync::Arc, time::Instant};
 
-use driftwatt_store::Failpoint;
+use driftwatt_store::{Failpoint, verify};
 use futures::future::join_all;
 use serde_json::json;
-use tokio::{
-    sync::{OnceCell, Semaphore},
-    task::JoinSet,
-};
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     crash_ledger::{Ledger, Requests, check},
-    damage::{copy, segments},
+    damage::segments,
     delta,
-    otlp::post,
+    otlp::{export, gauge, now_nanos, point, post},
     server::Server,
 };
 
 const ROUNDS: u64 = 3;
 const LANES: usize = 2;
 const SIGKILL: i32 = 9;
+const DAY_NANOS: u64 = 86_400_000_000_000;
 /// Requests on the way at once, so that a group of the log has several records.
 const SENDERS: u64 = 2;
 /// Every failpoint is passed three times well before this many pairs of a send and a flush.
 const STEPS_MAX: u64 = 20;
-/// The version at which the store writes a checkpoint.
-const CHECKPOINT_VERSION: u64 = 100;
 /// A segment for every request or two. Nothing is flushed but on request.
 const SETTINGS: &[(&str, &str)] = &[("DRIFTWATT_STORE__WAL_SEGMENT_SIZE", "2KiB")];
 
@@ -45,12 +34,18 @@ const SETTINGS: &[(&str, &str)] = &[("DRIFTWATT_STORE__WAL_SEGMENT_SIZE", "2KiB"
 enum Way {
     /// Requests and flushes.
     Load,
-    /// A flush that brings the tables to a version with a checkpoint.
+    /// The same, with a checkpoint of every second version.
     Checkpoint,
+    /// A log write that finds no space.
+    FullLog,
     /// A start on a log whose end is torn.
     TornEnd,
     /// A start on a log with damaged segments.
     Damage,
+    /// A start on a table with a damaged file.
+    DamagedFile,
+    /// A start on a directory that does not say its format: a new one, then old ones.
+    NoFormat,
     /// Ten minutes: the time that replaced files stay.
     Grace,
 }
@@ -60,6 +55,7 @@ fn way(point: Failpoint) -> Way {
     match point {
         F::WalBeforeCreate | F::WalCreated | F::WalHeaderWritten => Way::Load,
         F::WalBeforeWrite | F::WalMidWrite | F::WalBeforeSync | F::WalAfterSync => Way::Load,
+        F::WalBeforeCutBack | F::WalAfterCutBack => Way::FullLog,
         F::WalBeforeRotate | F::WalAfterRotate | F::WalBeforeRemove | F::WalAfterRemove => Way::Load,
         F::WalBeforeCut | F::WalAfterCut => Way::TornEnd,
         F::WalBeforeQuarantine | F::WalQuarantineWritten => Way::Damage,
@@ -68,13 +64,29 @@ fn way(point: Failpoint) -> Way {
         F::FlushAfterCommit => Way::Load,
         F::DeltaBeforeCreate | F::DeltaTemporaryWritten | F::DeltaBeforeLink => Way::Load,
         F::DeltaAfterLink | F::DeltaBeforeSync | F::DeltaAfterSync => Way::Load,
-        F::DeltaBeforeCheckpoint | F::DeltaCheckpointWritten => Way::Checkpoint,
+        F::DeltaBeforeCheckpoint | F::DeltaCheckpointWritten | F::DeltaCheckpointSynced => Way::Checkpoint,
         F::DeltaBeforeDelete => Way::Grace,
+        F::QuarantineBeforeLink | F::QuarantineAfterLink => Way::DamagedFile,
+        F::QuarantineNoteWritten | F::QuarantineBeforeDelete => Way::DamagedFile,
+        F::SmallFileWritten | F::SmallFileBeforeRename | F::SmallFileAfterRename => Way::NoFormat,
+    }
+}
+
+impl Way {
+    /// What `DRIFTWATT_FAILPOINT` says for a kill at the `nth` passage of `point`.
+    fn failpoint(self, point: Failpoint, nth: u64) -> String {
+        let name = point.name();
+        match self {
+            Self::Load | Self::Damage | Self::Grace => format!("{name}:{nth}"),
+            // The tables write their checkpoints one after the other, at the same version.
+            Self::Checkpoint => format!("checkpoint_interval=2,{name}:{nth}"),
+            Self::FullLog => format!("wal.mid_write:{nth}=enospc,{name}"),
+            Self::TornEnd | Self::DamagedFile | Self::NoFormat => name.to_owned(),
+        }
     }
 }
 
 /// A data directory, and what was sent to it.
-#[derive(Clone)]
 struct Case {
     data: PathBuf,
     requests: Requests,
@@ -177,14 +189,13 @@ impl Case {
         let whole = unanswered.iter().filter(|k| stored.contains(k)).count() as u64;
         row.whole += whole;
         row.absent += unanswered.len() as u64 - whole;
-        if !unanswered.is_empty() {
-            assert!(!self.send(&server, unanswered.into_iter()).await, "{}", self.log());
-            check(&server, &self.ledger).await;
-        }
+        assert!(!self.send(&server, unanswered.into_iter()).await, "{}", self.log());
         server.flush().await;
-        check(&server, &self.ledger).await;
+        assert_eq!(check(&server, &self.ledger).await, self.ledger.sent);
         self.check_with_second_reader(&server).await;
         server.kill();
+        let report = verify(&self.data, &mut |_, _| {}).unwrap();
+        assert!(report.is_sound(), "{:?}", report.faults);
         assert!(!self.log().contains("missing from the log"), "{}", self.log());
     }
 
@@ -196,6 +207,15 @@ impl Case {
                 format!("SELECT count(*), coalesce(sum({sum_of}), 0.0), count(DISTINCT series_id) FROM raw.{table}");
             assert_eq!(json!([rows, sum, series]), json!(server.rows(&sql).await[0]), "{table}");
         }
+    }
+
+    /// The damaged files of `count` rounds are kept with a note each.
+    fn check_quarantine(&self, count: u64) {
+        let kept = fs::read_dir(self.data.join("quarantine/rejections")).unwrap();
+        let names: Vec<_> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let notes = names.iter().filter(|name| name.ends_with(".parquet.json")).count() as u64;
+        let files = names.iter().filter(|name| name.ends_with(".parquet")).count() as u64;
+        assert_eq!((files, notes), (count, count), "{names:?}");
     }
 
     /// Leaves a log of several segments behind, with bytes at the end that are no record.
@@ -217,6 +237,29 @@ impl Case {
         }
     }
 
+    /// Leaves a table behind that has one file, which is cut.
+    async fn damage_table(&mut self) {
+        let server = self.start();
+        assert!(!self.send_new(&server, 1).await);
+        // No request of the ledger has rows in this table.
+        let tomorrow = point(now_nanos() + 2 * DAY_NANOS, 1.0, vec![]);
+        assert_eq!(export(&server, vec![gauge("refused", vec![tomorrow])]).await.0, 1);
+        server.flush().await;
+        server.kill();
+        let days = fs::read_dir(self.data.join("tables/rejections")).unwrap().map(|entry| entry.unwrap().path());
+        let files = days.filter(|day| !day.ends_with("_delta_log")).flat_map(|day| fs::read_dir(day).unwrap());
+        for path in files.map(|entry| entry.unwrap().path()) {
+            let bytes = fs::read(&path).unwrap();
+            fs::write(path, &bytes[..bytes.len() - 9]).unwrap();
+        }
+    }
+
+    /// Leaves an old directory behind, with a log and no word of its format.
+    async fn forget_format(&mut self) {
+        self.unflushed().await;
+        fs::remove_file(self.data.join("FORMAT")).unwrap();
+    }
+
     async fn unflushed(&mut self) -> Vec<PathBuf> {
         let server = self.start();
         for _ in 0..4 * ROUNDS {
@@ -227,47 +270,26 @@ impl Case {
     }
 }
 
-/// A directory shortly before its first checkpoint, made once.
-async fn before_checkpoint(temp: &Path) -> &'static Case {
-    static CASE: OnceCell<Case> = OnceCell::const_new();
-    let make = async || {
-        let mut case = Case::new(temp.join("before-checkpoint"));
-        let server = case.start();
-        for _ in 0..CHECKPOINT_VERSION - 2 {
-            assert!(!case.send_new(&server, 1).await);
-            server.flush().await;
-        }
-        server.kill();
-        case
-    };
-    CASE.get_or_init(make).await
-}
-
 async fn rounds(point: Failpoint, temp: Arc<tempfile::TempDir>) -> Row {
     let mut row = Row::default();
     // Without the dot, after which the name of the log would begin.
     let name = point.name().replace('.', "-");
     let mut case = Case::new(temp.path().join(&name));
     for round in 1..=ROUNDS {
-        let mut nth = round;
         match way(point) {
-            Way::Load | Way::Grace => {}
-            Way::TornEnd => {
-                case.tear([1, 100, 5000][round as usize - 1]).await;
-                nth = 1;
-            }
+            Way::Load | Way::Checkpoint | Way::FullLog | Way::Grace => {}
+            Way::TornEnd => case.tear([1, 100, 5000][round as usize - 1]).await,
             Way::Damage => case.damage(7 * round as usize).await,
-            // The tables write their checkpoints one after the other, at the same version.
-            Way::Checkpoint => {
-                let data = temp.path().join(format!("{name}-{round}"));
-                case = before_checkpoint(temp.path()).await.clone();
-                copy(&case.data, &data);
-                case.data = data;
-            }
+            Way::DamagedFile => case.damage_table().await,
+            Way::NoFormat if round == 1 => {}
+            Way::NoFormat => case.forget_format().await,
         }
-        let during = case.run_until_killed(&format!("{}:{nth}", point.name())).await;
+        let during = case.run_until_killed(&way(point).failpoint(point, round)).await;
         *row.during.entry(during).or_default() += 1;
         case.recover(&mut row).await;
+        if way(point) == Way::DamagedFile {
+            case.check_quarantine(round);
+        }
     }
     row
 }
@@ -278,10 +300,7 @@ async fn a_kill_at_any_failpoint_loses_nothing_acknowledged() {
     let temp = Arc::new(tempfile::tempdir().unwrap());
     let lanes = Arc::new(Semaphore::new(LANES));
     let mut running = JoinSet::new();
-    // The checkpoints first: their preparation takes longest.
-    let mut points: Vec<_> = Failpoint::ALL.iter().copied().filter(|point| way(*point) != Way::Grace).collect();
-    points.sort_by_key(|point| way(*point) != Way::Checkpoint);
-    for point in points {
+    for point in Failpoint::ALL.iter().copied().filter(|point| way(*point) != Way::Grace) {
         let (lanes, temp) = (Arc::clone(&lanes), Arc::clone(&temp));
         running.spawn(async move {
             let _lane = lanes.acquire_owned().await.unwrap();

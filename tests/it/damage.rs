@@ -125,7 +125,10 @@ async fn a_flipped_bit_in_any_part_of_a_frame_costs_that_record_only() {
     let frames = frames(&bytes);
     let victim = &frames[frames.len() / 2];
     let at = victim.bytes.start;
+    let (defining, repeating) = (&frames[0], &frames[1]);
     let places = [
+        ("record that defines the series", defining.bytes.end - 1, 1, Some(defining.request)),
+        ("record that defines them again", repeating.bytes.end - 1, 1, Some(repeating.request)),
         ("version in the header", 8, 1, None),
         ("first sequence in the header", 12, 1, None),
         ("low bit of the length", at, 1, Some(victim.request)),

@@ -85,15 +85,40 @@ async fn a_failed_log_write_refuses_writes_keeps_reads_and_is_mended_by_a_restar
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_write_without_space_is_refused_alone_and_the_log_goes_on() {
+    let temp = tempfile::tempdir().unwrap();
+    use Failpoint as F;
+    for (point, nth) in
+        [(F::WalCreated, 1), (F::WalHeaderWritten, 1), (F::WalBeforeWrite, 2), (F::WalMidWrite, 1), (F::WalMidWrite, 2)]
+    {
+        let (name, requests, mut ledger) = (point.name(), Requests::new(), Ledger::default());
+        let data = temp.path().join(format!("{}-{nth}", name.replace('.', "-")));
+        let server = start(&data, &format!("{name}:{nth}=enospc"));
+        for k in 1..nth {
+            send_well(&server, requests, &mut ledger, k).await;
+        }
+        let (status, body) = send(&server, requests, nth).await;
+        assert!(status == 503 && body.contains("could not grow"), "{name}: {status} {body}");
+        for k in nth + 1..nth + 3 {
+            send_well(&server, requests, &mut ledger, k).await;
+        }
+        assert_eq!(check(&server, &ledger).await, ledger.acknowledged, "{name}:{nth}");
+        server.kill();
+        let server = Server::start_with(&data, SETTINGS);
+        assert_eq!(check(&server, &ledger).await, ledger.acknowledged, "{name}:{nth}, after a restart");
+        assert!(!server.log().contains("poisoned") && !server.log().contains("torn end"), "{}", server.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_flush_says_why_hides_nothing_and_succeeds_the_next_time() {
     let temp = tempfile::tempdir().unwrap();
     for point in points(&["parquet.", "flush.", "delta.", "wal.before_remove", "wal.after_remove"]) {
-        use Failpoint as F;
+        let name = point.name();
         // Without effect on a flush: a failed checkpoint is tried again 100 versions later, a failed deletion is logged.
-        if matches!(point, F::DeltaBeforeCheckpoint | F::DeltaCheckpointWritten | F::DeltaBeforeDelete) {
+        if name.contains("checkpoint") || point == Failpoint::DeltaBeforeDelete {
             continue;
         }
-        let name = point.name();
         let data = temp.path().join(name.replace('.', "-"));
         let (requests, mut ledger, mut k) = (Requests::new(), Ledger::default(), 0);
         // Creates the tables, which passes failpoints too.
@@ -129,12 +154,19 @@ async fn a_failed_flush_says_why_hides_nothing_and_succeeds_the_next_time() {
 async fn a_start_on_a_full_disk_says_so_and_the_next_one_succeeds() {
     let temp = tempfile::tempdir().unwrap();
     use Failpoint as F;
-    for point in
-        [F::DeltaBeforeCreate, F::DeltaTemporaryWritten, F::DeltaBeforeLink, F::DeltaAfterLink, F::DeltaBeforeSync]
-    {
+    for (point, nth) in [
+        (F::SmallFileWritten, 1),
+        (F::SmallFileBeforeRename, 1),
+        (F::SmallFileAfterRename, 1),
+        (F::DeltaBeforeCreate, 2),
+        (F::DeltaTemporaryWritten, 2),
+        (F::DeltaBeforeLink, 2),
+        (F::DeltaAfterLink, 2),
+        (F::DeltaBeforeSync, 2),
+    ] {
         let name = point.name();
         let data = temp.path().join(name.replace('.', "-"));
-        let failpoint = format!("{name}:2=enospc");
+        let failpoint = format!("{name}:{nth}=enospc");
         let ended = Server::try_start_with(&data, &[("DRIFTWATT_FAILPOINT", &failpoint)]);
         let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
         assert!(ended.is_err_and(|status| status.code().is_some_and(|code| code != 0)), "{name}: {log}");

@@ -28,6 +28,8 @@ mod failing_disk;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod points;
@@ -37,3 +39,5 @@ mod sdk;
 mod sdk_instruments;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod verify;

@@ -33,17 +33,26 @@ impl Server {
 
     /// Starts with extra environment variables and waits for the `ready` line.
     pub(crate) fn start_with(data: &Path, variables: &[(&str, &str)]) -> Self {
-        Self::try_start_with(data, variables).unwrap_or_else(|status| {
+        Self::start_command(driftwatt(), data, variables)
+    }
+
+    /// Starts the binary by a command of the test's own, which passes its arguments on.
+    pub(crate) fn start_command(command: Command, data: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::try_start_command(command, data, variables).unwrap_or_else(|status| {
             panic!("{status}; log:\n{}", std::fs::read_to_string(data.with_extension("log")).unwrap())
         })
     }
 
-    /// The same, for a server that may end before it is ready.
+    /// Starts a server that may end before it is ready.
     pub(crate) fn try_start_with(data: &Path, variables: &[(&str, &str)]) -> Result<Self, ExitStatus> {
+        Self::try_start_command(driftwatt(), data, variables)
+    }
+
+    fn try_start_command(mut command: Command, data: &Path, variables: &[(&str, &str)]) -> Result<Self, ExitStatus> {
         std::fs::create_dir_all(data).unwrap();
         let log = File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
         let free = "127.0.0.1:0";
-        let mut child = driftwatt()
+        let mut child = command
             .args(["serve", "--no-self-metrics", "--http", free, "--otlp-grpc", free, "--otlp-http", free, "--data"])
             .arg(data)
             .envs(variables.iter().copied())

@@ -111,7 +111,7 @@ impl WeeklyReport {
             }
             html += &cost_chart(self, simulated, mark);
         }
-        for (name, header, rows) in sections(self) {
+        for (name, header, rows) in sections(self, usize::MAX) {
             let _infallible = write!(html, "<h2>{}</h2>\n<div class=\"scroll\"><table><tr>", escape_html(&name));
             for cell in header {
                 let _infallible = write!(html, "<th>{}</th>", escape_html(cell));

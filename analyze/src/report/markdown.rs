@@ -1,4 +1,4 @@
-//! The report as Markdown that also reads well in a terminal, at most about 120 columns wide.
+//! The report as Markdown, and as plain tables at most about 120 columns wide.
 
 use super::{Dimension, UsageRow, WeeklyReport};
 use crate::{
@@ -34,15 +34,18 @@ pub(super) fn has_cpu(row: &&UsageRow) -> bool {
     row.usage.cpu_utilization.sample_count + row.usage.memory.sample_count > 0
 }
 
-fn name(row: &UsageRow) -> String {
+/// Longest name in a table for a terminal.
+const TERMINAL_NAME_WIDTH: usize = 18;
+
+fn name(row: &UsageRow, width: usize) -> String {
     let mark = if row.simulated { "simulated " } else { "" };
-    format!("{mark}{}", shorten(&row.name, 22 - mark.len()))
+    format!("{mark}{}", shorten(&row.name, width))
 }
 
-fn gpu_cells(row: &UsageRow) -> Vec<String> {
+fn gpu_cells(row: &UsageRow, name_width: usize) -> Vec<String> {
     let usage = &row.usage;
     vec![
-        name(row),
+        name(row, name_width),
         scaled(usage.gpu_utilization.average, 100.0),
         scaled(usage.gpu_utilization.p95, 100.0),
         scaled(usage.gpu_utilization.peak, 100.0),
@@ -56,12 +59,12 @@ fn gpu_cells(row: &UsageRow) -> Vec<String> {
     ]
 }
 
-fn cpu_cells(row: &UsageRow) -> Vec<String> {
+fn cpu_cells(row: &UsageRow, name_width: usize) -> Vec<String> {
     let usage = &row.usage;
     let before = row.before.as_ref().and_then(|before| before.cpu_utilization.average);
     let difference = usage.cpu_utilization.average.zip(before).map(|(now, before)| now - before);
     vec![
-        name(row),
+        name(row, name_width),
         scaled(usage.cpu_utilization.average, 100.0),
         scaled(usage.cpu_utilization.p95, 100.0),
         scaled(usage.cpu_utilization.peak, 100.0),
@@ -77,7 +80,8 @@ fn cpu_cells(row: &UsageRow) -> Vec<String> {
 pub(super) type Section = (String, Vec<&'static str>, Vec<Vec<String>>);
 
 /// Sections of the report: a heading, a header, and cells; real and simulated rows in sections of their own.
-pub(super) fn sections(report: &WeeklyReport) -> Vec<Section> {
+/// Names are cut to `name_width` characters.
+pub(super) fn sections(report: &WeeklyReport, name_width: usize) -> Vec<Section> {
     let mut sections = vec![];
     for simulated in [false, true] {
         let mark = if simulated { " (SIMULATED)" } else { "" };
@@ -88,12 +92,12 @@ pub(super) fn sections(report: &WeeklyReport) -> Vec<Section> {
                 Dimension::Gpu => "GPU".to_owned(),
                 other => other.as_str().to_owned(),
             };
-            let gpu: Vec<Vec<String>> = rows().filter(has_gpu).map(gpu_cells).collect();
+            let gpu: Vec<Vec<String>> = rows().filter(has_gpu).map(|row| gpu_cells(row, name_width)).collect();
             if !gpu.is_empty() {
                 let heading = format!("GPUs by {label}{mark}").replace("GPUs by GPU", "Each GPU");
                 sections.push((heading, GPU_HEADER.to_vec(), gpu));
             }
-            let cpu: Vec<Vec<String>> = rows().filter(has_cpu).map(cpu_cells).collect();
+            let cpu: Vec<Vec<String>> = rows().filter(has_cpu).map(|row| cpu_cells(row, name_width)).collect();
             if !cpu.is_empty() {
                 sections.push((format!("CPU and memory by {label}{mark}"), CPU_HEADER.to_vec(), cpu));
             }
@@ -124,10 +128,10 @@ pub(super) fn preamble(report: &WeeklyReport) -> Vec<String> {
 }
 
 impl WeeklyReport {
-    fn render(&self, heading: &str, table: Table) -> String {
+    fn render(&self, heading: &str, name_width: usize, table: Table) -> String {
         let mut text = format!("{}{}\n\n{}\n", heading, self.title(), preamble(self).join("\n\n"));
         let section_heading = heading.replace("# ", "## ");
-        for (name, header, rows) in sections(self) {
+        for (name, header, rows) in sections(self, name_width) {
             text += &format!("\n{section_heading}{name}\n\n");
             text += &table(&header, 1, &rows);
         }
@@ -136,11 +140,11 @@ impl WeeklyReport {
 
     /// The report as Markdown.
     pub fn to_markdown(&self) -> String {
-        self.render("# ", markdown_table)
+        self.render("# ", usize::MAX, markdown_table)
     }
 
     /// The report as plain tables for a terminal.
     pub fn to_text(&self) -> String {
-        self.render("", text_table)
+        self.render("", TERMINAL_NAME_WIDTH, text_table)
     }
 }

@@ -96,9 +96,12 @@ async fn renderers_escape_and_fit() {
     let html = report.to_html();
     assert!(!html.contains("<script") && html.contains("h&lt;1&gt;") && html.contains("<svg"), "{html}");
     assert!(html.contains("prefers-color-scheme:dark") && !html.contains("http"));
-    let markdown = report.to_markdown();
-    let widest = markdown.lines().map(|line| line.chars().count()).max();
-    assert!(widest <= Some(120), "{widest:?}\n{markdown}");
+    for whole in [&html, &report.to_markdown()] {
+        assert!(whole.contains("a-service-with-a-name-that-goes-on-and-on"), "{whole}");
+    }
+    let text = report.to_text();
+    let widest = text.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(120), "{widest:?}\n{text}");
     let batch = report.to_batch().unwrap();
     assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (8, "time"));
 }

@@ -1,4 +1,4 @@
-//! Known series: a bounded cache from raw bytes to series, and the register of live ids.
+//! Known series: a bounded cache from raw bytes to series, in front of the store's register of active ones.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use driftwatt_store::{Series, SeriesId};
+use driftwatt_store::{ActiveSeries, Series, SeriesLimits, SeriesRefusal, hour_of};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{config::Limits, reason::Reason};
@@ -37,117 +37,104 @@ impl Hasher for Unhashed {
     }
 }
 
-/// A series is forgotten after a day without a point, but only when room is needed.
-const IDLE_US: i64 = 24 * 3600 * 1_000_000;
-/// At the limit, idle series are looked for once a minute at most.
-const SWEEP_INTERVAL_US: i64 = 60 * 1_000_000;
+/// Bytes of a cache entry beside the series: key, entry, and what a map keeps free.
+const ENTRY_SIZE_BYTES: usize = 2 * size_of::<(u128, Cached)>();
 
 #[derive(Debug)]
-struct Live {
-    fingerprint: u128,
-    metric: u64,
-    last_seen: i64,
+struct Cached {
+    series: Arc<Series>,
+    /// When the register last heard of it; it forgets nothing within an hour.
+    hour: u32,
+    size_bytes: usize,
 }
 
-/// Series by raw key, and live series by id. Shared by every request.
+/// Series by the hash of their raw bytes, in front of the store's register of active series. Shared by every request.
 #[derive(Debug)]
 pub(crate) struct SeriesTable {
-    limits: Limits,
-    inner: Mutex<Inner>,
+    limits: SeriesLimits,
+    active: Arc<ActiveSeries>,
+    cache_size_bytes_max: usize,
+    cache: Mutex<Cache>,
 }
 
+/// Two generations bound the cache: when the young one has half of the bytes, the old one goes. What is gone costs a
+/// parse of its attributes, no more: the register knows it still.
 #[derive(Debug, Default)]
-struct Inner {
-    // Two generations bound the cache: when the young one is half the limit, the old one goes.
-    young: HashKeyed<u128, Arc<Series>>,
-    old: HashKeyed<u128, Arc<Series>>,
-    live: HashKeyed<u64, Live>,
-    per_metric: HashKeyed<u64, usize>,
-    swept: i64,
+struct Cache {
+    young: HashKeyed<u128, Cached>,
+    old: HashKeyed<u128, Cached>,
+    young_size_bytes: usize,
 }
 
 impl SeriesTable {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, inner: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every update leaves the maps usable, so a panic elsewhere is no reason to stop.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The series whose raw bytes hash to `key`, if it is known and live.
-    pub(crate) fn get(&self, key: u128, now: i64) -> Option<Arc<Series>> {
-        let mut inner = self.lock();
-        let series = match inner.young.get(&key) {
-            Some(series) => Arc::clone(series),
-            None => {
-                let series = inner.old.remove(&key)?;
-                inner.remember(key, Arc::clone(&series), self.limits.series_max);
-                series
-            }
+    pub(crate) fn new(limits: &Limits, active: Arc<ActiveSeries>) -> Self {
+        let cache_size_bytes_max = limits.series_cache_size_max;
+        let limits = SeriesLimits {
+            total: limits.series_max,
+            per_metric: limits.series_per_metric_max,
+            new_per_minute: limits.new_series_per_minute_max,
         };
-        let live = inner.live.get_mut(&series.id.0)?;
-        live.last_seen = now;
+        Self { limits, active, cache_size_bytes_max, cache: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cache> {
+        // Every update leaves the maps usable, so a panic elsewhere is no reason to stop.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The series whose raw bytes hash to `key`, if it is known and active.
+    pub(crate) fn get(&self, key: u128, now: i64) -> Option<Arc<Series>> {
+        let hour = hour_of(now);
+        let mut cache = self.lock();
+        let (series, known_hour) = cache.get(key, self.cache_size_bytes_max)?;
+        if known_hour != hour {
+            // Forgotten meanwhile, it must ask to be let in like a new one.
+            self.active.admit(&series, now, &self.limits).ok()?;
+            cache.set_hour(key, hour);
+        }
         Some(series)
     }
 
     /// Registers `series`, or says why it is refused.
     pub(crate) fn admit(&self, key: u128, series: &Arc<Series>, now: i64) -> Result<(), Reason> {
-        let mut inner = self.lock();
-        inner.register(series.id, series, now, &self.limits)?;
-        inner.remember(key, Arc::clone(series), self.limits.series_max);
+        self.active.admit(series, now, &self.limits).map_err(|refusal| match refusal {
+            SeriesRefusal::Collision => Reason::SERIES_ID_COLLISION,
+            SeriesRefusal::Cardinality => Reason::CARDINALITY_LIMIT,
+            SeriesRefusal::Rate => Reason::NEW_SERIES_RATE,
+        })?;
+        let size_bytes = series.size_bytes() + ENTRY_SIZE_BYTES;
+        let cached = Cached { series: Arc::clone(series), hour: hour_of(now), size_bytes };
+        self.lock().remember(key, cached, self.cache_size_bytes_max);
         Ok(())
     }
 }
 
-impl Inner {
-    fn remember(&mut self, key: u128, series: Arc<Series>, series_max: usize) {
-        if self.young.len() >= series_max.div_ceil(2) {
+impl Cache {
+    fn get(&mut self, key: u128, size_bytes_max: usize) -> Option<(Arc<Series>, u32)> {
+        if let Some(cached) = self.young.get(&key) {
+            return Some((Arc::clone(&cached.series), cached.hour));
+        }
+        let cached = self.old.remove(&key)?;
+        let found = (Arc::clone(&cached.series), cached.hour);
+        self.remember(key, cached, size_bytes_max);
+        Some(found)
+    }
+
+    fn set_hour(&mut self, key: u128, hour: u32) {
+        if let Some(cached) = self.young.get_mut(&key) {
+            cached.hour = hour;
+        }
+    }
+
+    fn remember(&mut self, key: u128, cached: Cached, size_bytes_max: usize) {
+        if self.young_size_bytes + cached.size_bytes > size_bytes_max / 2 {
             self.old = mem::take(&mut self.young);
+            self.young_size_bytes = 0;
         }
-        self.young.insert(key, series);
-    }
-
-    fn register(&mut self, id: SeriesId, series: &Series, now: i64, limits: &Limits) -> Result<(), Reason> {
-        if let Some(live) = self.live.get_mut(&id.0) {
-            if live.fingerprint != series.fingerprint {
-                return Err(Reason::SERIES_ID_COLLISION);
-            }
-            live.last_seen = now;
-            return Ok(());
+        self.young_size_bytes += cached.size_bytes;
+        if let Some(replaced) = self.young.insert(key, cached) {
+            self.young_size_bytes -= replaced.size_bytes;
         }
-        let metric = xxh3_64(series.definition.metric.as_bytes());
-        if self.is_full(metric, limits) {
-            self.sweep(now);
-            if self.is_full(metric, limits) {
-                return Err(Reason::CARDINALITY_LIMIT);
-            }
-        }
-        self.live.insert(id.0, Live { fingerprint: series.fingerprint, metric, last_seen: now });
-        *self.per_metric.entry(metric).or_default() += 1;
-        Ok(())
-    }
-
-    fn is_full(&self, metric: u64, limits: &Limits) -> bool {
-        self.live.len() >= limits.series_max
-            || self.per_metric.get(&metric).is_some_and(|count| *count >= limits.series_per_metric_max)
-    }
-
-    fn sweep(&mut self, now: i64) {
-        if now - self.swept < SWEEP_INTERVAL_US {
-            return;
-        }
-        self.swept = now;
-        let per_metric = &mut self.per_metric;
-        self.live.retain(|_, live| {
-            let keep = now - live.last_seen < IDLE_US;
-            if !keep && let Some(count) = per_metric.get_mut(&live.metric) {
-                *count -= 1;
-            }
-            keep
-        });
-        per_metric.retain(|_, count| *count > 0);
     }
 }
 
@@ -174,49 +161,49 @@ mod tests {
         })
     }
 
-    fn table(series_per_metric_max: usize, series_max: usize) -> SeriesTable {
-        SeriesTable::new(Limits { series_per_metric_max, series_max, ..Limits::default() })
+    const HOUR_US: i64 = 3600 * 1_000_000;
+    const START: i64 = 1_795_000_000_000_000;
+
+    fn table(limits: Limits) -> SeriesTable {
+        SeriesTable::new(&limits, Arc::new(ActiveSeries::new()))
     }
 
     #[test]
-    fn known_series_continue_at_the_limit_and_idle_ones_make_room() {
-        let table = table(2, 100);
-        let start = 1_000_000_000_000;
-        table.admit(1, &series("m", 1), start).unwrap();
-        table.admit(2, &series("m", 2), start).unwrap();
-        assert_eq!(table.admit(3, &series("m", 3), start), Err(Reason::CARDINALITY_LIMIT));
-        assert_eq!(table.admit(4, &series("other", 3), start), Ok(()));
-        assert!(table.get(1, start + IDLE_US).is_some());
-        assert_eq!(table.admit(3, &series("m", 3), start + IDLE_US), Ok(()));
-        assert!(table.get(2, start + IDLE_US).is_none(), "a forgotten series must be registered again");
+    fn known_series_continue_at_the_limit_and_forgotten_ones_must_ask_again() {
+        let table = table(Limits { series_per_metric_max: 2, ..Limits::default() });
+        table.admit(1, &series("m", 1), START).unwrap();
+        table.admit(2, &series("m", 2), START).unwrap();
+        assert_eq!(table.admit(3, &series("m", 3), START), Err(Reason::CARDINALITY_LIMIT));
+        let later = START + 25 * HOUR_US;
+        assert!(table.get(1, later).is_some());
+        table.admit(3, &series("m", 3), later).unwrap();
+        assert!(table.get(2, later).is_none(), "its place is taken");
+        assert!(table.get(1, later).is_some());
     }
 
     #[test]
-    fn the_total_is_limited_too() {
-        let table = table(10, 2);
-        table.admit(1, &series("a", 1), 0).unwrap();
-        table.admit(2, &series("b", 1), 0).unwrap();
-        assert_eq!(table.admit(3, &series("c", 1), 0), Err(Reason::CARDINALITY_LIMIT));
-    }
-
-    #[test]
-    fn a_collision_of_ids_is_refused() {
-        let table = table(10, 10);
+    fn each_refusal_has_its_reason() {
+        let table = table(Limits { new_series_per_minute_max: 1, ..Limits::default() });
         let first = series("a", 1);
-        table.admit(1, &first, 0).unwrap();
+        table.admit(1, &first, START).unwrap();
+        assert_eq!(table.admit(2, &series("a", 2), START), Err(Reason::NEW_SERIES_RATE));
         let forged = Arc::new(Series { id: first.id, ..(*series("a", 2)).clone() });
-        assert_eq!(table.admit(2, &forged, 0), Err(Reason::SERIES_ID_COLLISION));
+        assert_eq!(table.admit(2, &forged, START), Err(Reason::SERIES_ID_COLLISION));
     }
 
     #[test]
-    fn the_cache_is_bounded() {
-        let table = table(100, 10);
-        let one = series("a", 1);
+    fn the_cache_is_bounded_in_bytes_and_what_it_drops_is_still_active() {
+        let table = table(Limits { series_cache_size_max: 100_000, ..Limits::default() });
         for key in 0..1000 {
-            table.admit(key, &one, 0).unwrap();
+            table.admit(key, &series("a", key as i64), START).unwrap();
+            table.get(0, START);
         }
-        let inner = table.lock();
-        assert!(inner.young.len() + inner.old.len() <= 10);
-        assert_eq!(inner.live.len(), 1);
+        let cache = table.lock();
+        let entries = cache.young.values().chain(cache.old.values());
+        let size_bytes: usize = entries.map(|cached| cached.size_bytes).sum();
+        assert!(size_bytes <= 100_000, "{size_bytes}");
+        assert!(cache.young.len() + cache.old.len() > 20);
+        assert!(cache.young.contains_key(&0), "one in use stays");
+        assert_eq!(table.active.count(), 1000);
     }
 }

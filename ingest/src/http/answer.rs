@@ -16,6 +16,8 @@ use crate::{
 
 /// Seconds after which an overloaded server may be asked again.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;
+/// Seconds after which a server without disk space may be asked again: space is rarely back sooner.
+pub(crate) const STORAGE_RETRY_AFTER_SECONDS: u32 = 5;
 
 pub(super) fn success(outcome: &Outcome, format: Format) -> Response {
     let body = match format {
@@ -43,20 +45,21 @@ pub(crate) fn export_response(outcome: &Outcome) -> ExportResponse {
 
 pub(super) fn failure(error: &Error, format: Format) -> Response {
     let (status, retry) = match error.kind() {
-        ErrorKind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, true),
-        ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, true),
-        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, false),
-        ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, false),
-        ErrorKind::Unsupported => (StatusCode::UNSUPPORTED_MEDIA_TYPE, false),
-        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, false),
+        ErrorKind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Some(RETRY_AFTER_SECONDS)),
+        ErrorKind::StorageFull => (StatusCode::SERVICE_UNAVAILABLE, Some(STORAGE_RETRY_AFTER_SECONDS)),
+        ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER_SECONDS)),
+        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, None),
+        ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        ErrorKind::Unsupported => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, None),
         ErrorKind::Internal => {
             tracing::error!(%error, "export failed");
-            (StatusCode::INTERNAL_SERVER_ERROR, false)
+            (StatusCode::INTERNAL_SERVER_ERROR, None)
         }
     };
     let mut response = plain(status, &error.to_string(), format);
-    if retry {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    if let Some(seconds) = retry {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,3 +1,5 @@
+mod limits;
+
 use std::{fs, path::Path};
 
 use datafusion::{
@@ -15,9 +17,9 @@ use crate::{
     write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns},
 };
 
-pub(super) const START: i64 = 1_795_000_000_000_000;
+pub(crate) const START: i64 = 1_795_000_000_000_000;
 
-fn series(metric: &str, host: &str) -> Arc<Series> {
+pub(crate) fn series(metric: &str, host: &str) -> Arc<Series> {
     Series::new(SeriesDefinition {
         metric: metric.into(),
         unit: "1".into(),
@@ -35,7 +37,7 @@ fn series(metric: &str, host: &str) -> Arc<Series> {
 }
 
 /// `count` points one second apart from `start`, value = index, for one series of `metric`.
-pub(super) fn batch(metric: &str, host: &str, start: i64, count: i64) -> WriteBatch {
+pub(crate) fn batch(metric: &str, host: &str, start: i64, count: i64) -> WriteBatch {
     let mut batch = WriteBatch { series: vec![series(metric, host)], ..WriteBatch::default() };
     for n in 0..count {
         batch.samples.push(0, 0, start + n * 1_000_000, (n as f64).to_bits(), SampleColumns::DOUBLE);
@@ -43,11 +45,11 @@ pub(super) fn batch(metric: &str, host: &str, start: i64, count: i64) -> WriteBa
     batch
 }
 
-pub(super) async fn open(dir: &Path) -> Arc<Store> {
+pub(crate) async fn open(dir: &Path) -> Arc<Store> {
     Store::open(Config::new(dir)).await.unwrap()
 }
 
-pub(super) async fn query(store: &Arc<Store>, sql: &str) -> Vec<RecordBatch> {
+pub(crate) async fn query(store: &Arc<Store>, sql: &str) -> Vec<RecordBatch> {
     let ctx = SessionContext::new();
     for table in store.tables() {
         ctx.register_table(table.name.as_str(), store.table(&table.name).unwrap()).unwrap();
@@ -55,7 +57,7 @@ pub(super) async fn query(store: &Arc<Store>, sql: &str) -> Vec<RecordBatch> {
     ctx.sql(sql).await.unwrap().collect().await.unwrap()
 }
 
-pub(super) async fn count_and_sum(store: &Arc<Store>) -> (i64, f64) {
+pub(crate) async fn count_and_sum(store: &Arc<Store>) -> (i64, f64) {
     let batches = query(store, "SELECT count(*), sum(value) FROM samples").await;
     let sum = batches[0].column(1).as_primitive::<Float64Type>();
     (batches[0].column(0).as_primitive::<Int64Type>().value(0), sum.iter().next().flatten().unwrap_or(0.0))

@@ -8,13 +8,22 @@ pub(super) const FRAME_HEADER_SIZE: usize = 16;
 /// Largest payload of one record. Also bounds what a damaged length can make a reader believe.
 pub(crate) const PAYLOAD_SIZE_BYTES_MAX: usize = 256 << 20;
 
-/// Appends the frame of one record to `out`.
-pub(super) fn put_frame(out: &mut Vec<u8>, sequence: u64, payload: &[u8]) {
-    let length = u32::try_from(payload.len()).expect("append refuses payloads over PAYLOAD_SIZE_BYTES_MAX");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&checksum(sequence, payload).to_le_bytes());
-    out.extend_from_slice(&sequence.to_le_bytes());
-    out.extend_from_slice(payload);
+/// Appends the frame of one record to `out`; `put_payload` appends the payload. False, and nothing appended, if that is
+/// over [`PAYLOAD_SIZE_BYTES_MAX`].
+pub(super) fn put_frame(out: &mut Vec<u8>, sequence: u64, put_payload: impl FnOnce(&mut Vec<u8>)) -> bool {
+    let start = out.len();
+    out.resize(start + FRAME_HEADER_SIZE, 0);
+    put_payload(out);
+    let (header, payload) = out[start..].split_at_mut(FRAME_HEADER_SIZE);
+    let length = u32::try_from(payload.len()).ok().filter(|length| *length as usize <= PAYLOAD_SIZE_BYTES_MAX);
+    let Some(length) = length else {
+        out.truncate(start);
+        return false;
+    };
+    header[..4].copy_from_slice(&length.to_le_bytes());
+    header[4..8].copy_from_slice(&checksum(sequence, payload).to_le_bytes());
+    header[8..].copy_from_slice(&sequence.to_le_bytes());
+    true
 }
 
 fn checksum(sequence: u64, payload: &[u8]) -> u32 {

@@ -50,7 +50,9 @@ pub(super) fn rewrite(dir: &Path, path: &Path, first_sequence: u64, bytes: &[u8]
     }
     let mut clean = header_bytes(first_sequence).to_vec();
     for frame in &scan.frames {
-        put_frame(&mut clean, frame.sequence, &bytes[frame.payload.clone()]);
+        // What was read as a record is short enough to be written as one.
+        let _written =
+            put_frame(&mut clean, frame.sequence, |out| out.extend_from_slice(&bytes[frame.payload.clone()]));
     }
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;

@@ -1,12 +1,14 @@
-//! The payload of a log record: one [`WriteBatch`], self-contained (it carries the definitions of its series).
+//! The payload of a log record: definitions of series that the segment does not know yet, and one [`WriteBatch`] that
+//! refers to series by id.
 //!
-//! Columns are fixed-width little-endian so that samples are copied in bulk; text is stored once per record and
-//! attribute lists once per distinct list. Format: `docs/format/wal.md`.
+//! Each segment can be read alone, and each definition stands in it twice, so that one damaged record never costs
+//! another. Columns are fixed-width little-endian so that samples are copied in bulk. Format: `docs/format/wal.md`.
 
 mod attributes;
 mod columns;
+mod definitions;
 mod histograms;
-mod reader;
+pub(crate) mod reader;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -16,49 +18,77 @@ use bytes::Bytes;
 
 use crate::write_batch::{Rejection, WriteBatch};
 
+pub(crate) use definitions::{Definitions, SeriesBook};
 use reader::{DecodeResult, Reader};
 use writer::{Tables, put_varint};
 
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 
-/// Encodes `batch` as the payload of one record.
-///
-/// `batch` must be consistent (columns of equal length, series indices in range, known forms), as ingest guarantees.
-/// Attribute values nested deeper than [`attributes::DEPTH_MAX`] are kept as their JSON text.
-pub(crate) fn encode(batch: &WriteBatch) -> Bytes {
-    debug_assert!(is_consistent(batch), "a batch that cannot be replayed must not get into the log");
-    // Tables come first in the record but are complete only after everything that refers to them.
-    let mut tables = Tables::default();
-    let mut body = Vec::with_capacity(batch.samples.len() * 29 + batch.series.len() * 32 + 64);
-    series::put_all(&mut body, &mut tables, &batch.series);
-    columns::put_samples(&mut body, &batch.samples);
-    histograms::put_all(&mut body, &batch.histograms);
-    put_rejections(&mut body, &mut tables, &batch.rejections);
-
-    let mut record = Vec::with_capacity(1 + tables.size_bytes_max() + body.len());
-    record.push(FORMAT_VERSION);
-    tables.put(&mut record);
-    record.extend_from_slice(&body);
-    record.into()
+/// A record read back.
+#[derive(Debug)]
+pub(crate) struct DecodedRecord {
+    /// What [`encode`] was given, without the points that are lost.
+    pub(crate) batch: WriteBatch,
+    /// Points whose series no readable record of the segment defines.
+    pub(crate) lost_point_count: usize,
 }
 
-/// Decodes what [`encode`] wrote. Series ids are computed anew.
+/// Encodes the points of `batch`; [`Definitions::put`] writes what precedes them in the record.
+///
+/// `batch` must be consistent (columns of equal length, series indices in range, known forms), as ingest guarantees.
+pub(crate) fn encode(batch: &WriteBatch) -> Bytes {
+    debug_assert!(is_consistent(batch), "a batch that cannot be replayed must not get into the log");
+    let mut tables = Tables::default();
+    let mut rejections = Vec::new();
+    put_rejections(&mut rejections, &mut tables, &batch.rejections);
+    let mut body = Vec::with_capacity(batch.samples.len() * 29 + batch.series.len() * 8 + tables.size_bytes_max() + 64);
+    put_varint(&mut body, batch.series.len() as u64);
+    batch.series.iter().for_each(|series| body.extend_from_slice(&series.id.0.to_le_bytes()));
+    columns::put_samples(&mut body, &batch.samples);
+    histograms::put_all(&mut body, &batch.histograms);
+    tables.put_strings(&mut body);
+    body.extend_from_slice(&rejections);
+    body.into()
+}
+
+/// Decodes what [`Definitions::put`] and [`encode`] wrote. `book` has read the records before it in its segment.
 ///
 /// # Errors
 /// [`reader::DecodeError`] for any other bytes; allocations stay in proportion to `payload` and under a fixed limit.
-pub(crate) fn decode(payload: &[u8]) -> DecodeResult<WriteBatch> {
+pub(crate) fn decode(payload: &[u8], book: &mut SeriesBook) -> DecodeResult<DecodedRecord> {
     let mut reader = Reader::new(payload);
-    if reader.u8()? != FORMAT_VERSION {
-        return Err(reader.error("unknown record version"));
+    book.read(&mut reader)?;
+    let series_count = reader.count(8)?;
+    let mut series = Vec::with_capacity(series_count);
+    for _ in 0..series_count {
+        series.push(book.get(reader.u64()?));
     }
+    let mut samples = columns::read_samples(&mut reader, series_count)?;
+    let mut histograms = histograms::read_all(&mut reader, series_count)?;
     let strings = reader.strings()?;
-    let lists = attributes::read_lists(&mut reader, &strings)?;
-    let series = series::read_all(&mut reader, &strings, &lists)?;
-    let samples = columns::read_samples(&mut reader, series.len())?;
-    let histograms = histograms::read_all(&mut reader, series.len())?;
     let rejections = read_rejections(&mut reader, &strings)?;
     reader.finish()?;
-    Ok(WriteBatch { series, samples, histograms, rejections })
+    let point_count = samples.len() + histograms.len();
+    if series.contains(&None) {
+        let known = |index: u32| series.get(index as usize).is_some_and(Option::is_some);
+        samples.retain(known);
+        histograms.retain(|point| known(point.series));
+        // Indices of what stays follow the shorter list.
+        let mut next = 0;
+        let places: Vec<u32> = series
+            .iter()
+            .map(|entry| {
+                let at = next;
+                next += u32::from(entry.is_some());
+                at
+            })
+            .collect();
+        samples.series.iter_mut().for_each(|index| *index = places[*index as usize]);
+        histograms.iter_mut().for_each(|point| point.series = places[point.series as usize]);
+    }
+    let lost_point_count = point_count - samples.len() - histograms.len();
+    let series = series.into_iter().flatten().collect();
+    Ok(DecodedRecord { batch: WriteBatch { series, samples, histograms, rejections }, lost_point_count })
 }
 
 pub(super) fn is_consistent(batch: &WriteBatch) -> bool {

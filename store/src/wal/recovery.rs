@@ -31,6 +31,22 @@ pub(crate) struct Replay {
     pub(crate) quarantined_segments: u64,
 }
 
+/// What recovery comes across, in log order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Found<'a> {
+    /// A segment begins.
+    Segment,
+    /// The payload of a record that the tables hold already.
+    Known(&'a [u8]),
+    /// A record to replay.
+    Record {
+        /// Its position in the log.
+        sequence: u64,
+        /// Its bytes.
+        payload: &'a [u8],
+    },
+}
+
 /// A repaired log.
 #[derive(Debug)]
 pub(super) struct Recovered {
@@ -44,11 +60,11 @@ struct LoadedSegment {
     scan: Scan,
 }
 
-/// Repairs `dir` and passes every record after `after_sequence` to `replay`.
+/// Repairs `dir` and passes what it finds to `replay`: records after `after_sequence` as [`Found::Record`].
 pub(super) fn recover(
     dir: &Path,
     after_sequence: u64,
-    replay: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    replay: &mut dyn FnMut(Found<'_>) -> Result<()>,
 ) -> Result<Recovered> {
     create_dir(dir)?;
     let segments = list_segments(dir)?;
@@ -60,7 +76,9 @@ pub(super) fn recover(
     for (index, (first_sequence, path)) in segments.into_iter().enumerate() {
         last = last.max(first_sequence.saturating_sub(1));
         let loaded = load(dir, &path, first_sequence, index == newest, &mut recovered.replay)?;
+        replay(Found::Segment)?;
         for found in &loaded.scan.frames {
+            let payload = &loaded.bytes[found.payload.clone()];
             if found.sequence > replayed_through {
                 let gap = found.sequence - replayed_through - 1;
                 if gap > 0 {
@@ -72,8 +90,10 @@ pub(super) fn recover(
                 }
                 recovered.replay.missing_records += gap;
                 recovered.replay.records += 1;
-                replay(found.sequence, &loaded.bytes[found.payload.clone()])?;
+                replay(Found::Record { sequence: found.sequence, payload })?;
                 replayed_through = found.sequence;
+            } else {
+                replay(Found::Known(payload))?;
             }
             last = last.max(found.sequence);
         }

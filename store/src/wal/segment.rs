@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -47,21 +47,45 @@ pub(super) enum Header {
 
 impl ActiveSegment {
     /// Creates the segment and makes the file and its name durable, so that a synced frame can always be found.
+    ///
+    /// # Errors
+    /// [`Error::WalFull`] if there is no space; no file is then left. After any other error one may be.
     pub(super) fn create(dir: &Path, first_sequence: u64) -> Result<Self> {
         let path = dir.join(segment_name(first_sequence));
-        failpoint::hit(Failpoint::WalBeforeCreate, &path)?;
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
-        failpoint::hit(Failpoint::WalCreated, &path)?;
-        let header = header_bytes(first_sequence);
-        file.write_all(&header).map_err(Error::io("write", &path))?;
-        failpoint::hit(Failpoint::WalHeaderWritten, &path)?;
+        let file = match create_with_header(&path, first_sequence) {
+            Ok(file) => file,
+            Err(Error::Io { source, .. }) if is_full(&source) => {
+                remove_file(&path)?;
+                sync_dir(dir)?;
+                return Err(Error::WalFull { path, reason: source.kind() });
+            }
+            Err(error) => return Err(error),
+        };
         file.sync_all().map_err(Error::io("sync", &path))?;
         sync_dir(dir)?;
-        Ok(Self { path, file, size_bytes: header.len() as u64 })
+        Ok(Self { path, file, size_bytes: SEGMENT_HEADER_SIZE as u64 })
     }
 
+    /// Appends whole frames, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::WalFull`] if there is no space: what was written is cut off again and the cut is synced, so the segment
+    /// ends with its last whole frame, as before. After any other error its end is not known.
     pub(super) fn write(&mut self, frames: &[u8]) -> Result<()> {
+        match self.write_frames(frames) {
+            Ok(()) => {
+                self.size_bytes += frames.len() as u64;
+                Ok(())
+            }
+            Err(Error::Io { source, .. }) if is_full(&source) => {
+                self.cut_back()?;
+                Err(Error::WalFull { path: self.path.clone(), reason: source.kind() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_frames(&mut self, frames: &[u8]) -> Result<()> {
         failpoint::hit(Failpoint::WalBeforeWrite, &self.path)?;
         let mut rest = frames;
         if failpoint::is_on() {
@@ -70,9 +94,21 @@ impl ActiveSegment {
             failpoint::hit(Failpoint::WalMidWrite, &self.path)?;
             rest = second;
         }
-        self.file.write_all(rest).map_err(Error::io("write", &self.path))?;
-        self.size_bytes += frames.len() as u64;
-        Ok(())
+        self.file.write_all(rest).map_err(Error::io("write", &self.path))
+    }
+
+    /// Removes what follows the last whole frame, durably: a later crash must not find the record that was refused.
+    fn cut_back(&mut self) -> Result<()> {
+        failpoint::hit(Failpoint::WalBeforeCutBack, &self.path)?;
+        self.file.set_len(self.size_bytes).map_err(Error::io("cut back", &self.path))?;
+        self.file.seek(SeekFrom::Start(self.size_bytes)).map_err(Error::io("cut back", &self.path))?;
+        failpoint::hit(Failpoint::WalAfterCutBack, &self.path)?;
+        self.file.sync_all().map_err(Error::io("cut back", &self.path))
+    }
+
+    /// Whether no frame was written yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.size_bytes == SEGMENT_HEADER_SIZE as u64
     }
 
     pub(super) fn sync(&self) -> Result<()> {
@@ -82,6 +118,20 @@ impl ActiveSegment {
         wal_synced(started.elapsed());
         failpoint::hit(Failpoint::WalAfterSync, &self.path)
     }
+}
+
+fn create_with_header(path: &Path, first_sequence: u64) -> Result<File> {
+    failpoint::hit(Failpoint::WalBeforeCreate, path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(Error::io("create", path))?;
+    failpoint::hit(Failpoint::WalCreated, path)?;
+    file.write_all(&header_bytes(first_sequence)).map_err(Error::io("write", path))?;
+    failpoint::hit(Failpoint::WalHeaderWritten, path)?;
+    Ok(file)
+}
+
+/// Whether a write failed for want of space only, so that what came before it is as it was.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 /// The file name of the segment that starts at `first_sequence`; names sort like the numbers.

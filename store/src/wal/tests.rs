@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::oneshot};
 
 use super::{
-    Applied, Replay, Sink, Wal,
+    Applied, Found, Replay, Sink, Wal,
     frame::FRAME_HEADER_SIZE,
     quarantine::QUARANTINE,
     recovery::recover,
@@ -39,6 +39,8 @@ struct Recorder(Arc<Mutex<Vec<Event>>>);
 impl Sink for Recorder {
     type Item = u64;
 
+    fn preface(&mut self, _: &u64, _: bool, _: &mut Vec<u8>) {}
+
     fn apply(&mut self, sequence: u64, item: u64) -> u64 {
         self.0.lock().unwrap().push(Event::Apply(sequence, item));
         item
@@ -49,14 +51,20 @@ impl Sink for Recorder {
     }
 }
 
+fn keep(found: Found<'_>, records: &mut Records) {
+    if let Found::Record { sequence, payload } = found {
+        records.push((sequence, payload.to_vec()));
+    }
+}
+
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 fn open_with(dir: &Path, durability: Durability, segment_size: u64, after: u64) -> (Wal<u64>, Replay, Records) {
     let mut records = Vec::new();
-    let mut replay = |sequence, payload: &[u8]| {
-        records.push((sequence, payload.to_vec()));
+    let mut replay = |found: Found<'_>| {
+        keep(found, &mut records);
         Ok(())
     };
     let opened = Wal::open(dir.to_owned(), durability, segment_size, after, after, &mut replay, Recorder::default());
@@ -97,8 +105,8 @@ fn recovered(original: &Path, file: &Path, bytes: &[u8]) -> (TempDir, Replay, Re
 
 fn recover_all(dir: &Path) -> (Replay, Records, u64) {
     let mut records = Vec::new();
-    let recovered = recover(dir, 0, &mut |sequence, payload| {
-        records.push((sequence, payload.to_vec()));
+    let recovered = recover(dir, 0, &mut |found| {
+        keep(found, &mut records);
         Ok(())
     })
     .unwrap();
@@ -120,7 +128,7 @@ fn concurrent_appends_are_applied_in_sequence_order_and_answered_with_their_own_
     let dir = tempfile::tempdir().unwrap();
     let sink = Recorder::default();
     let opened =
-        Wal::open(dir.path().join("a/b"), Durability::Sync, 1 << 20, 41, 41, &mut |_, _| Ok(()), sink.clone()).unwrap();
+        Wal::open(dir.path().join("a/b"), Durability::Sync, 1 << 20, 41, 41, &mut |_| Ok(()), sink.clone()).unwrap();
     let wal = opened.0;
     let applied: Vec<Applied> = runtime().block_on(async {
         let appends = (0..300u64).map(|item| wal.append(Bytes::from(item.to_string()), item));
@@ -266,8 +274,8 @@ fn flipping_any_bit_loses_at_most_the_record_it_is_in() {
 #[test]
 fn a_frame_inside_a_payload_is_not_taken_for_a_record() {
     let mut inner = Vec::new();
-    super::frame::put_frame(&mut inner, u64::MAX - 1, b"forged");
-    super::frame::put_frame(&mut inner, 900, b"forged");
+    super::frame::put_frame(&mut inner, u64::MAX - 1, |out| out.extend_from_slice(b"forged"));
+    super::frame::put_frame(&mut inner, 900, |out| out.extend_from_slice(b"forged"));
     let dir = written(&[b"one", &inner, b"three"], &[]);
     let segment = segment_paths(dir.path()).pop().unwrap();
     let mut bytes = fs::read(&segment).unwrap();
@@ -286,7 +294,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     let checksum = crc32c::crc32c(&bytes[..20]).to_le_bytes();
     bytes[20..24].copy_from_slice(&checksum);
     fs::write(&segment, &bytes).unwrap();
-    let refused = recover(dir.path(), 0, &mut |_, _| Ok(()));
+    let refused = recover(dir.path(), 0, &mut |_| Ok(()));
     assert!(matches!(refused, Err(Error::Corrupt { .. })));
     assert_eq!(fs::read(&segment).unwrap(), bytes);
 }
@@ -294,7 +302,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 /// Commits to a log whose active segment is `file`, then once more with a good file.
 fn commit_to(file: File) -> (Vec<Event>, Vec<Result<Applied>>) {
     let dir = written(&[b"one"], &[]);
-    let recovered = recover(dir.path(), 0, &mut |_, _| Ok(())).unwrap();
+    let recovered = recover(dir.path(), 0, &mut |_| Ok(())).unwrap();
     let sink = Recorder::default();
     let mut log = LogThread::new(dir.path().to_owned(), Durability::Sync, 1 << 20, recovered, sink.clone());
     let mut answers = Vec::new();
@@ -317,7 +325,9 @@ fn a_failed_write_or_sync_poisons_the_log_and_applies_nothing() {
     let read_only = File::open("/dev/null").unwrap();
     // Bytes can be written to a pipe but not synced.
     let (_reader, writer) = std::io::pipe().unwrap();
-    for file in [read_only, File::from(std::os::fd::OwnedFd::from(writer))] {
+    // There is no space, and what was written cannot be cut off either.
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for file in [read_only, File::from(std::os::fd::OwnedFd::from(writer)), full] {
         let (events, answers) = commit_to(file);
         assert_eq!(events, []);
         assert_eq!(answers.len(), 4);

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     Applied, Sink,
-    frame::put_frame,
+    frame::{PAYLOAD_SIZE_BYTES_MAX, put_frame},
     recovery::Recovered,
     segment::{ActiveSegment, SealedSegment, remove_file, sync_dir},
 };
@@ -21,6 +21,7 @@ use crate::{
     config::Durability,
     error::{Error, Result},
     failpoint::{self, Failpoint},
+    stage::Stage,
 };
 
 /// Payload bytes after which a group is closed: bounds the memory and the time of one write.
@@ -57,6 +58,10 @@ pub(super) struct LogThread<S: Sink> {
     /// When the oldest write that is not synced happened.
     unsynced_since: Option<Instant>,
     poisoned: bool,
+    /// No record of the segment is known to be written.
+    starts_segment: bool,
+    /// The last group found no space; said once.
+    full: bool,
     /// The frames of a group, kept for its allocation.
     frames: Vec<u8>,
 }
@@ -80,6 +85,8 @@ impl<S: Sink> LogThread<S> {
             unsealed: recovered.replay.records > 0,
             unsynced_since: None,
             poisoned: false,
+            starts_segment: true,
+            full: false,
             frames: Vec::new(),
         }
     }
@@ -129,13 +136,22 @@ impl<S: Sink> LogThread<S> {
     }
 
     /// Writes, syncs, applies and answers one group, all of it or (on a failure) nothing of it.
-    pub(super) fn commit(&mut self, group: Vec<Append<S::Item>>) {
-        if let Err(error) = self.write_group(&group) {
-            self.poison(&error);
-        }
-        if self.poisoned {
-            group.into_iter().for_each(|append| reply(append.answer, Err(Error::WalPoisoned)));
-            return;
+    pub(super) fn commit(&mut self, mut group: Vec<Append<S::Item>>) {
+        match Stage::Log.run(|| self.write_group(&mut group)) {
+            Ok(()) => self.full = false,
+            // Nothing of the group is in the log and nobody was told so, so the next group may try again.
+            Err(Error::WalFull { path, reason }) => {
+                if !self.full {
+                    tracing::warn!(segment = %path.display(), %reason, "no space for the log; writes are refused");
+                    self.full = true;
+                }
+                let error = || Error::WalFull { path: path.clone(), reason };
+                return group.into_iter().for_each(|append| reply(append.answer, Err(error())));
+            }
+            Err(error) => {
+                self.poison(&error);
+                return group.into_iter().for_each(|append| reply(append.answer, Err(Error::WalPoisoned)));
+            }
         }
         let mut applied = Vec::with_capacity(group.len());
         for append in group {
@@ -148,17 +164,45 @@ impl<S: Sink> LogThread<S> {
         applied.into_iter().for_each(|(answer, applied)| reply(answer, Ok(applied)));
     }
 
-    fn write_group(&mut self, group: &[Append<S::Item>]) -> Result<()> {
+    fn write_group(&mut self, group: &mut Vec<Append<S::Item>>) -> Result<()> {
         if self.poisoned {
             return Err(Error::WalPoisoned);
         }
         if self.active.as_ref().is_some_and(|active| active.size_bytes >= self.segment_size_bytes) {
             self.close_segment()?;
         }
+        self.starts_segment |= self.active.as_ref().is_none_or(ActiveSegment::is_empty);
+        self.frame_group(group);
+        // What is not written did not define anything.
+        self.write_frames().inspect_err(|_error| self.starts_segment = true)
+    }
+
+    /// Puts the records of `group` into `frames`; answers and removes those that are too large.
+    fn frame_group(&mut self, group: &mut Vec<Append<S::Item>>) {
         self.frames.clear();
         self.frames.shrink_to(2 * GROUP_SIZE_BYTES);
-        for (sequence, append) in (self.next_sequence..).zip(group) {
-            put_frame(&mut self.frames, sequence, &append.payload);
+        let mut sequence = self.next_sequence;
+        for append in std::mem::take(group) {
+            let (sink, starts_segment) = (&mut self.sink, self.starts_segment);
+            let fits = put_frame(&mut self.frames, sequence, |out| {
+                sink.preface(&append.item, starts_segment, out);
+                out.extend_from_slice(&append.payload);
+            });
+            // A record left out takes its preface with it, so the next one starts anew.
+            self.starts_segment = !fits;
+            if fits {
+                sequence += 1;
+                group.push(append);
+            } else {
+                let (size_bytes, limit_bytes) = (append.payload.len(), PAYLOAD_SIZE_BYTES_MAX);
+                reply(append.answer, Err(Error::RecordTooLarge { size_bytes, limit_bytes }));
+            }
+        }
+    }
+
+    fn write_frames(&mut self) -> Result<()> {
+        if self.frames.is_empty() {
+            return Ok(());
         }
         let active = match &mut self.active {
             Some(active) => active,
@@ -178,7 +222,8 @@ impl<S: Sink> LogThread<S> {
     /// Makes the active segment a sealed one; with it synced, only the newest segment can ever have a torn end.
     fn close_segment(&mut self) -> Result<()> {
         self.sync_active()?;
-        if let Some(active) = self.active.take() {
+        // One whose first write found no space stays: the next segment would have its name.
+        if let Some(active) = self.active.take_if(|active| !active.is_empty()) {
             self.sealed.push(SealedSegment { path: active.path, last_sequence: self.next_sequence - 1 });
         }
         Ok(())

@@ -55,6 +55,10 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    pub(super) fn u64(&mut self) -> DecodeResult<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
     pub(super) fn i64(&mut self) -> DecodeResult<i64> {
         self.array().map(i64::from_le_bytes)
     }

@@ -8,18 +8,19 @@ use super::{
     reader::{DecodeResult, Reader},
     writer::{Tables, put_varint},
 };
-use crate::series::{Attributes, Kind, Series, SeriesDefinition, Temporality};
+use crate::series::{Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 
-/// Five texts, flags, number of bounds, three lists.
-const SERIES_SIZE_MIN: usize = 10;
+/// Id, five texts, flags, number of bounds, three lists.
+const SERIES_SIZE_MIN: usize = 18;
 
-/// Appends the definitions of `series`; the ids follow from them.
-pub(super) fn put_all(out: &mut Vec<u8>, tables: &mut Tables, series: &[Arc<Series>]) {
+/// Appends the ids and definitions of `series`.
+pub(super) fn put_all(out: &mut Vec<u8>, tables: &mut Tables, series: &[&Series]) {
     put_varint(out, series.len() as u64);
     let mut scratch = Vec::new();
     let (mut resource, mut scope) = (None, None);
     for series in series {
         let definition = &series.definition;
+        out.extend_from_slice(&series.id.0.to_le_bytes());
         let texts = [
             &definition.metric,
             &definition.unit,
@@ -68,16 +69,18 @@ fn intern(tables: &mut Tables, scratch: &mut Vec<u8>, attributes: &Attributes) -
     tables.list(scratch)
 }
 
-/// Reads the definitions and computes their ids.
+/// Reads the definitions, each with the id that the points of the segment use. The id of the series itself is computed
+/// anew: it differs where the definition was not kept exactly.
 pub(super) fn read_all(
     reader: &mut Reader<'_>,
     strings: &[&str],
     lists: &[(Attributes, usize)],
-) -> DecodeResult<Vec<Arc<Series>>> {
+) -> DecodeResult<Vec<(SeriesId, Arc<Series>)>> {
     let count = reader.count(SERIES_SIZE_MIN)?;
     let mut series = Vec::with_capacity(count);
     for _ in 0..count {
-        series.push(Series::new(read_definition(reader, strings, lists)?));
+        let id = SeriesId(reader.u64()?);
+        series.push((id, Series::new(read_definition(reader, strings, lists)?)));
     }
     Ok(series)
 }

@@ -4,11 +4,27 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{attributes::DEPTH_MAX, decode, encode};
+use super::{Definitions, SeriesBook, attributes::DEPTH_MAX};
 use crate::{
     series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, Temporality},
     write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns, WriteBatch},
 };
+
+/// The first record of a segment.
+fn encode(batch: &WriteBatch) -> Vec<u8> {
+    record(&mut Definitions::default(), batch)
+}
+
+fn record(definitions: &mut Definitions, batch: &WriteBatch) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    definitions.put(&batch.series, &mut bytes);
+    bytes.extend_from_slice(&super::encode(batch));
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<WriteBatch, super::reader::DecodeError> {
+    super::decode(bytes, &mut SeriesBook::default()).map(|record| record.batch)
+}
 
 /// Text that tells every difference, the bits of doubles included (`==` takes NaN for different and zeros for equal).
 fn exact(batch: &WriteBatch) -> String {
@@ -81,8 +97,8 @@ fn steady_batch(series_count: u32) -> WriteBatch {
 #[test]
 fn shared_text_is_stored_once() {
     let (one, many) = (encode(&steady_batch(1)).len(), encode(&steady_batch(101)).len());
-    // Per series: 10 bytes of references, 11 of point attributes, 8 of value.
-    assert!(many - one <= 100 * 32, "{one} bytes for 1 series, {many} for 101");
+    // Per series: id twice, 10 bytes of references, 11 of point attributes, 8 of value.
+    assert!(many - one <= 100 * 48, "{one} bytes for 1 series, {many} for 101");
 }
 
 #[test]
@@ -113,6 +129,44 @@ fn not_a_number_and_negative_zero_keep_their_bits() {
 }
 
 #[test]
+fn a_segment_defines_a_series_twice_and_one_lost_record_costs_only_itself() {
+    let mut batch = steady_batch(10);
+    // A series that stands in a request twice is still defined by two records.
+    batch.series.push(Arc::clone(&batch.series[0]));
+    batch.samples.push(10, 0, 1_700_000_000_000_001, 0, SampleColumns::INT);
+    let mut definitions = Definitions::default();
+    let records: Vec<_> = (0..4).map(|_| record(&mut definitions, &batch)).collect();
+    assert_eq!(records[0].len(), records[1].len());
+    assert!(records[2].len() < records[1].len() / 2 && records[2] == records[3]);
+    for lost in 0..4 {
+        let mut book = SeriesBook::default();
+        for (index, bytes) in records.iter().enumerate().filter(|(index, _)| *index != lost) {
+            let decoded = super::decode(bytes, &mut book).unwrap();
+            assert_eq!((exact(&decoded.batch), decoded.lost_point_count), (exact(&batch), 0), "{index} without {lost}");
+        }
+    }
+}
+
+#[test]
+fn points_of_series_that_nothing_defines_are_left_out_and_counted() {
+    let (known, mut both) = (steady_batch(2), steady_batch(4));
+    let mut definitions = Definitions::default();
+    let first = record(&mut definitions, &known);
+    record(&mut definitions, &both);
+    record(&mut definitions, &both);
+    both.series.rotate_left(1);
+    let last = record(&mut definitions, &both);
+    let mut book = SeriesBook::default();
+    super::decode(&first, &mut book).unwrap();
+    let decoded = super::decode(&last, &mut book).unwrap();
+    assert_eq!(decoded.lost_point_count, 2);
+    let ids = |batch: &WriteBatch| batch.series.iter().map(|series| series.id).collect::<Vec<_>>();
+    assert_eq!(ids(&decoded.batch), [known.series[1].id, known.series[0].id]);
+    assert_eq!(decoded.batch.samples.series, [0, 1]);
+    assert!(super::is_consistent(&decoded.batch));
+}
+
+#[test]
 fn values_nested_too_deep_become_text_and_stay_readable() {
     let nested = |depth| (0..depth).fold(AttributeValue::Empty, |value, _| AttributeValue::Array(vec![value]));
     let series = |depth| Series::new(definition("g", vec![], vec![("deep".into(), nested(depth))]));
@@ -125,7 +179,8 @@ fn values_nested_too_deep_become_text_and_stay_readable() {
 #[test]
 fn claimed_sizes_over_the_bytes_that_follow_are_refused() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
-    for prefix in [&[1][..], &[1, 0], &[1, 0, 0], &[1, 0, 0, 0], &[1, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 0], &[1, 1]] {
+    let empty = [2, 0, 0, 0, 0, 0, 0, 0, 0];
+    for prefix in (1..empty.len()).map(|size| &empty[..size]).chain([&[2, 1][..]]) {
         let error = decode(&[prefix, &huge].concat()).unwrap_err();
         assert_eq!(error.reason, "count over what follows", "after {prefix:?}");
     }
@@ -141,12 +196,15 @@ fn the_worked_example_of_the_format_page() {
     let hex: String = encode(&batch).iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = [
         // Version; strings m, 1, "", scope, host, a; lists {host: a}, {}.
-        "01",
+        "02",
         "06 016d 0131 00 0573636f7065 04686f7374 0161",
         "02 01040105 00",
-        // One series; one sample; no histograms, no rejections.
-        "01 00 01 02 03 02 00 00 00 01 01",
+        // One definition.
+        "01 a09d6983ac15558c 00 01 02 03 02 00 00 00 01 01",
+        // Points of one series; one sample; no histograms; no strings, no rejections.
+        "01 a09d6983ac15558c",
         "01 000000000000e03f 0100000000 010000000000000000 0140420f0000000000 0100",
+        "00",
         "00 00",
     ];
     assert_eq!(hex, expected.concat().replace(' ', ""));
@@ -232,7 +290,10 @@ fn optional() -> impl Strategy<Value = Option<f64>> {
 
 fn batch() -> impl Strategy<Value = WriteBatch> {
     let times = || prop_oneof![Just(0), any::<i64>()];
-    prop::collection::vec(series(), 1..4).prop_flat_map(move |series| {
+    prop::collection::vec(series(), 1..4).prop_flat_map(move |mut series| {
+        // The same identity with another description is the same series.
+        series.sort_by_key(|series| series.id);
+        series.dedup_by_key(|series| series.id);
         let index = 0..series.len() as u32;
         let sample = (index.clone(), times(), times(), any::<u64>(), 0..=SampleColumns::NO_VALUE);
         let numbers = (any::<bool>(), any::<u64>(), optional(), optional(), optional());
@@ -275,7 +336,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(prop_oneof![0..4u8, any::<u8>()], 0..200)) {
         if let Some(version) = bytes.first_mut() {
-            *version = 1;
+            *version = 2;
         }
         if let Ok(batch) = decode(&bytes) {
             prop_assert!(super::is_consistent(&batch));

@@ -38,9 +38,12 @@ impl Tables {
         self.string_bytes.len() + self.list_bytes.len() + 20
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(super) fn put_strings(&self, out: &mut Vec<u8>) {
         put_varint(out, self.strings.len() as u64);
         out.extend_from_slice(&self.string_bytes);
+    }
+
+    pub(super) fn put_lists(&self, out: &mut Vec<u8>) {
         put_varint(out, self.lists.len() as u64);
         out.extend_from_slice(&self.list_bytes);
     }
