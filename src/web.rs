@@ -11,7 +11,8 @@ use axum::{
 };
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::PriceBook;
-use driftwatt_store::{ErrorKind, Store};
+use driftwatt_store::{Compaction, ErrorKind, Store};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
@@ -52,6 +53,7 @@ pub(crate) fn router(
         .route("/readyz", get(ready))
         .route("/metrics", get(own_metrics))
         .route("/api/v1/admin/flush", post(flush))
+        .route("/api/v1/admin/compact", post(compact))
         .route("/api/v1/reports/weekly", get(weekly).post(weekly))
         .route("/api/v1/idle", get(idle).post(idle))
         .route("/api/v1/drift", get(drift).post(drift))
@@ -95,6 +97,46 @@ async fn flush(State(web): Shared) -> Response {
             Json(body).into_response()
         }
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.into()),
+    }
+}
+
+/// What `POST /api/v1/admin/compact` is to merge.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CompactMode {
+    /// Every day into one run of files.
+    #[default]
+    Full,
+    /// What the background task would merge now.
+    Due,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CompactQuestion {
+    #[serde(default)]
+    mode: CompactMode,
+}
+
+async fn compact(State(web): Shared, Query(question): Query<CompactQuestion>) -> Response {
+    let compaction = match question.mode {
+        CompactMode::Full => Compaction::Full,
+        CompactMode::Due => Compaction::Due,
+    };
+    match web.store.compact(compaction).await {
+        Ok(summary) => {
+            let body = json!({
+                "files_before": summary.files_before, "files_after": summary.files_after,
+                "rows": summary.row_count, "duplicates": summary.duplicate_count,
+                "size_bytes_before": summary.size_bytes_before, "size_bytes_after": summary.size_bytes_after,
+            });
+            Json(body).into_response()
+        }
+        Err(error) => {
+            let closing = error.kind() == ErrorKind::Unavailable;
+            let status = if closing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+            failure(status, &error.into())
+        }
     }
 }
 

@@ -3,19 +3,22 @@
 //! The committer keeps the live file list in memory and writes each commit as the next JSON entry with an atomic
 //! create, so a commit costs the same at ten files and at ten thousand. Opening replays the log through the `deltalake`
 //! crate, which also writes the checkpoints. The log position of the data travels in the same entry (`STORE-1`). Every
-//! entry carries its own checksum, every `add` that of its file, and every checkpoint has one beside it.
+//! entry carries its own checksum, every `add` that of its file, and every checkpoint has one beside it. A replaced file
+//! stays for the grace period, and longer while a snapshot or a scan of this process refers to it.
 
 mod checkpoint_seal;
 mod quarantine;
 mod replay;
 mod seal;
+mod tidy;
 
 use std::{
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Weak},
+    time::Duration,
 };
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -27,9 +30,9 @@ use crate::{
     checksum::{CHECKSUM_TAG, Checksum},
     error::{Error, Result},
     failpoint::{self, Failpoint},
-    live_file::{LiveFile, date_text, parse_date},
-    parquet_file::sync_dir,
-    partial_file::{PartialFile, remove_unused},
+    live_file::{LiveFile, date_text, now_ms, parse_date},
+    parquet_file::{NewFile, sync_dir},
+    partial_file::PartialFile,
 };
 
 pub(crate) use replay::{Replayed, is_log_file, replay};
@@ -37,8 +40,10 @@ pub(crate) use replay::{Replayed, is_log_file, replay};
 /// Application id of the `txn` action that carries the log position.
 const WAL_APP_ID: &str = "driftwatt-wal";
 const CHECKPOINT_INTERVAL: i64 = 100;
-/// How long a replaced file stays for queries that still read it.
+/// How long a replaced file stays at least, for readers outside this process.
 const REPLACED_GRACE: Duration = Duration::from_secs(600);
+/// How long entries and checkpoints of the log stay at least after newer checkpoints made them superfluous.
+const LOG_RETENTION: Duration = Duration::from_secs(3600);
 
 /// One version of a table.
 #[derive(Debug, Clone)]
@@ -56,23 +61,38 @@ pub(crate) struct TableSnapshot {
 #[derive(Debug)]
 pub(crate) struct DeltaLog {
     snapshot: Arc<TableSnapshot>,
-    replaced: Vec<(Instant, PathBuf)>,
+    replaced: Vec<Replaced>,
     /// The last commit failed after it took its version, so the log is, or after a crash may be, ahead of `snapshot`.
     in_doubt: bool,
 }
 
+/// A file that the current version does not refer to any more.
+#[derive(Debug)]
+struct Replaced {
+    /// Below the table's directory.
+    path: String,
+    at_ms: i64,
+    /// Alive while a snapshot or a scan may read it.
+    readers: Weak<LiveFile>,
+}
+
+impl Replaced {
+    fn new(file: &Arc<LiveFile>, at_ms: i64) -> Self {
+        Self { path: file.path.clone(), at_ms, readers: Arc::downgrade(file) }
+    }
+}
+
+/// What a commit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// New rows, or rows with new contents.
+    Data,
+    /// The same rows in other files: readers that follow changes skip it.
+    Layout,
+}
+
 fn log_dir(dir: &Path) -> PathBuf {
     dir.join("_delta_log")
-}
-
-/// Whether a version was committed. Temporary files of a creation that was cut short are none.
-fn has_entries(log_dir: &Path) -> bool {
-    let is_entry = |entry: fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "json");
-    fs::read_dir(log_dir).is_ok_and(|entries| entries.flatten().any(is_entry))
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
 }
 
 impl DeltaLog {
@@ -82,7 +102,9 @@ impl DeltaLog {
     /// [`Error::Delta`] if the log cannot be read, [`Error::Io`] if the table cannot be created,
     /// [`Error::ResultSchema`] if there is neither a table nor a schema.
     pub(crate) async fn open(dir: PathBuf, schema: Option<SchemaRef>) -> Result<Self> {
-        let exists = has_entries(&log_dir(&dir));
+        // A kill during the very first entry leaves a temporary file, which is no table yet.
+        let exists = fs::read_dir(log_dir(&dir))
+            .is_ok_and(|entries| entries.flatten().any(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp")));
         let snapshot = match (exists, schema) {
             (true, schema) => load(dir, schema).await?,
             (false, Some(schema)) => {
@@ -96,10 +118,16 @@ impl DeltaLog {
             }
         };
         let mut log = Self { snapshot: Arc::new(snapshot), replaced: vec![], in_doubt: false };
-        if !exists {
+        if exists {
+            log.replaced = tidy::replaced_lately(&log_dir(log.dir()), REPLACED_GRACE)?;
+            let live = log.snapshot.files.iter().map(|file| file.path.as_str());
+            let known: HashSet<&str> = live.chain(log.replaced.iter().map(|replaced| replaced.path.as_str())).collect();
+            tidy::delete_orphans(log.dir(), &known)?;
+        } else {
             fs::create_dir_all(log_dir(log.dir())).map_err(Error::io("create directory", log_dir(log.dir())))?;
             sync_dir(log.dir())?;
-            log.write_entry(&creation(&log.snapshot.schema)?)?;
+            let actions = creation(&log.snapshot.schema)?;
+            log.write_entry(&actions)?;
             Arc::make_mut(&mut log.snapshot).version = 0;
         }
         Ok(log)
@@ -120,7 +148,16 @@ impl DeltaLog {
     pub(crate) async fn settle(&mut self) -> Result<Arc<TableSnapshot>> {
         if self.in_doubt {
             sync_dir(&log_dir(self.dir()))?;
-            let settled = load(self.dir().to_owned(), Some(Arc::clone(&self.snapshot.schema))).await?;
+            let mut settled = load(self.dir().to_owned(), Some(Arc::clone(&self.snapshot.schema))).await?;
+            let mut before: HashMap<_, _> = self.snapshot.files.iter().map(|file| (&file.path, file)).collect();
+            for file in &mut settled.files {
+                // Scans hold the file as it was known before, which keeps it from being deleted.
+                if let Some(known) = before.remove(&file.path) {
+                    *file = Arc::clone(known);
+                }
+            }
+            let now = now_ms();
+            self.replaced.extend(before.into_values().map(|file| Replaced::new(file, now)));
             self.snapshot = Arc::new(settled);
             self.in_doubt = false;
         }
@@ -135,36 +172,69 @@ impl DeltaLog {
     /// or the commit may hold after all: the next [`DeltaLog::settle`] says.
     pub(crate) async fn commit(
         &mut self,
-        added: Vec<LiveFile>,
+        added: Vec<NewFile>,
+        removed: &[Arc<LiveFile>],
+        wal_position: Option<u64>,
+    ) -> Result<Arc<TableSnapshot>> {
+        self.write_version(Change::Data, added, removed, wal_position).await
+    }
+
+    /// Commits `added` files that hold the rows of the `removed` ones; `None` if one of these is not live any more.
+    ///
+    /// # Errors
+    /// As [`DeltaLog::commit`].
+    pub(crate) async fn rewrite(
+        &mut self,
+        added: Vec<NewFile>,
+        removed: &[Arc<LiveFile>],
+    ) -> Result<Option<Arc<TableSnapshot>>> {
+        let live: HashSet<&str> = self.snapshot.files.iter().map(|file| file.path.as_str()).collect();
+        if !removed.iter().all(|file| live.contains(file.path.as_str())) {
+            return Ok(None);
+        }
+        self.write_version(Change::Layout, added, removed, None).await.map(Some)
+    }
+
+    async fn write_version(
+        &mut self,
+        change: Change,
+        added: Vec<NewFile>,
         removed: &[Arc<LiveFile>],
         wal_position: Option<u64>,
     ) -> Result<Arc<TableSnapshot>> {
         let now = now_ms();
+        let operation = if change == Change::Data { "WRITE" } else { "OPTIMIZE" };
         let mut actions = vec![json!({ "commitInfo": {
-            "timestamp": now, "operation": "WRITE", "isBlindAppend": removed.is_empty(),
+            "timestamp": now, "operation": operation, "isBlindAppend": removed.is_empty(),
             "engineInfo": concat!("driftwatt/", env!("CARGO_PKG_VERSION")),
         }})];
         if let Some(position) = wal_position {
             actions.push(json!({ "txn": { "appId": WAL_APP_ID, "version": position, "lastUpdated": now } }));
         }
-        actions.extend(removed.iter().map(|file| remove_action(file, now)));
-        actions.extend(added.iter().map(|file| add_action(file, now)));
+        actions.extend(removed.iter().map(|file| remove_action(file, now, change)));
+        actions.extend(added.iter().map(|new| add_action(&new.file, change)));
         if let Err(error) = self.write_entry(&actions) {
+            // An entry that is there may hold, whatever failed after its link, so its files stay; else they are dropped.
             self.in_doubt = self.next_entry().try_exists().unwrap_or(true);
-            if !self.in_doubt {
-                // The next attempt writes new files; on a full disk these would pile up.
-                added.iter().for_each(|file| remove_unused(&self.dir().join(&file.path)));
+            if self.in_doubt {
+                added.into_iter().for_each(|new| new.uncommitted.keep());
             }
             return Err(error);
         }
+        let keep = |new: NewFile| {
+            new.uncommitted.keep();
+            new.file
+        };
+        let added: Vec<_> = added.into_iter().map(keep).collect();
+        let gone: HashSet<&str> = removed.iter().map(|file| file.path.as_str()).collect();
         let snapshot = Arc::make_mut(&mut self.snapshot);
         snapshot.version += 1;
-        snapshot.files.retain(|file| !removed.iter().any(|gone| gone.path == file.path));
+        snapshot.files.retain(|file| !gone.contains(file.path.as_str()));
         snapshot.files.extend(added.into_iter().map(Arc::new));
         snapshot.wal_position = wal_position.unwrap_or(snapshot.wal_position);
-        let table_dir = Arc::clone(&snapshot.dir);
-        self.replaced.extend(removed.iter().map(|file| (Instant::now(), table_dir.join(&file.path))));
-        self.tidy().await;
+        self.replaced.extend(removed.iter().map(|file| Replaced::new(file, now)));
+        self.checkpoint_when_due().await;
+        self.delete_replaced();
         Ok(self.snapshot())
     }
 
@@ -190,22 +260,33 @@ impl DeltaLog {
         failpoint::hit(Failpoint::DeltaAfterSync, &path)
     }
 
-    /// Checkpoints on schedule and deletes files replaced long enough ago. Neither decides whether a commit holds, so
-    /// failures are only logged.
-    async fn tidy(&mut self) {
+    /// Checkpoints every hundred versions and drops the part of the log that this makes superfluous. Neither decides
+    /// whether a commit holds, so failures are only logged.
+    async fn checkpoint_when_due(&self) {
         let version = self.snapshot.version;
-        if version > 0
-            && version % failpoint::checkpoint_interval().unwrap_or(CHECKPOINT_INTERVAL) == 0
-            && let Err(error) = checkpoint(self.dir()).await
-        {
-            tracing::warn!(%error, version, table = %self.dir().display(), "checkpoint failed; the log stays longer");
+        if version == 0 || version % failpoint::checkpoint_interval().unwrap_or(CHECKPOINT_INTERVAL) != 0 {
+            return;
         }
-        self.replaced.retain(|(since, path)| {
-            let keep = since.elapsed() < REPLACED_GRACE;
-            if !keep && let Err(error) = remove_replaced(path) {
-                tracing::warn!(%error, path = %path.display(), "replaced file not deleted");
+        // A test that has checkpoints come soon has them shorten the log at once too.
+        let retention = failpoint::checkpoint_interval().map_or(LOG_RETENTION, |_| Duration::ZERO);
+        let table = self.dir().display();
+        if let Err(error) = checkpoint(self.dir()).await {
+            tracing::warn!(%error, version, %table, "checkpoint failed; the log stays longer");
+        } else if let Err(error) = tidy::shorten_log(&log_dir(self.dir()), retention) {
+            tracing::warn!(%error, version, %table, "old entries of the log not deleted");
+        }
+    }
+
+    /// Deletes files replaced long enough ago that nothing reads.
+    pub(crate) fn delete_replaced(&mut self) {
+        let (dir, now) = (Arc::clone(&self.snapshot.dir), now_ms());
+        self.replaced.retain(|replaced| {
+            let young = now - replaced.at_ms < REPLACED_GRACE.as_millis() as i64;
+            if young || replaced.readers.strong_count() > 0 {
+                return true;
             }
-            keep
+            tidy::delete(&dir.join(&replaced.path));
+            false
         });
     }
 }
@@ -216,11 +297,6 @@ fn write_temporary(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
     failpoint::hit(Failpoint::DeltaTemporaryWritten, path)?;
     file.sync_all().map_err(Error::io("sync", path))
-}
-
-fn remove_replaced(path: &Path) -> Result<()> {
-    failpoint::hit(Failpoint::DeltaBeforeDelete, path)?;
-    fs::remove_file(path).map_err(Error::io("remove", path))
 }
 
 async fn open_delta(dir: &Path) -> Result<DeltaTable> {
@@ -254,11 +330,20 @@ async fn load(dir: PathBuf, schema: Option<SchemaRef>) -> Result<TableSnapshot> 
             let reason = format!("file {path} has no date partition");
             return Err(Error::Corrupt { path: log_dir(&dir), offset: 0, reason });
         };
-        let stats = view.stats().unwrap_or_default();
-        let checksum = checksum_of(&view);
-        files.push(Arc::new(LiveFile::from_stats(path, view.size().cast_unsigned(), date, &stats, checksum)));
+        let (stats, added_ms) = (view.stats().unwrap_or_default(), view.modification_time());
+        let (size_bytes, checksum) = (view.size().cast_unsigned(), checksum_of(&view));
+        files.push(Arc::new(LiveFile::from_stats(path, size_bytes, date, added_ms, &stats, checksum)));
     }
-    let schema = schema.unwrap_or_else(|| date_last(&state.snapshot().arrow_schema()));
+    let stored = date_last(&state.snapshot().arrow_schema());
+    if let Some(schema) = schema.as_ref().filter(|schema| names(schema) != names(&stored)) {
+        let reason = format!(
+            "the columns are {}, this version stores {}; open it with the version that wrote it, or choose another directory",
+            names(&stored).join(", "),
+            names(schema).join(", "),
+        );
+        return Err(Error::Corrupt { path: log_dir(&dir), offset: 0, reason });
+    }
+    let schema = schema.unwrap_or(stored);
     Ok(TableSnapshot {
         dir: Arc::new(dir),
         schema,
@@ -274,6 +359,10 @@ fn checksum_of(view: &LogicalFileView) -> Checksum {
     Checksum::recorded(tags.get(CHECKSUM_TAG).and_then(Option::as_deref))
 }
 
+fn names(schema: &Schema) -> Vec<&str> {
+    schema.fields().iter().map(|field| field.name().as_str()).collect()
+}
+
 fn date_last(schema: &Schema) -> SchemaRef {
     let (mut fields, date): (Vec<_>, Vec<_>) =
         schema.fields().iter().cloned().partition(|field| field.name() != "date");
@@ -281,18 +370,18 @@ fn date_last(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn add_action(file: &LiveFile, now: i64) -> Value {
+fn add_action(file: &LiveFile, change: Change) -> Value {
     json!({ "add": {
         "path": file.path, "partitionValues": { "date": date_text(file.date) }, "size": file.size_bytes,
-        "modificationTime": now, "dataChange": true, "stats": file.stats(),
+        "modificationTime": file.added_ms, "dataChange": change == Change::Data, "stats": file.stats(),
         "tags": file.checksum.tag().map(|tag| json!({ CHECKSUM_TAG: tag })),
     }})
 }
 
-fn remove_action(file: &LiveFile, now: i64) -> Value {
+fn remove_action(file: &LiveFile, now: i64, change: Change) -> Value {
     json!({ "remove": {
-        "path": file.path, "deletionTimestamp": now, "dataChange": true, "extendedFileMetadata": true,
-        "partitionValues": { "date": date_text(file.date) }, "size": file.size_bytes,
+        "path": file.path, "deletionTimestamp": now, "dataChange": change == Change::Data,
+        "extendedFileMetadata": true, "partitionValues": { "date": date_text(file.date) }, "size": file.size_bytes,
     }})
 }
 
@@ -343,3 +432,6 @@ fn delta_type(data_type: &DataType) -> Option<Value> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

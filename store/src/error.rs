@@ -41,6 +41,9 @@ pub enum Error {
     /// The log thread has stopped.
     #[error("the write-ahead log is closed")]
     WalClosed,
+    /// The store closes, so long work is given up.
+    #[error("the store is closing")]
+    Closing,
     /// One record is larger than the log can hold.
     #[error("a log record of {size_bytes} bytes is over the limit of {limit_bytes}; send smaller requests")]
     RecordTooLarge { size_bytes: usize, limit_bytes: usize },
@@ -114,7 +117,7 @@ impl Error {
         match self {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::DiskFull { .. } | Self::WalFull { .. } => ErrorKind::StorageFull,
-            Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } => ErrorKind::Unavailable,
+            Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } | Self::Closing => ErrorKind::Unavailable,
             Self::SeriesCollision { .. }
             | Self::RecordTooLarge { .. }
             | Self::NotADirectory { .. }

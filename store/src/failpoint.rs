@@ -7,8 +7,8 @@
 //!
 //! - `nth` is the time that it acts, counted from the start of the process; 1 by default. It acts once.
 //! - `kill` (default) ends the process with SIGKILL; `error` returns EIO, `enospc` returns ENOSPC; `sleep:MS` waits.
-//! - `checkpoint_interval=N` in the list has the tables write a checkpoint every N versions, so that a test need not make
-//!   a hundred.
+//! - `checkpoint_interval=N` in the list has the tables write a checkpoint every N versions and shorten
+//!   their log at once, so that a test need not make a hundred and wait an hour.
 //!
 //! A new place in the store is one line in the list below and one `failpoint::hit(Failpoint::…, &path)?` in the code; the
 //! crash matrix (`tests/it/crash_matrix.rs`) does not compile until it says how the place is reached.
@@ -87,7 +87,8 @@ failpoints! {
     DeltaBeforeCheckpoint = "delta.before_checkpoint": "A checkpoint is due.",
     DeltaCheckpointWritten = "delta.checkpoint_written": "The checkpoint is written, not synced.",
     DeltaCheckpointSynced = "delta.checkpoint_synced": "The checkpoint is durable, the file with its checksum not written.",
-    DeltaBeforeDelete = "delta.before_delete": "A replaced data file is about to be deleted.",
+    DeltaBeforeDelete = "delta.before_delete": "A data file that no version refers to any more, or never did, is about to be deleted.",
+    DeltaBeforeShorten = "delta.before_shorten": "An entry of the log that checkpoints made superfluous is about to be deleted.",
     QuarantineBeforeLink = "quarantine.before_link": "A damaged data file is about to be put aside.",
     QuarantineAfterLink = "quarantine.after_link": "It is put aside, the note on it not written.",
     QuarantineNoteWritten = "quarantine.note_written": "The note is durable, the table still refers to the file.",

@@ -1,25 +1,25 @@
 //! From memtable to committed files.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use datafusion::arrow::array::RecordBatch;
 
 use crate::{
     error::{Error, Result},
     failpoint::{self, Failpoint},
+    file_name::FileName,
     live_file::LiveFile,
     memtable::{Memtable, day_range},
-    parquet_file::write_parquet,
-    partial_file::remove_unused,
-    rows::{histogram_batches, rejection_batch, sample_batches},
+    parquet_file::{NewFile, write_parquet},
+    rows::{histogram_batches, rejection_batch},
+    sample_rows::sample_file_batches,
     series_day::merged_day,
     stage::Stage,
     store::{FlushSummary, Inner, WalTable},
 };
+
+/// Series noted as stored under one lock.
+const SERIES_PER_LOCK: usize = 8192;
 
 /// Rows of one UTC day.
 pub(crate) type Day = (i32, Vec<RecordBatch>);
@@ -35,11 +35,16 @@ pub(crate) async fn flush(store: &Arc<Inner>) -> Result<FlushSummary> {
         for table in WalTable::ALL {
             flush_table(store, table, &memtable, &mut summary).await?;
         }
+        // In parts, so that appends wait for none of them long.
+        for part in memtable.last_times().chunks(SERIES_PER_LOCK) {
+            store.state_mut().extend_stored(part);
+        }
         store.state_mut().drop_through(memtable.last_sequence);
         store.wal.remove_through(memtable.last_sequence).await?;
     }
     if summary.row_count > 0 {
         store.metrics.flushed(&summary, started.elapsed());
+        store.compaction_wanted.notify_one();
     }
     Ok(summary)
 }
@@ -62,17 +67,15 @@ async fn flush_table(
     let dir = snapshot.dir.as_ref().clone();
     let rows = Arc::clone(memtable);
     let task_snapshot = Arc::clone(&snapshot);
-    let write_files = move || -> Result<Vec<LiveFile>> {
+    let write_files = move || -> Result<Vec<NewFile>> {
         let mut files = Vec::new();
         for day in rows_days(&rows, table) {
-            let batches = day_batches(&rows, table, day, &task_snapshot);
-            match batches.and_then(|batches| write_parquet(&dir, day, &batches)) {
-                Ok(file) => files.extend(file),
-                Err(error) => {
-                    remove_files(&dir, &files);
-                    return Err(error);
-                }
-            }
+            let batches = day_batches(&rows, table, day, &task_snapshot)?;
+            let repeated_times = repeated_times(&rows, table, day);
+            let repeats = repeated_times.is_some();
+            let name = FileName { level: 0, sequence: rows.last_sequence, repeats };
+            let written = write_parquet(&dir, day, name, &batches)?;
+            files.extend(written.map(|new| NewFile { file: LiveFile { repeated_times, ..new.file }, ..new }));
         }
         Ok(files)
     };
@@ -82,8 +85,8 @@ async fn flush_table(
         return Ok(());
     }
     summary.file_count += files.len() as u64;
-    summary.row_count += files.iter().map(|file| file.row_count).sum::<u64>();
-    summary.size_bytes += files.iter().map(|file| file.size_bytes).sum::<u64>();
+    summary.row_count += files.iter().map(|new| new.file.row_count).sum::<u64>();
+    summary.size_bytes += files.iter().map(|new| new.file.size_bytes).sum::<u64>();
     // A day of `series` is rewritten whole, so that it holds one row per series.
     let replaced: Vec<_> = match table {
         WalTable::Series => snapshot.files.iter().filter(|file| memtable.days.contains(&file.date)).cloned().collect(),
@@ -95,9 +98,13 @@ async fn flush_table(
     Ok(())
 }
 
-/// Removes files that no version refers to.
-fn remove_files(dir: &Path, files: &[LiveFile]) {
-    files.iter().for_each(|file| remove_unused(&dir.join(&file.path)));
+/// Times of the points on `day` that may repeat points stored before; `None` if there is no such point.
+fn repeated_times(memtable: &Memtable, table: WalTable, day: i32) -> Option<(i64, i64)> {
+    match table {
+        WalTable::Samples => memtable.repeated_samples.get(&day).copied(),
+        WalTable::Histograms => memtable.repeated_histograms.get(&day).copied(),
+        WalTable::Series | WalTable::Rejections => None,
+    }
 }
 
 fn rows_days(memtable: &Memtable, table: WalTable) -> Vec<i32> {
@@ -117,7 +124,7 @@ fn day_batches(
     snapshot: &crate::delta_log::TableSnapshot,
 ) -> Result<Vec<RecordBatch>> {
     match table {
-        WalTable::Samples => sample_batches(memtable.sorted(), |points| day_range(points, day)),
+        WalTable::Samples => sample_file_batches(memtable.sorted(), |points| day_range(points, day)),
         WalTable::Histograms => histogram_batches(memtable.sorted(), |points| day_range(points, day)),
         WalTable::Series => Ok(vec![merged_day(snapshot, &[memtable], day)?]),
         WalTable::Rejections => Ok(vec![rejection_batch(&memtable.rejections, Some(day))?]),
@@ -125,9 +132,9 @@ fn day_batches(
 }
 
 /// Writes one file per day of a result table.
-pub(crate) async fn write_days(dir: PathBuf, days: Vec<Day>) -> Result<Vec<LiveFile>> {
+pub(crate) async fn write_days(dir: PathBuf, days: Vec<Day>) -> Result<Vec<NewFile>> {
     let write = tokio::task::spawn_blocking(move || {
-        let files = days.into_iter().map(|(day, batches)| write_parquet(&dir, day, &batches));
+        let files = days.into_iter().map(|(day, batches)| write_parquet(&dir, day, FileName::RESULT, &batches));
         files.filter_map(Result::transpose).collect::<Result<Vec<_>>>()
     });
     write.await.map_err(|error| Error::Task(error.to_string()))?

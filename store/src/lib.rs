@@ -6,6 +6,7 @@
 
 mod active_series;
 mod checksum;
+mod compaction;
 mod config;
 mod data_dir;
 mod delta_log;
@@ -13,17 +14,24 @@ mod disk_space;
 mod error;
 mod failpoint;
 mod fault;
+mod file_name;
 mod flush;
 mod inspect;
+mod lanes;
 mod live_file;
 mod memtable;
+mod merge;
+mod merge_exec;
 mod metrics;
+mod overlap;
 mod parquet_file;
 mod partial_file;
 mod quarantine;
 mod replay;
 mod result_table;
 mod rows;
+mod sample_projection;
+mod sample_rows;
 mod scan;
 mod schema;
 mod series;
@@ -34,17 +42,21 @@ mod simulation;
 mod stage;
 mod state;
 mod store;
+mod stored_times;
 mod verify;
 mod wal;
 mod write_batch;
 
 pub use active_series::{ActiveSeries, SeriesLimits, SeriesRefusal, hour_of};
+pub use compaction::{Compaction, CompactionSummary};
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
 #[doc(hidden)]
 pub use failpoint::Failpoint;
 pub use fault::{Fault, FaultKind};
 pub use inspect::{ColumnContents, InspectReport, MetricContents, Share, TableContents, inspect};
+#[doc(hidden)]
+pub use parquet_file::write_compacted;
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};

@@ -1,6 +1,9 @@
 //! One live Parquet file of a table, with the key range that prunes it.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use chrono::{DateTime, SecondsFormat};
 use datafusion::{
@@ -13,7 +16,7 @@ use datafusion::{
 };
 use serde_json::{Value, json};
 
-use crate::{checksum::Checksum, memtable::day_of};
+use crate::{checksum::Checksum, file_name::FileName, memtable::day_of, overlap::Span};
 
 /// Smallest and largest key of some rows; `None` where the table has no such column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +63,16 @@ pub(crate) struct LiveFile {
     pub(crate) row_count: u64,
     /// Partition: UTC day.
     pub(crate) date: i32,
+    /// How often the rows were merged: 0 a flush, 1 a window of flushes, 2 a whole day.
+    pub(crate) level: u8,
+    /// Highest log sequence of the rows; of two rows of one identity the one of the higher sequence is newer.
+    pub(crate) sequence: u64,
+    /// Rows may repeat an identity that a file of a lower sequence holds.
+    pub(crate) repeats: bool,
+    /// First and last time of the rows that may, UTC microseconds; `None` is not known, as after a restart.
+    pub(crate) repeated_times: Option<(i64, i64)>,
+    /// When it was added to the table, Unix milliseconds.
+    pub(crate) added_ms: i64,
     pub(crate) keys: KeyRange,
     pub(crate) checksum: Checksum,
 }
@@ -84,7 +97,41 @@ fn parse_time(value: &Value) -> Option<i64> {
     Some(DateTime::parse_from_rfc3339(value.as_str()?).ok()?.timestamp_micros())
 }
 
+/// The clock, Unix milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
 impl LiveFile {
+    /// A file without rows, added now.
+    pub(crate) fn new(path: String, date: i32, name: FileName) -> Self {
+        Self {
+            path,
+            size_bytes: 0,
+            row_count: 0,
+            date,
+            level: name.level,
+            sequence: name.sequence,
+            repeats: name.repeats,
+            repeated_times: None,
+            added_ms: now_ms(),
+            keys: KeyRange { date: Some((date, date)), ..KeyRange::default() },
+            checksum: Checksum::default(),
+        }
+    }
+
+    /// Older files first; between files of unknown sequence the order is arbitrary but always the same.
+    pub(crate) fn age_order(&self) -> (u64, &str) {
+        (self.sequence, &self.path)
+    }
+
+    /// What its rows may share with other sources.
+    pub(crate) fn span(&self) -> Span {
+        let repeats =
+            self.repeats.then(|| KeyRange { time: self.repeated_times.or(self.keys.time), ..self.keys.clone() });
+        Span { sequence: self.sequence, keys: self.keys.clone(), repeats }
+    }
+
     /// The `stats` text of a Delta `add` action.
     pub(crate) fn stats(&self) -> String {
         let mut low = serde_json::Map::new();
@@ -105,24 +152,27 @@ impl LiveFile {
     }
 
     /// Reads back what [`LiveFile::stats`] wrote; anything else leaves the range open.
-    pub(crate) fn from_stats(path: String, size_bytes: u64, date: i32, stats: &str, checksum: Checksum) -> Self {
+    pub(crate) fn from_stats(
+        path: String,
+        size_bytes: u64,
+        date: i32,
+        added_ms: i64,
+        stats: &str,
+        checksum: Checksum,
+    ) -> Self {
         let stats: Value = serde_json::from_str(stats).unwrap_or_default();
         let ends = |name: &str| (stats["minValues"][name].clone(), stats["maxValues"][name].clone());
         let (metric, series_id, time) = (ends("metric"), ends("series_id"), ends("time"));
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        Self {
-            path,
-            size_bytes,
-            row_count: stats["numRecords"].as_u64().unwrap_or(0),
-            date,
-            keys: KeyRange {
-                metric: text(&metric.0).zip(text(&metric.1)),
-                series_id: series_id.0.as_i64().zip(series_id.1.as_i64()),
-                time: parse_time(&time.0).zip(parse_time(&time.1)),
-                date: Some((date, date)),
-            },
-            checksum,
-        }
+        let keys = KeyRange {
+            metric: text(&metric.0).zip(text(&metric.1)),
+            series_id: series_id.0.as_i64().zip(series_id.1.as_i64()),
+            time: parse_time(&time.0).zip(parse_time(&time.1)),
+            date: Some((date, date)),
+        };
+        let row_count = stats["numRecords"].as_u64().unwrap_or(0);
+        let name = FileName::of_path(&path);
+        Self { size_bytes, row_count, added_ms, keys, checksum, ..Self::new(path, date, name) }
     }
 }
 
@@ -185,23 +235,24 @@ mod tests {
 
     #[test]
     fn statistics_survive_the_log() {
+        let day = parse_date("2026-11-24").unwrap();
+        let name = FileName { level: 1, sequence: 7, repeats: true };
         let file = LiveFile {
-            path: "date=2026-11-24/a.parquet".into(),
             size_bytes: 10,
             row_count: 3,
-            date: parse_date("2026-11-24").unwrap(),
             keys: KeyRange {
                 metric: Some(("a".into(), "b".into())),
                 series_id: Some((i64::MIN, i64::MAX)),
                 time: Some((1_795_000_000_000_001, 1_795_000_000_000_002)),
-                date: parse_date("2026-11-24").map(|day| (day, day)),
+                date: Some((day, day)),
             },
             checksum: Checksum::written(0x0000_beef),
+            ..LiveFile::new(format!("date=2026-11-24/{}", name.to_text()), day, name)
         };
         let tag = file.checksum.tag();
         assert_eq!(tag.as_deref(), Some("0000beef"));
         let checksum = Checksum::recorded(tag.as_deref());
-        assert_eq!(LiveFile::from_stats(file.path.clone(), 10, file.date, &file.stats(), checksum), file);
+        assert_eq!(LiveFile::from_stats(file.path.clone(), 10, day, file.added_ms, &file.stats(), checksum), file);
         assert_eq!(date_text(file.date), "2026-11-24");
     }
 }

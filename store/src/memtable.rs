@@ -3,7 +3,13 @@
 //! Each series keeps its points sorted by `(time, start_time)`, so a flush only sorts the list of series, and a repeated
 //! point is found by binary search: the last write replaces the earlier one (`STORE-2` counts it as a duplicate).
 
-use std::{cmp::Ordering, collections::BTreeSet, ops::Range, sync::Arc, time::Instant};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
     series::{Series, SeriesId},
@@ -52,9 +58,17 @@ pub(crate) struct SeriesPoints {
     pub(crate) series: Arc<Series>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) histograms: Vec<HistogramPoint>,
+    /// Points up to this time may be stored outside this memtable already; later ones are not.
+    stored_through: i64,
 }
 
 impl SeriesPoints {
+    /// Time of the last point, if there is one.
+    pub(crate) fn last_time(&self) -> Option<i64> {
+        let (samples, histograms) = (self.samples.last(), self.histograms.last());
+        samples.map(|point| point.time).max(histograms.map(|point| point.time))
+    }
+
     /// First and last time of the points on `day`, if there are any.
     pub(crate) fn time_range_on(&self, day: i32) -> Option<(i64, i64)> {
         let samples = &self.samples[day_range(&self.samples, day)];
@@ -76,6 +90,14 @@ pub(crate) fn day_range<P: Point>(points: &[P], day: i32) -> Range<usize> {
     from..to
 }
 
+/// By day, first and last time of the points that may repeat points stored elsewhere.
+pub(crate) type RepeatedTimes = BTreeMap<i32, (i64, i64)>;
+
+fn note_repeat(repeated: &mut RepeatedTimes, time: i64) {
+    let range = repeated.entry(day_of(time)).or_insert((time, time));
+    *range = (range.0.min(time), range.1.max(time));
+}
+
 /// Unflushed points of a contiguous run of log records.
 #[derive(Debug)]
 pub(crate) struct Memtable {
@@ -84,6 +106,8 @@ pub(crate) struct Memtable {
     series: Vec<SeriesPoints>,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) days: BTreeSet<i32>,
+    pub(crate) repeated_samples: RepeatedTimes,
+    pub(crate) repeated_histograms: RepeatedTimes,
     pub(crate) size_bytes: usize,
     pub(crate) last_sequence: u64,
     pub(crate) first_append: Option<Instant>,
@@ -96,6 +120,8 @@ impl Memtable {
             series: Vec::new(),
             rejections: Vec::new(),
             days: BTreeSet::new(),
+            repeated_samples: RepeatedTimes::new(),
+            repeated_histograms: RepeatedTimes::new(),
             size_bytes: 0,
             last_sequence: 0,
             first_append: None,
@@ -107,13 +133,20 @@ impl Memtable {
     }
 
     /// Adds the points of one log record and returns how many replaced an earlier point of the same identity.
-    pub(crate) fn insert(&mut self, sequence: u64, batch: WriteBatch, now: Instant) -> u64 {
+    /// `stored_through` tells up to which time points of a series may be stored outside this memtable.
+    pub(crate) fn insert(
+        &mut self,
+        sequence: u64,
+        batch: WriteBatch,
+        now: Instant,
+        stored_through: impl Fn(SeriesId) -> i64,
+    ) -> u64 {
         let mut duplicate_count = 0;
         self.last_sequence = sequence;
         self.first_append.get_or_insert(now);
         self.size_bytes += batch.rejections.iter().map(rejection_size_bytes).sum::<usize>();
         self.rejections.extend(batch.rejections);
-        let places: Vec<usize> = batch.series.iter().map(|series| self.place(series)).collect();
+        let places: Vec<usize> = batch.series.iter().map(|series| self.place(series, &stored_through)).collect();
         let mut last_day = None;
         let samples = &batch.samples;
         for row in 0..samples.len() {
@@ -125,6 +158,9 @@ impl Memtable {
             };
             note_day(&mut self.days, &mut last_day, sample.time);
             let points = &mut self.series[places[samples.series[row] as usize]];
+            if sample.time <= points.stored_through {
+                note_repeat(&mut self.repeated_samples, sample.time);
+            }
             let capacity = points.samples.capacity();
             duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
             self.size_bytes += (points.samples.capacity() - capacity) * size_of::<Sample>();
@@ -133,6 +169,9 @@ impl Memtable {
             note_day(&mut self.days, &mut last_day, point.time);
             self.size_bytes += shape_size_bytes(&point.shape);
             let points = &mut self.series[places[point.series as usize]];
+            if point.time <= points.stored_through {
+                note_repeat(&mut self.repeated_histograms, point.time);
+            }
             let capacity = points.histograms.capacity();
             duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
             self.size_bytes += (points.histograms.capacity() - capacity) * size_of::<HistogramPoint>();
@@ -141,20 +180,35 @@ impl Memtable {
     }
 
     /// Where the points of `series` are; makes room for a series that is new here.
-    fn place(&mut self, series: &Arc<Series>) -> usize {
+    fn place(&mut self, series: &Arc<Series>, stored_through: &impl Fn(SeriesId) -> i64) -> usize {
         if let Some(place) = self.places.get(&series.id) {
             return *place as usize;
         }
         let capacities = (self.places.capacity(), self.series.capacity());
         let place = self.series.len();
         self.places.insert(series.id, place as u32);
-        self.series.push(SeriesPoints { series: Arc::clone(series), samples: Vec::new(), histograms: Vec::new() });
+        self.series.push(SeriesPoints {
+            series: Arc::clone(series),
+            samples: Vec::new(),
+            histograms: Vec::new(),
+            stored_through: stored_through(series.id),
+        });
         // A map keeps an eighth of its buckets free and one byte for each.
         let buckets = (self.places.capacity() - capacities.0) * 8 / 7;
         self.size_bytes += series.size_bytes()
             + buckets * (size_of::<(SeriesId, u32)>() + 1)
             + (self.series.capacity() - capacities.1) * size_of::<SeriesPoints>();
         place
+    }
+
+    /// Time of the last point of series `id`, if it has one here.
+    pub(crate) fn last_time(&self, id: SeriesId) -> Option<i64> {
+        self.series[*self.places.get(&id)? as usize].last_time()
+    }
+
+    /// Every series with the time of its last point.
+    pub(crate) fn last_times(&self) -> Vec<(SeriesId, i64)> {
+        self.series.iter().filter_map(|points| Some((points.series.id, points.last_time()?))).collect()
     }
 
     /// Every series with its points, in table order: by metric, then by the signed `series_id`.
@@ -215,8 +269,6 @@ fn rejection_size_bytes(rejection: &Rejection) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn sample(time: i64, bits: u64) -> Sample {
@@ -256,14 +308,14 @@ mod tests {
         let mut batch = WriteBatch { series: vec![Series::new(definition)], ..WriteBatch::default() };
         (0..100).for_each(|time| batch.samples.push(0, 0, time, 0, 0));
         let mut memtable = Memtable::new();
-        memtable.insert(1, batch.clone(), Instant::now());
+        memtable.insert(1, batch.clone(), Instant::now(), |_| i64::MIN);
         let samples = |memtable: &Memtable| memtable.series[0].samples.capacity();
         let expected = |memtable: &Memtable| samples(memtable) * 32 + batch.series[0].size_bytes();
         // The attribute is held twice: by itself and in the identity.
         assert!(batch.series[0].size_bytes() > 2000);
         let overhead = memtable.size_bytes - expected(&memtable);
         assert!(overhead < 1024, "{overhead} bytes for a map of one");
-        memtable.insert(2, batch.clone(), Instant::now());
+        memtable.insert(2, batch.clone(), Instant::now(), |_| i64::MIN);
         assert_eq!(memtable.size_bytes, expected(&memtable) + overhead, "repeats take no memory");
     }
 

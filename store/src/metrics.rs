@@ -12,6 +12,7 @@ use opentelemetry::{
 
 use crate::{
     active_series::ActiveSeries,
+    compaction::CompactionSummary,
     disk_space::DiskSpace,
     state::State,
     store::{FlushSummary, read_state},
@@ -24,6 +25,10 @@ const SCOPE: &str = "driftwatt_store";
 pub(crate) struct Metrics {
     flush_duration: Histogram<f64>,
     flushed_rows: Counter<u64>,
+    compaction_duration: Histogram<f64>,
+    compacted_rows: Counter<u64>,
+    compacted_duplicates: Counter<u64>,
+    compacted_bytes: Counter<u64>,
     quarantined_files: Gauge<u64>,
     _observed: [ObservableGauge<u64>; 4],
 }
@@ -47,6 +52,22 @@ impl Metrics {
                 .u64_counter("driftwatt_store_flushed_rows")
                 .with_description("Rows written to tables by flushes")
                 .build(),
+            compaction_duration: meter
+                .f64_histogram("driftwatt_store_compaction_duration_seconds")
+                .with_description("Time of one merge of files, from reading them to its commit")
+                .build(),
+            compacted_rows: meter
+                .u64_counter("driftwatt_store_compacted_rows")
+                .with_description("Rows written by merges of files")
+                .build(),
+            compacted_duplicates: meter
+                .u64_counter("driftwatt_store_compacted_duplicates")
+                .with_description("Rows dropped by merges because a newer one has the same identity")
+                .build(),
+            compacted_bytes: meter
+                .u64_counter("driftwatt_store_compacted_bytes")
+                .with_description("Bytes of files written by merges")
+                .build(),
             quarantined_files: meter
                 .u64_gauge("driftwatt_store_quarantined_files")
                 .with_description("Damaged data files taken out of their tables")
@@ -67,6 +88,14 @@ impl Metrics {
     pub(crate) fn flushed(&self, summary: &FlushSummary, duration: Duration) {
         self.flushed_rows.add(summary.row_count, &[]);
         self.flush_duration.record(duration.as_secs_f64(), &[]);
+    }
+
+    /// Records one merge.
+    pub(crate) fn compacted(&self, summary: &CompactionSummary, duration: Duration) {
+        self.compaction_duration.record(duration.as_secs_f64(), &[]);
+        self.compacted_rows.add(summary.row_count, &[]);
+        self.compacted_duplicates.add(summary.duplicate_count, &[]);
+        self.compacted_bytes.add(summary.size_bytes_after, &[]);
     }
 }
 

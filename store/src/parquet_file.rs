@@ -2,56 +2,107 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
-use parquet::{
-    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
-    basic::{Compression, Encoding, ZstdLevel},
-    file::{metadata::SortingColumn, properties::WriterProperties},
-    schema::types::ColumnPath,
+use datafusion::arrow::{
+    array::{Array, RecordBatch},
+    datatypes::{Schema, SchemaRef},
 };
-use uuid::Uuid;
+use parquet::{
+    arrow::{
+        ArrowWriter, ProjectionMask,
+        arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+        arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves},
+    },
+    basic::{Compression, ZstdLevel},
+    file::{
+        metadata::SortingColumn,
+        properties::{WriterProperties, WriterPropertiesBuilder},
+        writer::SerializedFileWriter,
+    },
+    schema::types::ColumnDescPtr,
+};
 
 use crate::{
     checksum::{Checksum, ChecksumWriter},
     error::{Error, Result},
     failpoint::{self, Failpoint},
-    live_file::{KeyRange, LiveFile, date_text},
-    partial_file::PartialFile,
+    file_name::FileName,
+    live_file::{LiveFile, date_text},
+    parquet_file::encoding::ColumnEncoding,
+    partial_file::remove_unused,
     rows::file_schema,
 };
 
+mod encoding;
+mod measure;
+
 /// Rows per row group: larger groups were both smaller and faster to scan than smaller ones (`docs/format/tables.md`).
 const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Arrow bytes at which a row group is closed before it has all its rows: the writer holds one group in memory.
+const ROW_GROUP_SIZE_BYTES: usize = 128 << 20;
 const PAGE_ROWS: usize = 20_000;
 
-/// Columns whose neighbours differ by little in table order.
-const DELTA_PACKED: [&str; 5] = ["series_id", "time", "start_time", "first_time", "last_time"];
+/// How much work goes into a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// One encoding per type of column: a flush competes with ingest, and its file is soon merged.
+    Flush,
+    /// The smallest encoding of each column of each row group, measured on a sample of its rows.
+    Compaction,
+}
 
-fn writer_properties(schema: &SchemaRef) -> Result<WriterProperties> {
-    let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS / 4)
-        .set_created_by(concat!("driftwatt ", env!("CARGO_PKG_VERSION")).to_owned());
-    for name in DELTA_PACKED.iter().filter(|name| schema.field_with_name(name).is_ok()) {
-        let path = ColumnPath::from(*name);
-        builder = builder.set_column_dictionary_enabled(path.clone(), false);
-        builder = builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+impl Effort {
+    fn zstd_level(self) -> i32 {
+        match self {
+            Self::Flush | Self::Compaction => 1,
+        }
     }
-    let order: Vec<_> = ["metric", "series_id", "time"]
-        .iter()
-        .map_while(|name| schema.index_of(name).ok())
-        .map(|index| SortingColumn { column_idx: index as i32, descending: false, nulls_first: false })
-        .collect();
-    if schema.field_with_name("series_id").is_ok() {
-        builder = builder.set_sorting_columns(Some(order));
+}
+
+/// A file that no version of its table refers to yet; dropping it deletes the file.
+#[derive(Debug)]
+pub(crate) struct Uncommitted(PathBuf);
+
+impl Uncommitted {
+    /// The file stays: a commit refers to it, or may do so.
+    pub(crate) fn keep(mut self) {
+        self.0 = PathBuf::new();
     }
-    Ok(builder.build())
+}
+
+impl Drop for Uncommitted {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            remove_unused(&self.0);
+        }
+    }
+}
+
+/// A complete and synced file that waits for its commit.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    pub(crate) file: LiveFile,
+    pub(crate) uncommitted: Uncommitted,
+}
+
+/// One file under way, one row group in memory: batches in, a [`NewFile`] out. Dropped before that, it leaves nothing
+/// behind.
+pub(crate) struct FileWriter {
+    writer: SerializedFileWriter<ChecksumWriter<File>>,
+    uncommitted: Uncommitted,
+    schema: SchemaRef,
+    effort: Effort,
+    zstd_level: i32,
+    leaves: Vec<ColumnDescPtr>,
+    buffered: Vec<RecordBatch>,
+    buffered_rows: usize,
+    buffered_size_bytes: usize,
+    dir: PathBuf,
+    file: LiveFile,
 }
 
 /// Makes the entries of `dir` durable.
@@ -59,50 +110,210 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|handle| handle.sync_all()).map_err(Error::io("sync directory", dir))
 }
 
+impl FileWriter {
+    /// Starts a file of `schema` (with or without `date`) for rows on `day` below `table_dir`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file or its directory cannot be created.
+    pub(crate) fn create(
+        table_dir: &Path,
+        day: i32,
+        name: FileName,
+        schema: &SchemaRef,
+        effort: Effort,
+    ) -> Result<Self> {
+        let partition = format!("date={}", date_text(day));
+        let dir = table_dir.join(&partition);
+        if !dir.exists() {
+            fs::create_dir_all(&dir).map_err(Error::io("create directory", &dir))?;
+            sync_dir(table_dir)?;
+        }
+        let (schema, zstd_level) = (file_schema(schema), effort.zstd_level());
+        let text = name.to_text();
+        let path = dir.join(&text);
+        failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
+        let handle = ChecksumWriter::new(File::create_new(&path).map_err(Error::io("create", &path))?);
+        let uncommitted = Uncommitted(path);
+        let writer = ArrowWriter::try_new(handle, Arc::clone(&schema), Some(properties(&schema, zstd_level)?.build()));
+        let (writer, _) = writer.and_then(ArrowWriter::into_serialized_writer)?;
+        Ok(Self {
+            leaves: writer.schema_descr().columns().to_vec(),
+            writer,
+            uncommitted,
+            schema,
+            effort,
+            zstd_level,
+            buffered: Vec::new(),
+            buffered_rows: 0,
+            buffered_size_bytes: 0,
+            dir,
+            file: LiveFile::new(format!("{partition}/{text}"), day, name),
+        })
+    }
+
+    /// Appends rows that continue the table order; columns beyond the file's own, such as `date`, are left out.
+    ///
+    /// # Errors
+    /// A column is missing, or a full row group cannot be encoded or written; then the file can only be dropped.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.file.keys.extend(batch);
+        self.file.row_count += batch.num_rows() as u64;
+        let schema = batch.schema();
+        let indices = self.schema.fields().iter().map(|field| schema.index_of(field.name()));
+        let batch = batch.project(&indices.collect::<Result<Vec<_>, _>>()?)?.with_schema(Arc::clone(&self.schema))?;
+        let mut from = 0;
+        while from < batch.num_rows() {
+            let rows = (batch.num_rows() - from).min(ROW_GROUP_ROWS - self.buffered_rows);
+            self.buffer(batch.slice(from, rows))?;
+            if self.buffered_rows == ROW_GROUP_ROWS || self.buffered_size_bytes >= ROW_GROUP_SIZE_BYTES {
+                self.write_row_group()?;
+            }
+            from += rows;
+        }
+        Ok(())
+    }
+
+    fn buffer(&mut self, batch: RecordBatch) -> Result<()> {
+        for column in batch.columns() {
+            self.buffered_size_bytes += column.to_data().get_slice_memory_size()?;
+        }
+        self.buffered_rows += batch.num_rows();
+        self.buffered.push(batch);
+        Ok(())
+    }
+
+    /// Bytes written, and the row group in memory at the rate of those written before, so that a merge can tell when
+    /// to begin the next file.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let (written, buffered) = (self.writer.bytes_written() as u64, self.buffered_rows as u64);
+        match self.file.row_count - buffered {
+            0 => self.buffered_size_bytes as u64 / 8,
+            rows => written + written * buffered / rows,
+        }
+    }
+
+    fn write_row_group(&mut self) -> Result<()> {
+        let batches = std::mem::take(&mut self.buffered);
+        (self.buffered_rows, self.buffered_size_bytes) = (0, 0);
+        let encodings = match self.effort {
+            Effort::Flush => self.leaves.iter().map(encoding::fixed).collect(),
+            Effort::Compaction => measure::smallest(&self.schema, &self.leaves, &batches)?,
+        };
+        let factory = row_group_factory(&self.schema, &self.leaves, &encodings, self.zstd_level)?;
+        let mut columns = factory.create_column_writers(0)?.into_iter();
+        let mut row_group = self.writer.next_row_group()?;
+        // Column by column, so that one encoded column at a time is in memory beside the rows.
+        let mut leaves = self.leaves.iter();
+        for (index, field) in self.schema.fields().iter().enumerate() {
+            let count = leaves.clone().take_while(|leaf| leaf.path().parts().first() == Some(field.name())).count();
+            leaves.by_ref().take(count).for_each(drop);
+            let mut field_columns: Vec<_> = columns.by_ref().take(count).collect();
+            for batch in &batches {
+                for (column, leaf) in field_columns.iter_mut().zip(compute_leaves(field, batch.column(index))?) {
+                    column.write(&leaf)?;
+                }
+            }
+            for column in field_columns {
+                column.close()?.append_to_row_group(&mut row_group)?;
+            }
+        }
+        row_group.close()?;
+        Ok(())
+    }
+
+    /// Writes what is left and the footer, and syncs the file and its directory.
+    ///
+    /// # Errors
+    /// Any failure to encode, write or sync; the file is then deleted.
+    pub(crate) fn finish(mut self) -> Result<NewFile> {
+        if self.buffered_rows > 0 {
+            self.write_row_group()?;
+        }
+        let path = &self.uncommitted.0;
+        if failpoint::is_on() {
+            self.writer.flush().map_err(Error::io("write", path))?;
+            failpoint::hit(Failpoint::ParquetMidWrite, path)?;
+        }
+        let (handle, crc32c) = self.writer.into_inner()?.into_parts();
+        failpoint::hit(Failpoint::ParquetBeforeSync, path)?;
+        handle.sync_all().map_err(Error::io("sync", path))?;
+        failpoint::hit(Failpoint::ParquetAfterSync, path)?;
+        sync_dir(&self.dir)?;
+        self.file.size_bytes = handle.metadata().map_err(Error::io("stat", path))?.len();
+        self.file.checksum = Checksum::written(crc32c);
+        Ok(NewFile { file: self.file, uncommitted: self.uncommitted })
+    }
+}
+
+/// Properties that all column chunks share.
+fn properties(schema: &SchemaRef, zstd_level: i32) -> Result<WriterPropertiesBuilder> {
+    let order: Vec<_> = ["metric", "series_id", "time"]
+        .iter()
+        .map_while(|name| schema.index_of(name).ok())
+        .map(|index| SortingColumn { column_idx: index as i32, descending: false, nulls_first: false })
+        .collect();
+    // Tables without series are not sorted.
+    let order = schema.index_of("series_id").is_ok().then_some(order);
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS / 4)
+        .set_sorting_columns(order)
+        .set_created_by(concat!("driftwatt ", env!("CARGO_PKG_VERSION")).to_owned()))
+}
+
+/// Makes column writers that use `encodings`, one for each of `leaves`.
+fn row_group_factory(
+    schema: &SchemaRef,
+    leaves: &[ColumnDescPtr],
+    encodings: &[ColumnEncoding],
+    zstd_level: i32,
+) -> Result<ArrowRowGroupWriterFactory> {
+    let mut builder = properties(schema, zstd_level)?;
+    for (leaf, encoding) in leaves.iter().zip(encodings) {
+        builder = encoding.set(builder, leaf);
+    }
+    // Properties belong to a file writer, encodings to a row group: this writer only carries them.
+    let carrier = ArrowWriter::try_new(io::sink(), Arc::clone(schema), Some(builder.build()))?;
+    Ok(carrier.into_serialized_writer()?.1)
+}
+
 /// Writes `batches` (schema with `date`, all rows on `day`, in table order) as one file below `table_dir` and syncs the
-/// file and its directory.
+/// file and its directory. No rows make no file.
 ///
 /// # Errors
-/// Any failure to encode, write or sync; the file is then removed.
-pub(crate) fn write_parquet(table_dir: &Path, day: i32, batches: &[RecordBatch]) -> Result<Option<LiveFile>> {
+/// Any failure to encode, write or sync; nothing is left behind.
+pub(crate) fn write_parquet(
+    table_dir: &Path,
+    day: i32,
+    name: FileName,
+    batches: &[RecordBatch],
+) -> Result<Option<NewFile>> {
     let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
-    let schema = file_schema(&first.schema());
-    let partition = format!("date={}", date_text(day));
-    let dir = table_dir.join(&partition);
-    if !dir.exists() {
-        fs::create_dir_all(&dir).map_err(Error::io("create directory", &dir))?;
-        sync_dir(table_dir)?;
-    }
-    let name = format!("part-{}.parquet", Uuid::new_v4());
-    let path = dir.join(&name);
-    failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
-    let file = File::create_new(&path).map_err(Error::io("create", &path))?;
-    let partial = PartialFile::new(&path);
-    let mut writer =
-        ArrowWriter::try_new(ChecksumWriter::new(file), Arc::clone(&schema), Some(writer_properties(&schema)?))?;
-    let mut keys = KeyRange { date: Some((day, day)), ..KeyRange::default() };
-    let mut row_count = 0;
+    let mut writer = FileWriter::create(table_dir, day, name, &first.schema(), Effort::Flush)?;
     for batch in batches {
-        keys.extend(batch);
-        row_count += batch.num_rows() as u64;
-        let indices: Vec<_> =
-            schema.fields().iter().filter_map(|field| batch.schema().index_of(field.name()).ok()).collect();
-        writer.write(&batch.project(&indices)?.with_schema(Arc::clone(&schema))?)?;
+        writer.write(batch)?;
     }
-    if failpoint::is_on() {
-        // Rows are on disk only once their row group is closed.
-        writer.flush()?;
-        failpoint::hit(Failpoint::ParquetMidWrite, &path)?;
+    Ok(Some(writer.finish()?))
+}
+
+/// Writes `batches`, rows of one day as files hold them, with the encodings of a compaction and `zstd_level`; returns the
+/// path. For the density bench, which compares what the rows take under other encodings.
+///
+/// # Errors
+/// Any failure to encode, write or sync.
+#[doc(hidden)]
+pub fn write_compacted(dir: &Path, batches: &[RecordBatch], zstd_level: i32) -> Result<PathBuf> {
+    let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+    let mut writer = FileWriter::create(dir, 0, FileName::RESULT, &schema, Effort::Compaction)?;
+    writer.zstd_level = zstd_level;
+    for batch in batches {
+        writer.write(batch)?;
     }
-    let (file, crc32c) = writer.into_inner()?.into_parts();
-    failpoint::hit(Failpoint::ParquetBeforeSync, &path)?;
-    file.sync_all().map_err(Error::io("sync", &path))?;
-    failpoint::hit(Failpoint::ParquetAfterSync, &path)?;
-    sync_dir(&dir)?;
-    let size_bytes = file.metadata().map_err(Error::io("stat", &path))?.len();
-    partial.finish();
-    let checksum = Checksum::written(crc32c);
-    Ok(Some(LiveFile { path: format!("{partition}/{name}"), size_bytes, row_count, date: day, keys, checksum }))
+    let new = writer.finish()?;
+    new.uncommitted.keep();
+    Ok(dir.join(new.file.path))
 }
 
 /// Reads a whole file, without the partition column.
@@ -114,3 +325,17 @@ pub(crate) fn read_parquet(path: &PathBuf) -> Result<Vec<RecordBatch>> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?.build()?;
     Ok(reader.collect::<Result<Vec<_>, _>>()?)
 }
+
+/// Reads some columns of a file, in the order of the file.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Parquet`] if it cannot be opened or decoded.
+pub(crate) fn read_columns(path: &Path, names: &[&str]) -> Result<ParquetRecordBatchReader> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let columns = ProjectionMask::columns(reader.parquet_schema(), names.iter().copied());
+    Ok(reader.with_projection(columns).build()?)
+}
+
+#[cfg(test)]
+mod tests;

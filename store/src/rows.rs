@@ -12,104 +12,21 @@ use datafusion::arrow::{
 
 use crate::{
     error::Result,
-    memtable::{Sample, SeriesPoints, day_of},
-    schema::{PROMOTED, histograms_schema, rejections_schema, samples_schema, series_schema},
+    memtable::{SeriesPoints, day_of},
+    schema::{PROMOTED, histograms_schema, rejections_schema, series_schema},
     series::{Series, SeriesDefinition},
-    write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns},
+    write_batch::{HistogramPoint, HistogramShape, Rejection},
 };
 
 /// Rows per batch: large enough to amortise, small enough to stay in cache while a file is written.
-const BATCH_ROWS: usize = 64 << 10;
+pub(crate) const BATCH_ROWS: usize = 64 << 10;
 
-fn time_builder() -> TimestampMicrosecondBuilder {
+pub(crate) fn time_builder() -> TimestampMicrosecondBuilder {
     TimestampMicrosecondBuilder::new().with_timezone("UTC")
 }
 
-fn optional_time(time: i64) -> Option<i64> {
+pub(crate) fn optional_time(time: i64) -> Option<i64> {
     (time != 0).then_some(time)
-}
-
-/// Builds `samples` batches, row by row, in the order pushed.
-struct SampleRows {
-    metric: StringBuilder,
-    series_id: Int64Builder,
-    start_time: TimestampMicrosecondBuilder,
-    time: TimestampMicrosecondBuilder,
-    value: Float64Builder,
-    value_int: Int64Builder,
-    date: Date32Builder,
-    row_count: usize,
-}
-
-impl SampleRows {
-    fn new() -> Self {
-        Self {
-            metric: StringBuilder::new(),
-            series_id: Int64Builder::new(),
-            start_time: time_builder(),
-            time: time_builder(),
-            value: Float64Builder::new(),
-            value_int: Int64Builder::new(),
-            date: Date32Builder::new(),
-            row_count: 0,
-        }
-    }
-
-    fn push(&mut self, series: &Series, sample: &Sample) {
-        self.metric.append_value(&series.definition.metric);
-        self.series_id.append_value(series.id.to_column());
-        self.start_time.append_option(optional_time(sample.start_time));
-        self.time.append_value(sample.time);
-        self.date.append_value(day_of(sample.time));
-        let (value, value_int) = match sample.form {
-            SampleColumns::INT => {
-                let int = sample.bits.cast_signed();
-                let double = int as f64;
-                // `as` saturates, so i64::MAX would compare equal to 2^63; go through i128 to see the rounding.
-                let exact = double as i128 == i128::from(int);
-                (Some(double), (!exact).then_some(int))
-            }
-            SampleColumns::NO_VALUE => (None, None),
-            _ => (Some(f64::from_bits(sample.bits)), None),
-        };
-        self.value.append_option(value);
-        self.value_int.append_option(value_int);
-        self.row_count += 1;
-    }
-
-    fn finish(mut self) -> Result<RecordBatch> {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.metric.finish()),
-            Arc::new(self.series_id.finish()),
-            Arc::new(self.start_time.finish()),
-            Arc::new(self.time.finish()),
-            Arc::new(self.value.finish()),
-            Arc::new(self.value_int.finish()),
-            Arc::new(self.date.finish()),
-        ];
-        Ok(RecordBatch::try_new(samples_schema(), columns)?)
-    }
-}
-
-/// `samples` rows of `series`, which is in table order; `range` picks the points of each.
-pub(crate) fn sample_batches<'a>(
-    series: impl IntoIterator<Item = &'a SeriesPoints>,
-    range: impl Fn(&[Sample]) -> std::ops::Range<usize>,
-) -> Result<Vec<RecordBatch>> {
-    let mut batches = Vec::new();
-    let mut rows = SampleRows::new();
-    for points in series {
-        for sample in &points.samples[range(&points.samples)] {
-            rows.push(&points.series, sample);
-            if rows.row_count == BATCH_ROWS {
-                batches.push(std::mem::replace(&mut rows, SampleRows::new()).finish()?);
-            }
-        }
-    }
-    if rows.row_count > 0 {
-        batches.push(rows.finish()?);
-    }
-    Ok(batches)
 }
 
 fn list_of<B: datafusion::arrow::array::ArrayBuilder>(builder: B, item: DataType) -> ListBuilder<B> {

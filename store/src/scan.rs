@@ -1,4 +1,7 @@
 //! A table as DataFusion sees it: ordinary Parquet scans of the live files, and the unflushed rows beside them (`READ-1`).
+//! Sources that may hold the same point are merged, so that a point is one row (`READ-2`).
+
+mod sources;
 
 use std::{
     collections::BTreeSet,
@@ -7,16 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use datafusion::{
-    arrow::{
-        array::RecordBatch,
-        datatypes::{Field, SchemaRef},
-    },
+    arrow::datatypes::{Field, SchemaRef},
     catalog::{Session, TableProvider},
     common::{DFSchema, ScalarValue},
     datasource::{
         listing::PartitionedFile,
-        memory::MemorySourceConfig,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource},
         source::DataSourceExec,
         table_schema::TableSchema,
     },
@@ -33,10 +32,14 @@ use crate::{
     delta_log::TableSnapshot,
     live_file::{KeyRange, KeyRanges, LiveFile},
     memtable::{Memtable, Point, SeriesPoints, day_of},
-    rows::{file_schema, histogram_batches, rejection_batch, sample_batches},
+    rows::{file_schema, histogram_batches, rejection_batch},
+    sample_projection,
+    sample_rows::sample_batches,
     series_day::merged_day,
     store::{Inner, WalTable},
 };
+
+use sources::{Sources, UnflushedRows};
 
 /// One table of an open store.
 #[derive(Debug)]
@@ -81,18 +84,16 @@ impl TableProvider for StoreTable {
         let task_filter = filter.clone();
         // Copying unflushed rows and reading a day of series are too long for the async threads.
         let read = tokio::task::spawn_blocking(move || read_snapshot(&store, &name, table, &task_filter));
-        let (snapshot, batches, replaced_days) =
+        let SnapshotRead { snapshot, unflushed, replaced_days } =
             read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
         let files = filter.keep(&snapshot.files, |file| file.keys.clone())?;
         let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
         compare_before_scan(&snapshot.dir, &files).await?;
-        let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        if !files.is_empty() {
-            inputs.push(file_scan(state, &snapshot, &files, projection, limit)?);
-        }
-        if !batches.is_empty() {
-            inputs.push(MemorySourceConfig::try_new_exec(&[batches], self.schema(), projection.cloned())?);
-        }
+        let sources = Sources { state, snapshot: &snapshot, schema: self.schema(), projection, limit };
+        let mut inputs = match table {
+            Some(table) if table.holds_points() => sources.scan_points(files, unflushed)?,
+            _ => sources.scan(&files, unflushed)?,
+        };
         match inputs.len() {
             0 => {
                 let schema = match projection {
@@ -131,41 +132,51 @@ impl Filter {
     }
 }
 
-type SnapshotRead = (Arc<TableSnapshot>, Vec<RecordBatch>, BTreeSet<i32>);
+/// One consistent view: the table's version, the rows that it does not hold yet (oldest memtable first), and the days
+/// whose files those rows already include.
+struct SnapshotRead {
+    snapshot: Arc<TableSnapshot>,
+    unflushed: Vec<UnflushedRows>,
+    replaced_days: BTreeSet<i32>,
+}
 
-/// One consistent view: the table's version, the rows that it does not hold yet, and the days whose files those rows
-/// already include.
 fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Filter) -> Result<SnapshotRead> {
     let state = store.state();
     let snapshot = state.snapshot(name).ok_or_else(|| DataFusionError::Plan(format!("table {name} does not exist")))?;
-    let Some(table) = table else { return Ok((snapshot, vec![], BTreeSet::new())) };
-    let memtables: Vec<&Memtable> = state.unflushed(&snapshot).collect();
     let mut replaced_days = BTreeSet::new();
-    let batches = match table {
+    let Some(table) = table else { return Ok(SnapshotRead { snapshot, unflushed: vec![], replaced_days }) };
+    let memtables: Vec<&Memtable> = state.unflushed(&snapshot).collect();
+    let mut unflushed = Vec::new();
+    match table {
         WalTable::Samples | WalTable::Histograms => {
-            let mut batches = Vec::new();
             for memtable in &memtables {
                 let series = filter.keep(&memtable.sorted(), |points| key_range(points))?;
-                batches.extend(match table {
-                    WalTable::Samples => sample_batches(series, |points| 0..points.len())?,
-                    _ => histogram_batches(series, |points| 0..points.len())?,
-                });
+                let (repeated, batches) = match table {
+                    WalTable::Samples => {
+                        (&memtable.repeated_samples, sample_batches(series, |points| 0..points.len())?)
+                    }
+                    _ => (&memtable.repeated_histograms, histogram_batches(series, |points| 0..points.len())?),
+                };
+                unflushed.push(UnflushedRows::of(memtable, repeated, batches));
             }
-            batches
         }
         WalTable::Rejections => {
             let batches = memtables.iter().map(|memtable| rejection_batch(&memtable.rejections, None));
-            batches.collect::<Result<Vec<_>, _>>()?
+            unflushed.push(UnflushedRows::plain(batches.collect::<Result<Vec<_>, _>>()?));
         }
         WalTable::Series => {
             replaced_days = memtables.iter().flat_map(|memtable| memtable.days.iter().copied()).collect();
             let days: Vec<i32> = replaced_days.iter().copied().collect();
             let days = filter.keep(&days, |day| KeyRange { date: Some((*day, *day)), ..KeyRange::default() })?;
             let batches = days.into_iter().map(|day| merged_day(&snapshot, &memtables, day));
-            batches.collect::<Result<Vec<_>, _>>()?
+            unflushed.push(UnflushedRows::plain(batches.collect::<Result<Vec<_>, _>>()?));
         }
-    };
-    Ok((snapshot, batches.into_iter().filter(|batch| batch.num_rows() > 0).collect(), replaced_days))
+    }
+    for rows in &mut unflushed {
+        rows.batches.retain(|batch| batch.num_rows() > 0);
+    }
+    unflushed.retain(|rows| !rows.batches.is_empty());
+    Ok(SnapshotRead { snapshot, unflushed, replaced_days })
 }
 
 fn key_range(points: &SeriesPoints) -> KeyRange {
@@ -187,6 +198,7 @@ fn key_range(points: &SeriesPoints) -> KeyRange {
 
 fn file_scan(
     state: &dyn Session,
+    schema: &SchemaRef,
     snapshot: &TableSnapshot,
     files: &[Arc<LiveFile>],
     projection: Option<&Vec<usize>>,
@@ -209,11 +221,18 @@ fn file_scan(
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
         let mut partitioned = PartitionedFile::new(path.to_string(), file.size_bytes);
         partitioned.object_meta.location = path;
+        // Whatever reads the file holds on to it, so that it is not deleted under a long scan.
+        partitioned.extensions.insert_arc(Arc::clone(file));
         groups[index % group_count].push(partitioned.with_partition_values(vec![ScalarValue::Date32(Some(file.date))]));
     }
-    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+    // The source computes what files hold in another form than queries see it, so filters, limits and statistics of
+    // the other columns pass as if every column were stored.
+    let exprs = sample_projection::project(schema, projection, source.table_schema().table_schema(), state)?;
+    let source = source
+        .try_pushdown_projection(&exprs)?
+        .ok_or_else(|| DataFusionError::Internal("the Parquet source does not take a projection".into()))?;
+    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
         .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
-        .with_projection_indices(projection.cloned())?
         .with_limit(limit)
         .build();
     Ok(DataSourceExec::from_data_source(config))

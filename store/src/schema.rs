@@ -4,6 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
+use crate::state::WalTable;
+
 /// A label with a column of its own, and the attribute keys that fill it, first match wins.
 #[derive(Debug, Clone, Copy)]
 pub struct Promoted {
@@ -53,7 +55,7 @@ fn schema(fields: Vec<Field>) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// `samples`: one row is one number data point, sorted by `(metric, series_id, time)`.
+/// `samples` as queries see it: one row is one number data point, sorted by `(metric, series_id, time)`.
 ///
 /// `value` is the nearest double; `value_int` is set where the source sent an integer that a double cannot hold.
 pub fn samples_schema() -> SchemaRef {
@@ -69,6 +71,28 @@ pub fn samples_schema() -> SchemaRef {
         ])
     });
     Arc::clone(&SCHEMA)
+}
+
+/// `samples` as files hold it: the value is `scaled / 10^exponent` where `scaled` is not null, else `value`.
+pub(crate) fn samples_file_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        schema(vec![
+            Field::new("metric", DataType::Utf8, false),
+            Field::new("series_id", DataType::Int64, false),
+            Field::new("start_time", timestamp(), true),
+            Field::new("time", timestamp(), false),
+            Field::new("scaled", DataType::Int64, true),
+            Field::new("exponent", DataType::Int32, true),
+            Field::new("value", DataType::Float64, true),
+            Field::new("date", DataType::Date32, false),
+        ])
+    });
+    Arc::clone(&SCHEMA)
+}
+
+/// What queries see of `table`, whose Delta log says `stored`: the same columns, except for the values of `samples`.
+pub(crate) fn public_schema(table: &str, stored: &SchemaRef) -> SchemaRef {
+    if table == WalTable::Samples.name() { samples_schema() } else { Arc::clone(stored) }
 }
 
 /// `histograms`: one row is one explicit or exponential histogram or summary data point.

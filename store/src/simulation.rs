@@ -38,20 +38,13 @@ use self::{
     model::Model,
     rng::Rng,
 };
-use crate::{Config, Error, Store, WriteBatch, failpoint, failpoint::Failpoint};
+use crate::{Compaction, Config, Error, Store, WriteBatch, failpoint, failpoint::Failpoint};
 
-/// Whether a point that is sent again after its first copy reached a file is still one row. Today it is a second one.
-const REPEATS_ARE_ONE_ROW: bool = false;
 const SEEDS_DEFAULT: u64 = 50;
 const STEPS: u64 = 18;
 const LANES: usize = 2;
 /// Steps shown when a schedule fails.
 const STEPS_SHOWN: usize = 15;
-
-/// One compaction of everything that is due. The store has none yet.
-async fn compact(_store: &Store) -> Result<(), Error> {
-    Ok(())
-}
 
 /// A store under test, and what it must hold.
 struct Simulation {
@@ -63,8 +56,6 @@ struct Simulation {
     model: Model,
     /// Requests that were not answered: whole or absent.
     in_doubt: Vec<Request>,
-    /// A flush failed or was cancelled, and none succeeded since.
-    flush_unfinished: bool,
     steps: Arc<Mutex<Vec<String>>>,
 }
 
@@ -90,6 +81,16 @@ async fn abandoned<F: Future>(future: F) {
     let _unfinished = poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await;
 }
 
+/// Where a flush or a merge can fail: neither at checkpoints nor at deletions, which are logged and tried again later.
+fn failing_tables() -> impl Iterator<Item = Failpoint> {
+    let fails = |point: &Failpoint| {
+        let name = point.name();
+        ["parquet.", "flush.", "delta."].iter().any(|area| name.starts_with(area))
+            && !["checkpoint", "delete", "shorten"].iter().any(|kind| name.contains(kind))
+    };
+    Failpoint::ALL.iter().copied().filter(fails)
+}
+
 fn failed(what: &'static str) -> impl Fn(Error) -> String {
     move |error| format!("{what}: {error:?}")
 }
@@ -104,7 +105,6 @@ impl Simulation {
             load: Load::new(),
             model: Model::default(),
             in_doubt: Vec::new(),
-            flush_unfinished: false,
             steps,
         }
     }
@@ -216,14 +216,23 @@ impl Simulation {
     async fn flush(&mut self) -> Outcome {
         self.note("flush".into());
         self.store().flush().await.map_err(failed("flush"))?;
-        self.flush_unfinished = false;
-        self.model.next_epoch();
         Ok(())
     }
 
     async fn compact(&mut self) -> Outcome {
-        self.note("compact".into());
-        compact(&self.store()).await.map_err(failed("compact"))
+        let compaction = *self.rng.pick(&[Compaction::Due, Compaction::Full]);
+        if self.rng.percent(60) {
+            self.note(format!("compact: {compaction:?}"));
+            return self.store().compact(compaction).await.map(drop).map_err(failed("compact"));
+        }
+        let points: Vec<_> = failing_tables().collect();
+        let (point, nth) = (*self.rng.pick(&points), 1 + self.rng.below(4));
+        self.note(format!("compact: {compaction:?}, failing at {}:{nth}", point.name()));
+        let armed = failpoint::fail_below(&self.dir, point, nth);
+        match (self.store().compact(compaction).await, armed.has_acted()) {
+            (Ok(_), _) | (Err(Error::Io { .. }), true) => Ok(()),
+            (outcome, acted) => Err(format!("failpoint acted: {acted}, but the merge ended with {outcome:?}")),
+        }
     }
 
     /// What was acknowledged before stays visible while a flush runs; what comes during it may land on either side.
@@ -239,8 +248,6 @@ impl Simulation {
         if !(known..=known + batches.len()).contains(&seen?) {
             return Err(format!("a reader during a flush sees {known} markers as another number"));
         }
-        self.flush_unfinished = false;
-        self.model.next_epoch();
         let mut ordered = Vec::new();
         for (batch, appended) in batches.iter().zip(appended) {
             let appended = appended.map_err(failed("append"))?;
@@ -250,26 +257,18 @@ impl Simulation {
         for (_, batch, duplicate_count) in ordered {
             self.model.insert(batch, duplicate_count);
         }
-        self.model.next_epoch();
         Ok(())
     }
 
     async fn failing_flush(&mut self) -> Outcome {
-        let fails = |point: &Failpoint| {
-            let name = point.name();
-            ["parquet.", "flush.", "delta."].iter().any(|area| name.starts_with(area))
-                // These two are logged and tried again later, they do not fail a flush.
-                && !name.contains("checkpoint") && !name.contains("delete")
-        };
-        let points: Vec<_> = Failpoint::ALL.iter().copied().filter(fails).collect();
+        let points: Vec<_> = failing_tables().collect();
         let (point, nth) = (*self.rng.pick(&points), 1 + self.rng.below(5));
         self.note(format!("flush, failing at {}:{nth}", point.name()));
         let armed = failpoint::fail_below(&self.dir, point, nth);
         let flushed = self.store().flush().await;
-        self.model.next_epoch();
-        self.flush_unfinished = flushed.is_err();
         match (flushed, armed.has_acted()) {
-            (Ok(_), false) | (Err(Error::Io { .. }), true) => Ok(()),
+            // A merge in the background may have met it.
+            (Ok(_), _) | (Err(Error::Io { .. }), true) => Ok(()),
             (outcome, acted) => Err(format!("failpoint acted: {acted}, but the flush ended with {outcome:?}")),
         }
     }
@@ -278,8 +277,6 @@ impl Simulation {
         let polls = 1 + self.rng.below(12);
         self.note(format!("flush, cancelled after {polls} polls"));
         let flushed = cancelled_after(self.store().flush(), polls).await;
-        self.model.next_epoch();
-        self.flush_unfinished = flushed.is_none();
         flushed.map_or(Ok(()), |flushed| flushed.map(drop).map_err(failed("flush")))
     }
 
@@ -290,7 +287,7 @@ impl Simulation {
         abandoned(self.store().append(request.batch.clone())).await;
         self.in_doubt.push(request);
         // Answered after everything before it is applied.
-        self.append_new().await?;
+        self.append(WriteBatch::default()).await?;
         self.resolve().await
     }
 
@@ -331,7 +328,6 @@ impl Simulation {
         if point != Failpoint::WalAfterSync {
             self.cut_power(synced);
         }
-        self.model.uncounted |= self.flush_unfinished;
         self.open().await?;
         self.resolve().await
     }
@@ -365,8 +361,6 @@ impl Simulation {
         if self.store().unflushed_size_bytes() > 0 {
             return Err("a full log asks for no flush".into());
         }
-        self.flush_unfinished = false;
-        self.model.next_epoch();
         self.check_all().await?;
         self.append(request.batch).await
     }
@@ -394,12 +388,8 @@ impl Simulation {
         self.note(if closes { "close, open".into() } else { "stop without close, open".into() });
         if closes {
             self.store().close().await.map_err(failed("close"))?;
-            self.flush_unfinished = false;
-            self.model.next_epoch();
         }
         self.store = None;
-        // A replay brings records of several memtables into one, and so may find repeats.
-        self.model.uncounted |= self.flush_unfinished;
         self.open().await
     }
 
@@ -413,10 +403,7 @@ impl Simulation {
             let found: usize = self.read("samples", Some(marker)).await?.iter().map(RecordBatch::num_rows).sum();
             self.note(format!("the request without an answer is {}", if found > 0 { "there" } else { "not there" }));
             if found > 0 {
-                self.model.next_epoch();
                 self.model.insert(&request.batch, 0);
-                self.model.next_epoch();
-                self.model.uncounted = true;
             }
         }
         Ok(())

@@ -16,6 +16,8 @@ pub(crate) enum Stage {
     Memtable,
     /// Memtable to synced files.
     Flush,
+    /// Merging files.
+    Compaction,
 }
 
 impl Stage {
@@ -25,6 +27,7 @@ impl Stage {
             Self::Log => "log",
             Self::Memtable => "memtable",
             Self::Flush => "flush",
+            Self::Compaction => "compaction",
         }
     }
 

@@ -6,7 +6,9 @@ use std::{
     time::Instant,
 };
 
-use crate::{delta_log::TableSnapshot, memtable::Memtable, write_batch::WriteBatch};
+use crate::{
+    delta_log::TableSnapshot, memtable::Memtable, series::SeriesId, stored_times::StoredTimes, write_batch::WriteBatch,
+};
 
 /// A table fed by the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,11 @@ impl WalTable {
         }
     }
 
+    /// Whether a row is a point, of which each identity is shown once.
+    pub(crate) fn holds_points(self) -> bool {
+        matches!(self, Self::Samples | Self::Histograms)
+    }
+
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|table| table.name() == name)
     }
@@ -45,11 +52,14 @@ pub(crate) struct State {
     /// Full memtables waiting for their flush, oldest first.
     sealed: Vec<Arc<Memtable>>,
     active: Memtable,
+    /// Of what is in files; what sealed memtables hold comes on top.
+    stored: StoredTimes,
 }
 
 impl State {
-    pub(crate) fn new() -> Self {
-        Self { tables: BTreeMap::new(), sealed: Vec::new(), active: Memtable::new() }
+    /// Nothing unflushed; `stored` tells what files hold.
+    pub(crate) fn new(stored: StoredTimes) -> Self {
+        Self { tables: BTreeMap::new(), sealed: Vec::new(), active: Memtable::new(), stored }
     }
 
     pub(crate) fn snapshot(&self, name: &str) -> Option<Arc<TableSnapshot>> {
@@ -81,7 +91,20 @@ impl State {
     }
 
     pub(crate) fn insert(&mut self, sequence: u64, batch: WriteBatch) -> u64 {
-        self.active.insert(sequence, batch, Instant::now())
+        let (sealed, stored) = (&self.sealed, &self.stored);
+        let stored_through = |id| {
+            let waiting = sealed.iter().filter_map(|memtable| memtable.last_time(id)).max();
+            waiting.map_or(stored.through(id), |time| time.max(stored.through(id)))
+        };
+        self.active.insert(sequence, batch, Instant::now(), stored_through)
+    }
+
+    /// Notes points of a sealed memtable as stored. Any part of them, any number of times, before it is dropped.
+    pub(crate) fn extend_stored(&mut self, last_times: &[(SeriesId, i64)]) {
+        for (id, time) in last_times {
+            self.stored.extend(*id, *time);
+        }
+        self.stored.bound();
     }
 
     /// Closes the active memtable; its rows are those of the log up to its last sequence number.

@@ -19,6 +19,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     active_series::ActiveSeries,
+    compaction::{Compaction, CompactionSummary, compact, compact_when_due},
     config::Config,
     data_dir,
     delta_log::DeltaLog,
@@ -30,8 +31,9 @@ use crate::{
     replay::Replayer,
     result_table::split_by_day,
     scan::StoreTable,
-    schema::{histograms_schema, rejections_schema, samples_schema, series_schema},
+    schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
+    stored_times::StoredTimes,
     wal::{Definitions, Found, Sink, Wal, encode},
     write_batch::WriteBatch,
 };
@@ -81,7 +83,7 @@ pub struct TableSummary {
 #[derive(Debug)]
 pub struct Store {
     inner: Arc<Inner>,
-    flusher: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Time until a failed flush is tried again: what it failed for, often a full disk, rarely passes sooner.
@@ -97,10 +99,15 @@ pub(crate) struct Inner {
     committers: Mutex<BTreeMap<String, Committer>>,
     /// Taken for a whole flush, so that memtables reach the tables in log order.
     pub(crate) flushing: tokio::sync::Mutex<()>,
+    /// Taken for a whole compaction, so that no two merge the same files.
+    pub(crate) compacting: tokio::sync::Mutex<()>,
+    /// Set once: long work in the background gives up.
+    pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) wal: Wal<WriteBatch>,
     flush_wanted: Arc<Notify>,
     /// An append found no space: a flush is due however little there is to flush.
     space_wanted: AtomicBool,
+    pub(crate) compaction_wanted: Arc<Notify>,
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
     active_series: Arc<ActiveSeries>,
@@ -168,6 +175,11 @@ impl Inner {
         self.committers.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
     }
 
+    pub(crate) fn all_committers(&self) -> Vec<Committer> {
+        let committers = self.committers.lock().unwrap_or_else(PoisonError::into_inner);
+        committers.values().map(Arc::clone).collect()
+    }
+
     fn add_committer(&self, name: &str, log: DeltaLog) -> Committer {
         self.state_mut().publish(name, log.snapshot());
         let committer = Arc::new(tokio::sync::Mutex::new(log));
@@ -194,7 +206,10 @@ impl Store {
         failpoint::read_environment()?;
         let lock = data_dir::open(&config.data_dir)?;
         let mut logs = open_tables(&config).await?;
-        let mut state = State::new();
+        let series = logs.get(WalTable::Series.name()).map(DeltaLog::snapshot);
+        let load = move || series.map_or_else(StoredTimes::new, |series| StoredTimes::load(&series));
+        let stored = tokio::task::spawn_blocking(load).await.map_err(|error| Error::Task(error.to_string()))?;
+        let mut state = State::new(stored);
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
         // The last table of a flush says what every table holds; records beyond it may have reached some tables.
         let flushed_through = position(WalTable::LAST);
@@ -239,9 +254,12 @@ impl Store {
             committers: Mutex::new(committers.collect()),
             state,
             flushing: tokio::sync::Mutex::new(()),
+            compacting: tokio::sync::Mutex::new(()),
+            stopping: Arc::new(AtomicBool::new(false)),
             wal,
             flush_wanted,
             space_wanted: AtomicBool::new(false),
+            compaction_wanted: Arc::new(Notify::new()),
             metrics,
             disk_space,
             active_series,
@@ -250,7 +268,9 @@ impl Store {
             _lock: lock,
         });
         let flusher = tokio::spawn(flush_when_due(Arc::downgrade(&inner), Arc::clone(&inner.flush_wanted)));
-        Ok(Arc::new(Self { inner, flusher: Mutex::new(Some(flusher)) }))
+        let wanted = Arc::clone(&inner.compaction_wanted);
+        let compactor = tokio::spawn(compact_when_due(Arc::downgrade(&inner), wanted));
+        Ok(Arc::new(Self { inner, tasks: Mutex::new(vec![flusher, compactor]) }))
     }
 
     /// Makes `batch` durable and visible to queries.
@@ -293,11 +313,21 @@ impl Store {
         flush::flush(&self.inner).await
     }
 
+    /// Merges files of `samples` and `histograms`: what is due, or every day fully. Repeated points are dropped for good.
+    /// Ingest and queries go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Closing`] when the store closes meanwhile; any failure to read, write or commit. What was merged until
+    /// then stays merged, and no row is lost.
+    pub async fn compact(&self, compaction: Compaction) -> Result<CompactionSummary> {
+        compact(&self.inner, compaction).await
+    }
+
     /// The table `name` as a DataFusion provider: unflushed rows and live files of the moment of the scan.
     /// Names: `samples`, `histograms`, `series`, `rejections` and every result table written so far.
     pub fn table(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
         let snapshot = self.inner.state().snapshot(name)?;
-        Some(Arc::new(StoreTable::new(&self.inner, name, Arc::clone(&snapshot.schema))))
+        Some(Arc::new(StoreTable::new(&self.inner, name, public_schema(name, &snapshot.schema))))
     }
 
     /// Tables that [`Store::table`] knows, with their size.
@@ -362,22 +392,27 @@ impl Store {
     /// # Errors
     /// What [`Store::flush`] returns; the log keeps what was not flushed.
     pub async fn close(&self) -> Result<()> {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        // A merge under way gives up within a batch and deletes what it wrote; none starts while this is held.
+        let _no_merge = self.inner.compacting.lock().await;
         // A flush that runs is let end: cut short it would leave a file that no table refers to.
         let between_flushes = self.inner.flushing.lock().await;
-        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            flusher.abort();
-        }
+        self.abort_tasks();
         drop(between_flushes);
         self.flush().await?;
         self.inner.wal.close().await
+    }
+
+    fn abort_tasks(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.into_iter().for_each(|task| task.abort());
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Some(flusher) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            flusher.abort();
-        }
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        self.abort_tasks();
     }
 }
 
@@ -396,7 +431,7 @@ fn column_list(schema: &SchemaRef) -> String {
 async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
     let root = config.data_dir.canonicalize().map_err(Error::io("resolve", &config.data_dir))?.join("tables");
     let mut logs = BTreeMap::new();
-    let own = [samples_schema(), histograms_schema(), rejections_schema(), series_schema()];
+    let own = [samples_file_schema(), histograms_schema(), rejections_schema(), series_schema()];
     for (table, schema) in WalTable::ALL.into_iter().zip(own) {
         logs.insert(table.name().to_owned(), DeltaLog::open(root.join(table.name()), Some(schema)).await?);
     }

@@ -46,8 +46,8 @@ enum Way {
     DamagedFile,
     /// A start on a directory that does not say its format: a new one, then old ones.
     NoFormat,
-    /// Ten minutes: the time that replaced files stay.
-    Grace,
+    /// A start on a table with a file that no version refers to.
+    Orphan,
 }
 
 fn way(point: Failpoint) -> Way {
@@ -65,7 +65,8 @@ fn way(point: Failpoint) -> Way {
         F::DeltaBeforeCreate | F::DeltaTemporaryWritten | F::DeltaBeforeLink => Way::Load,
         F::DeltaAfterLink | F::DeltaBeforeSync | F::DeltaAfterSync => Way::Load,
         F::DeltaBeforeCheckpoint | F::DeltaCheckpointWritten | F::DeltaCheckpointSynced => Way::Checkpoint,
-        F::DeltaBeforeDelete => Way::Grace,
+        F::DeltaBeforeShorten => Way::Checkpoint,
+        F::DeltaBeforeDelete => Way::Orphan,
         F::QuarantineBeforeLink | F::QuarantineAfterLink => Way::DamagedFile,
         F::QuarantineNoteWritten | F::QuarantineBeforeDelete => Way::DamagedFile,
         F::SmallFileWritten | F::SmallFileBeforeRename | F::SmallFileAfterRename => Way::NoFormat,
@@ -77,11 +78,11 @@ impl Way {
     fn failpoint(self, point: Failpoint, nth: u64) -> String {
         let name = point.name();
         match self {
-            Self::Load | Self::Damage | Self::Grace => format!("{name}:{nth}"),
+            Self::Load | Self::Damage => format!("{name}:{nth}"),
             // The tables write their checkpoints one after the other, at the same version.
             Self::Checkpoint => format!("checkpoint_interval=2,{name}:{nth}"),
             Self::FullLog => format!("wal.mid_write:{nth}=enospc,{name}"),
-            Self::TornEnd | Self::DamagedFile | Self::NoFormat => name.to_owned(),
+            Self::TornEnd | Self::DamagedFile | Self::NoFormat | Self::Orphan => name.to_owned(),
         }
     }
 }
@@ -145,7 +146,7 @@ impl Case {
     }
 
     /// Runs the server with `failpoint` set until it dies there; what it was doing.
-    async fn run_until_killed(&mut self, failpoint: &str) -> &'static str {
+    async fn run_until_killed(&mut self, failpoint: &str, row: &mut Row) -> &'static str {
         let variables = [SETTINGS, &[("DRIFTWATT_FAILPOINT", failpoint)]].concat();
         let server = match Server::try_start_with(&self.data, &variables) {
             Ok(server) => server,
@@ -154,8 +155,11 @@ impl Case {
                 return "start";
             }
         };
-        let mut during = None;
+        let mut during = self.resume(&server, row).await.then_some("ingest");
         for _ in 0..STEPS_MAX {
+            if during.is_some() {
+                break;
+            }
             if self.send_new(&server, SENDERS).await {
                 during = Some("ingest");
                 break;
@@ -179,17 +183,24 @@ impl Case {
         fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
     }
 
-    /// Starts as usual: the promises hold, the clients send again what was not answered, and everything is in the tables
-    /// once, for us and for a second reader.
-    async fn recover(&mut self, row: &mut Row) {
-        let server = self.start();
-        let stored = check(&server, &self.ledger).await;
+    /// After a kill the promises hold, and the clients send again what was not answered; true if the server is gone.
+    async fn resume(&mut self, server: &Server, row: &mut Row) -> bool {
+        if self.ledger.sent.is_empty() {
+            return false;
+        }
+        let stored = check(server, &self.ledger).await;
         let unanswered: Vec<u64> = self.ledger.sent.difference(&self.ledger.acknowledged).copied().collect();
         row.acknowledged += self.ledger.acknowledged.len() as u64;
         let whole = unanswered.iter().filter(|k| stored.contains(k)).count() as u64;
         row.whole += whole;
         row.absent += unanswered.len() as u64 - whole;
-        assert!(!self.send(&server, unanswered.into_iter()).await, "{}", self.log());
+        self.send(server, unanswered.into_iter()).await
+    }
+
+    /// Starts as usual, and everything is in the tables once, for us and for a second reader.
+    async fn recover(&mut self, row: &mut Row) {
+        let server = self.start();
+        assert!(!self.resume(&server, row).await, "{}", self.log());
         server.flush().await;
         assert_eq!(check(&server, &self.ledger).await, self.ledger.sent);
         self.check_with_second_reader(&server).await;
@@ -277,16 +288,20 @@ async fn rounds(point: Failpoint, temp: Arc<tempfile::TempDir>) -> Row {
     let mut case = Case::new(temp.path().join(&name));
     for round in 1..=ROUNDS {
         match way(point) {
-            Way::Load | Way::Checkpoint | Way::FullLog | Way::Grace => {}
+            Way::Load | Way::Checkpoint | Way::FullLog => {}
+            Way::Orphan => drop(case.run_until_killed(Failpoint::ParquetAfterSync.name(), &mut Row::default()).await),
             Way::TornEnd => case.tear([1, 100, 5000][round as usize - 1]).await,
             Way::Damage => case.damage(7 * round as usize).await,
             Way::DamagedFile => case.damage_table().await,
             Way::NoFormat if round == 1 => {}
             Way::NoFormat => case.forget_format().await,
         }
-        let during = case.run_until_killed(&way(point).failpoint(point, round)).await;
+        let during = case.run_until_killed(&way(point).failpoint(point, round), &mut row).await;
         *row.during.entry(during).or_default() += 1;
-        case.recover(&mut row).await;
+        // Else the next server, with its failpoint, finds what this one left.
+        if during == "start" || round == ROUNDS {
+            case.recover(&mut row).await;
+        }
         if way(point) == Way::DamagedFile {
             case.check_quarantine(round);
         }
@@ -300,7 +315,7 @@ async fn a_kill_at_any_failpoint_loses_nothing_acknowledged() {
     let temp = Arc::new(tempfile::tempdir().unwrap());
     let lanes = Arc::new(Semaphore::new(LANES));
     let mut running = JoinSet::new();
-    for point in Failpoint::ALL.iter().copied().filter(|point| way(*point) != Way::Grace) {
+    for point in Failpoint::ALL.iter().copied() {
         let (lanes, temp) = (Arc::clone(&lanes), Arc::clone(&temp));
         running.spawn(async move {
             let _lane = lanes.acquire_owned().await.unwrap();

@@ -3,8 +3,8 @@
 use std::{fs::File, path::Path};
 
 use datafusion::arrow::{
-    array::AsArray,
-    datatypes::{Float64Type, Int64Type},
+    array::{AsArray, RecordBatch},
+    datatypes::{Float64Type, Int32Type, Int64Type},
 };
 use deltalake::{ensure_table_uri, open_table};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -14,6 +14,21 @@ use crate::{
     otlp::{export, gauge, label, now_nanos, point},
     server::Server,
 };
+
+/// Values of a column; those of `samples` as `docs/format/tables.md` says to read them:
+/// `coalesce(value, scaled / 10^exponent)`.
+fn values(batch: &RecordBatch, column: &str) -> Vec<f64> {
+    let Some(doubles) = batch.column_by_name(column) else { return vec![] };
+    let doubles = doubles.as_primitive::<Float64Type>().iter();
+    let (Some(scaled), Some(exponent)) = (batch.column_by_name("scaled"), batch.column_by_name("exponent")) else {
+        return doubles.flatten().collect();
+    };
+    let decimals = scaled.as_primitive::<Int64Type>().iter().zip(exponent.as_primitive::<Int32Type>());
+    let values = doubles
+        .zip(decimals)
+        .map(|(double, (scaled, exponent))| double.or_else(|| Some(scaled? as f64 / 10f64.powi(exponent?))));
+    values.flatten().collect()
+}
 
 /// Rows of a table, the sum of a double column, and the number of distinct series.
 pub(crate) async fn read(table: &Path, column: &str) -> (u64, f64, usize) {
@@ -26,9 +41,7 @@ pub(crate) async fn read(table: &Path, column: &str) -> (u64, f64, usize) {
             let batch = batch.unwrap();
             rows += batch.num_rows() as u64;
             series.extend(batch["series_id"].as_primitive::<Int64Type>().values().iter().copied());
-            if let Some(values) = batch.column_by_name(column) {
-                sum += values.as_primitive::<Float64Type>().iter().flatten().sum::<f64>();
-            }
+            sum += values(&batch, column).iter().sum::<f64>();
         }
     }
     (rows, sum, series.len())

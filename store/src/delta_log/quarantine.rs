@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{DeltaLog, TableSnapshot, now_ms, remove_action};
+use super::{Change, DeltaLog, TableSnapshot, now_ms, remove_action};
 use crate::{error::Result, live_file::LiveFile};
 
 impl DeltaLog {
@@ -18,7 +18,7 @@ impl DeltaLog {
             "timestamp": now, "operation": "QUARANTINE", "isBlindAppend": false,
             "engineInfo": concat!("driftwatt/", env!("CARGO_PKG_VERSION")),
         }})];
-        actions.extend(damaged.iter().map(|file| remove_action(file, now)));
+        actions.extend(damaged.iter().map(|file| remove_action(file, now, Change::Data)));
         self.write_entry(&actions)?;
         let snapshot = Arc::make_mut(&mut self.snapshot);
         snapshot.version += 1;

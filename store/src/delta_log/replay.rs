@@ -239,7 +239,7 @@ impl TableState {
         else {
             return Err((FaultKind::LogEntry, format!("the file {path:?} has no path, size or date")));
         };
-        let file = LiveFile::from_stats(path.to_owned(), size, date, stats, Checksum::recorded(tag));
+        let file = LiveFile::from_stats(path.to_owned(), size, date, 0, stats, Checksum::recorded(tag));
         match self.files.insert(path.to_owned(), file) {
             Some(_) => Err((FaultKind::LogConflict, format!("adds {path}, which is in the table already"))),
             None => Ok(()),

@@ -1,13 +1,12 @@
 //! What the store must hold, as plain maps, and the comparison with what it shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use datafusion::arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
-use super::REPEATS_ARE_ONE_ROW;
 use crate::{
     memtable::day_of,
     write_batch::{HistogramPoint, HistogramShape, SampleColumns, WriteBatch},
@@ -22,24 +21,16 @@ type Row = String;
 /// The points and rejections that were acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    /// Every value that an identity ever had, oldest first, with the epoch that it was written in.
-    points: BTreeMap<Identity, Vec<(u64, Row)>>,
+    /// The last value of each identity.
+    points: BTreeMap<Identity, Row>,
     metrics: BTreeMap<i64, String>,
     rejections: Vec<Row>,
-    /// Points written in different epochs may have reached different files.
-    epoch: u64,
     /// Points received, and those that the store said were duplicates.
     received: u64,
     duplicates: u64,
-    /// Some duplicates were found by a replay, which tells nobody.
-    pub(super) uncounted: bool,
 }
 
 impl Model {
-    pub(super) fn next_epoch(&mut self) {
-        self.epoch += 1;
-    }
-
     pub(super) fn insert(&mut self, batch: &WriteBatch, duplicate_count: u64) {
         self.received += batch.point_count() as u64;
         self.duplicates += duplicate_count;
@@ -60,8 +51,7 @@ impl Model {
     }
 
     fn write(&mut self, identity: Identity, row: Row) {
-        let epoch = self.epoch;
-        self.points.entry(identity).or_default().push((epoch, row));
+        self.points.insert(identity, row);
     }
 
     pub(super) fn series_ids(&self) -> Vec<i64> {
@@ -90,11 +80,11 @@ impl Model {
                 found.entry(identity).or_default().push(read(batch, row));
             }
         }
-        for (identity, writes) in
-            self.points.iter().filter(|(identity, _)| identity.0 == histograms && within(identity))
-        {
+        for (identity, row) in self.points.iter().filter(|(identity, _)| identity.0 == histograms && within(identity)) {
             let rows = found.remove(identity).unwrap_or_default();
-            check_rows(writes, &rows).map_err(|reason| format!("{identity:?}: {reason}"))?;
+            if rows != [row.as_str()] {
+                return Err(format!("{identity:?}: {row} was the last write, found {rows:?}"));
+            }
         }
         match found.first_key_value() {
             Some((identity, rows)) => Err(format!("{identity:?} was never acknowledged: {rows:?}")),
@@ -140,38 +130,16 @@ impl Model {
         same("rejections", &expected, &found)
     }
 
-    /// `STORE-2`: received = stored + duplicate, rejections aside, which [`Model::check_rejections`] compares one by one.
+    /// `STORE-2`, as far as repeats are known when they come: the others are dropped by scans and merges.
     pub(super) fn check_counts(&self, row_count: u64) -> Result<(), String> {
         let Self { received, duplicates, .. } = *self;
-        let adds_up = if REPEATS_ARE_ONE_ROW {
-            row_count == self.points.len() as u64 && row_count + duplicates <= received
-        } else if self.uncounted {
-            row_count + duplicates <= received
-        } else {
-            row_count + duplicates == received
-        };
+        let adds_up = row_count == self.points.len() as u64 && row_count + duplicates <= received;
         if adds_up { Ok(()) } else { Err(format!("{received} received, {row_count} rows, {duplicates} duplicates")) }
     }
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, found: &T) -> Result<(), String> {
     if expected == found { Ok(()) } else { Err(format!("{what}: expected {expected:?}, found {found:?}")) }
-}
-
-/// One row with the last value; or, where repeats are not merged across files, at most one row per epoch.
-fn check_rows(writes: &[(u64, Row)], rows: &[Row]) -> Result<(), String> {
-    let Some((_, last)) = writes.last() else { return Ok(()) };
-    let row_count_max =
-        if REPEATS_ARE_ONE_ROW { 1 } else { writes.iter().map(|(epoch, _)| epoch).collect::<BTreeSet<_>>().len() };
-    if !rows.contains(last) {
-        Err(format!("the last write {last} is not there, but {rows:?}"))
-    } else if rows.len() > row_count_max {
-        Err(format!("{} rows, at most {row_count_max} expected: {rows:?} of {writes:?}", rows.len()))
-    } else if let Some(row) = rows.iter().find(|row| !writes.iter().any(|(_, written)| written == *row)) {
-        Err(format!("{row} was never written, but {writes:?}"))
-    } else {
-        Ok(())
-    }
 }
 
 fn sample_row(bits: u64, form: u8) -> Row {

@@ -7,6 +7,7 @@ use datafusion::{
         array::{ArrayRef, AsArray, Float64Array, TimestampMicrosecondArray},
         datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit},
     },
+    physical_plan::{ExecutionPlan, metrics::MetricValue},
     prelude::SessionContext,
 };
 
@@ -16,6 +17,8 @@ use crate::{
     series::{AttributeValue, Kind, Series, SeriesDefinition, Temporality},
     write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns},
 };
+
+mod repeats;
 
 pub(crate) const START: i64 = 1_795_000_000_000_000;
 
@@ -227,6 +230,104 @@ async fn files_are_pruned_by_day_metric_and_time() {
         let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(true).to_string();
         assert_eq!(shown.matches(".parquet").count(), files, "{filter}: {shown}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_have_the_same_bits_before_and_after_a_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let odd = f64::from_bits(0x7ff8_0000_0000_beef);
+    let runs: [&[f64]; 4] = [&[0.1, 0.25, 3.0], &[1.0 / 3.0, -0.0, odd], &[f64::INFINITY, 1e300, 5e-324], &[2.0, -7.0]];
+    for (n, values) in runs.into_iter().enumerate() {
+        let mut points = batch("m", &format!("h{n}"), START, 0);
+        for (time, value) in values.iter().enumerate() {
+            points.samples.push(0, 0, START + time as i64, value.to_bits(), SampleColumns::DOUBLE);
+        }
+        let big = i64::MAX - n as i64;
+        points.samples.push(0, 0, START + 10, big.cast_unsigned(), SampleColumns::INT);
+        points.samples.push(0, 0, START + 11, 0, SampleColumns::NO_VALUE);
+        store.append(points).await.unwrap();
+    }
+    let sql = "SELECT value, value_int FROM samples ORDER BY series_id, time";
+    let unflushed = query(&store, sql).await.remove(0);
+    store.flush().await.unwrap();
+    let flushed = query(&store, sql).await.remove(0);
+    assert_eq!(unflushed.num_rows(), 11 + 8);
+    assert_eq!(unflushed.schema(), flushed.schema());
+    for column in 0..2 {
+        // Bits, not numbers.
+        assert_eq!(unflushed.column(column).to_data(), flushed.column(column).to_data());
+    }
+}
+
+/// Rows that the page index lets a scan skip and rows it has to read.
+fn pruned_rows(plan: &Arc<dyn ExecutionPlan>) -> (usize, usize) {
+    let (mut pruned, mut matched) = (0, 0);
+    for metric in plan.metrics().iter().flat_map(|metrics| metrics.iter().cloned().collect::<Vec<_>>()) {
+        if let MetricValue::PruningMetrics { name, pruning_metrics } = metric.value()
+            && name == "page_index_rows_pruned"
+        {
+            pruned += pruning_metrics.pruned();
+            matched += pruning_metrics.matched();
+        }
+    }
+    for child in plan.children() {
+        let of_child = pruned_rows(child);
+        (pruned, matched) = (pruned + of_child.0, matched + of_child.1);
+    }
+    (pruned, matched)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_and_limits_reach_the_files_below_the_computed_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    // Two pages each.
+    store.append(batch("a", "h1", START, 40_000)).await.unwrap();
+    store.append(batch("b", "h1", START, 40_000)).await.unwrap();
+    store.flush().await.unwrap();
+    let ctx = SessionContext::new();
+    for table in ["samples", "series"] {
+        ctx.register_table(table, store.table(table).unwrap()).unwrap();
+    }
+    let plan = async |sql: &str| {
+        let plan = ctx.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+        let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(true).to_string();
+        (plan, shown)
+    };
+    let id = series("b", "h1").id.to_column();
+    for filter in ["metric = 'b' AND time < TIMESTAMP '2026-11-18T12:00:00Z'", &format!("series_id = {id}")] {
+        let (plan, shown) = plan(&format!("SELECT sum(value) FROM samples WHERE {filter}")).await;
+        assert!(shown.contains("sample_value(scaled@"), "{shown}");
+        let rows = datafusion::physical_plan::collect(Arc::clone(&plan), ctx.task_ctx()).await.unwrap();
+        assert!(rows[0].column(0).as_primitive::<Float64Type>().value(0) > 0.0);
+        let (pruned, matched) = pruned_rows(&plan);
+        assert!(pruned >= 40_000 && matched <= 40_000, "{filter}: {pruned} of {matched} rows skipped: {shown}");
+    }
+    let (_, shown) = plan("SELECT time, value FROM samples ORDER BY time DESC LIMIT 3").await;
+    assert!(shown.contains("predicate=DynamicFilter"), "{shown}");
+    let (_, shown) = plan("SELECT sum(value) FROM series JOIN samples USING (series_id) WHERE host_name = 'h1'").await;
+    assert!(shown.contains("predicate=DynamicFilter"), "{shown}");
+    let (_, shown) = plan("SELECT value FROM samples LIMIT 3").await;
+    assert!(shown.contains("limit=3"), "{shown}");
+    let (_, shown) = plan("SELECT metric, time FROM samples").await;
+    assert!(!shown.contains("sample_value"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_other_columns_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    store.close().await.unwrap();
+    drop(store);
+    let log = dir.path().join("tables/samples/_delta_log/00000000000000000000.json");
+    let text = fs::read_to_string(&log).unwrap();
+    // Without its checksum, as an entry of another writer.
+    let at = text.find("\"crc32c\"").unwrap();
+    let unsealed = format!("{}{}", &text[..at], &text[at + "\"crc32c\":\"00000000\",".len()..]);
+    fs::write(&log, unsealed.replace("scaled", "value_int")).unwrap();
+    let error = Store::open(Config::new(dir.path())).await.unwrap_err();
+    assert!(error.to_string().contains("value_int"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

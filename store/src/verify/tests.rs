@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     delta_log::DeltaLog,
+    file_name::FileName,
     memtable::{DAY_US, day_of},
     parquet_file::{read_parquet, write_parquet},
     store::tests::{START, batch, open},
@@ -146,9 +147,9 @@ async fn holes_and_missing_files_are_found() {
 async fn plant(dir: &Path, table: &str, day: i32, batches: &[RecordBatch], mend: impl Fn(&mut LiveFile)) {
     let table_dir = dir.join("tables").join(table);
     let mut log = DeltaLog::open(table_dir.clone(), None).await.unwrap();
-    let mut file = write_parquet(&table_dir, day, batches).unwrap().unwrap();
-    mend(&mut file);
-    log.commit(vec![file], &[], None).await.unwrap();
+    let mut new = write_parquet(&table_dir, day, FileName::RESULT, batches).unwrap().unwrap();
+    mend(&mut new.file);
+    log.commit(vec![new], &[], None).await.unwrap();
 }
 
 /// The rows of the first file of `table`, with `date`.
@@ -213,8 +214,9 @@ async fn row_groups_are_compared_with_their_statistics() {
     };
     let dir = tempfile::tempdir().unwrap();
     let written = rows("b", START, vec![Some(1.0), None, Some(f64::NAN), Some(-0.0)]);
-    let file = write_parquet(dir.path(), day_of(START), std::slice::from_ref(&written)).unwrap().unwrap();
-    let opened = File::open(dir.path().join(&file.path)).unwrap();
+    let rows_of = std::slice::from_ref(&written);
+    let new = write_parquet(dir.path(), day_of(START), FileName::RESULT, rows_of).unwrap().unwrap();
+    let opened = File::open(dir.path().join(&new.file.path)).unwrap();
     let options = parquet::arrow::arrow_reader::ArrowReaderOptions::new();
     let metadata = parquet::arrow::arrow_reader::ArrowReaderMetadata::load(&opened, options).unwrap();
     for (found, outside) in [

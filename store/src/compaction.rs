@@ -1,0 +1,158 @@
+//! Merging the files of a table: fewer and larger files, and each point once for good.
+//!
+//! A merge reads the files of a snapshot and writes new ones without any lock; only its commit takes the committer, for
+//! as long as one log entry takes, and it is dropped if one of its files is not live any more.
+
+mod plan;
+mod rewrite;
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+pub use plan::Compaction;
+use plan::{Plan, plan};
+use rewrite::rewrite;
+
+use crate::{
+    error::{Error, Result},
+    live_file::now_ms,
+    rows::file_schema,
+    stage::Stage,
+    store::{Inner, WalTable},
+};
+
+/// Longest time until due merges and deletions are looked for again.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Flushes come in bursts; the store is not held on to while they settle.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompactionSummary {
+    /// Files merged.
+    pub files_before: u64,
+    /// Files they became.
+    pub files_after: u64,
+    /// Rows written.
+    pub row_count: u64,
+    /// Rows dropped because a newer one has the same identity.
+    pub duplicate_count: u64,
+    /// Bytes of the files merged.
+    pub size_bytes_before: u64,
+    /// Bytes of the files they became.
+    pub size_bytes_after: u64,
+}
+
+impl CompactionSummary {
+    fn add(&mut self, other: &Self) {
+        self.files_before += other.files_before;
+        self.files_after += other.files_after;
+        self.row_count += other.row_count;
+        self.duplicate_count += other.duplicate_count;
+        self.size_bytes_before += other.size_bytes_before;
+        self.size_bytes_after += other.size_bytes_after;
+    }
+}
+
+/// Merges what is due, or every day fully, in all tables of points.
+///
+/// # Errors
+/// [`Error::Closing`] when the store closes meanwhile; any failure to read, write or commit. What was committed stays.
+pub(crate) async fn compact(store: &Arc<Inner>, compaction: Compaction) -> Result<CompactionSummary> {
+    let _one_at_a_time = store.compacting.lock().await;
+    let mut summary = CompactionSummary::default();
+    for table in WalTable::ALL.into_iter().filter(|table| table.holds_points()) {
+        compact_table(store, table.name(), compaction, &mut summary).await?;
+    }
+    Ok(summary)
+}
+
+async fn compact_table(
+    store: &Arc<Inner>,
+    table: &str,
+    compaction: Compaction,
+    summary: &mut CompactionSummary,
+) -> Result<()> {
+    let unknown = || Error::UnknownTable { name: table.to_owned() };
+    let first = store.state().snapshot(table).ok_or_else(unknown)?;
+    // What is flushed from now on is left to the next time: otherwise a full merge might never end.
+    let newest = first.files.iter().map(|file| file.sequence).max().unwrap_or(0);
+    drop(first);
+    loop {
+        let snapshot = store.state().snapshot(table).ok_or_else(unknown)?;
+        let files = snapshot.files.iter().filter(|file| file.sequence <= newest);
+        let files: Vec<_> = files.map(Arc::clone).collect();
+        let plans = plan(&files, now_ms().saturating_mul(1000), compaction);
+        if plans.is_empty() {
+            return Ok(());
+        }
+        for plan in plans {
+            summary.add(&carry_out(store, table, plan).await?);
+        }
+    }
+}
+
+/// Writes the files of one plan and commits them.
+async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<CompactionSummary> {
+    if store.stopping.load(Ordering::Relaxed) {
+        return Err(Error::Closing);
+    }
+    let started = Instant::now();
+    let committer = store.committer(table).ok_or_else(|| Error::UnknownTable { name: table.to_owned() })?;
+    let snapshot = store.state().snapshot(table).ok_or_else(|| Error::UnknownTable { name: table.to_owned() })?;
+    let (dir, schema) = (Arc::clone(&snapshot.dir), file_schema(&snapshot.schema));
+    drop(snapshot);
+    let stopping = Arc::clone(&store.stopping);
+    let (day, replaced): (i32, Vec<_>) = (plan.day, plan.files().map(Arc::clone).collect());
+    // An abandoned task drops its files, which deletes them.
+    let work = move || Stage::Compaction.run(|| rewrite(&dir, &schema, &plan, &stopping));
+    let rewritten = tokio::task::spawn_blocking(work);
+    let rewritten = rewritten.await.map_err(|error| Error::Task(error.to_string()))??;
+    let summary = CompactionSummary {
+        files_before: replaced.len() as u64,
+        files_after: rewritten.files.len() as u64,
+        row_count: rewritten.row_count,
+        duplicate_count: rewritten.duplicate_count,
+        size_bytes_before: replaced.iter().map(|file| file.size_bytes).sum(),
+        size_bytes_after: rewritten.files.iter().map(|new| new.file.size_bytes).sum(),
+    };
+    let mut log = committer.lock().await;
+    // After a commit that failed late the plan may be of a version that is gone; the next one is of this.
+    let settled = log.settle().await?;
+    store.state_mut().publish(table, settled);
+    let Some(committed) = log.rewrite(rewritten.files, &replaced).await? else {
+        tracing::info!(table, day, "files of a merge are gone; it is planned anew");
+        return Ok(CompactionSummary::default());
+    };
+    store.state_mut().publish(table, committed);
+    drop(log);
+    store.metrics.compacted(&summary, started.elapsed());
+    tracing::debug!(table, day, ?summary, "merged");
+    Ok(summary)
+}
+
+/// Merges after flushes and from time to time, and deletes replaced files when their grace is over. Ends when the store
+/// is gone or closes.
+pub(crate) async fn compact_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
+    loop {
+        // Woken or not: both mean to look.
+        let _woken = tokio::time::timeout(INTERVAL, wanted.notified()).await.is_ok();
+        tokio::time::sleep(SETTLE).await;
+        let Some(store) = store.upgrade() else { return };
+        match compact(&store, Compaction::Due).await {
+            Ok(_) => {}
+            Err(Error::Closing) => return,
+            Err(error) => {
+                tracing::error!(%error, "compaction failed; the files stay as they are and it is tried again")
+            }
+        }
+        for committer in store.all_committers() {
+            committer.lock().await.delete_replaced();
+        }
+    }
+}
