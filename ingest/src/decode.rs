@@ -9,6 +9,8 @@ mod attributes;
 mod exponential;
 mod histogram;
 mod metric;
+#[cfg(test)]
+mod mutation_tests;
 mod number;
 mod point;
 mod series_table;

@@ -9,6 +9,8 @@ mod compression;
 mod config;
 mod decode;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod ingest;

@@ -122,6 +122,9 @@ async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<Compac
         size_bytes_after: rewritten.files.iter().map(|new| new.file.size_bytes).sum(),
     };
     let mut log = committer.lock().await;
+    // After a commit that failed late the plan may be of a version that is gone; the next one is of this.
+    let settled = log.settle().await?;
+    store.state_mut().publish(table, settled);
     let Some(committed) = log.rewrite(rewritten.files, &replaced).await? else {
         tracing::info!(table, day, "files of a merge are gone; it is planned anew");
         return Ok(CompactionSummary::default());

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{ErrorKind, Write as _},
+    io::ErrorKind,
     path::Path,
 };
 
@@ -13,8 +13,7 @@ use rustix::fs::{Access, access};
 
 use crate::{
     error::{Error, Result},
-    parquet_file::sync_dir,
-    partial_file::PartialFile,
+    partial_file::write_synced,
 };
 
 /// Version of the directory that this build writes, and the newest it reads.
@@ -35,7 +34,8 @@ pub(crate) fn open(dir: &Path) -> Result<File> {
     create_writable(dir)?;
     let lock = lock(dir)?;
     if !known {
-        write_format(dir)?;
+        // At once, because a crash must not leave an empty file, which would be refused.
+        write_synced(dir, FORMAT_FILE, format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n").as_bytes())?;
     }
     Ok(lock)
 }
@@ -79,18 +79,6 @@ fn lock(dir: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
     }
-}
-
-/// Written under another name first: a crash must not leave an empty `FORMAT`, which would be refused.
-fn write_format(dir: &Path) -> Result<()> {
-    let (path, temporary) = (dir.join(FORMAT_FILE), dir.join(".FORMAT.tmp"));
-    let partial = PartialFile::new(&temporary);
-    let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
-    let written = writeln!(file, "{FORMAT_PREFIX}{FORMAT_VERSION}").and_then(|()| file.sync_all());
-    written.map_err(Error::io("write", &temporary))?;
-    fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
-    partial.finish();
-    sync_dir(dir)
 }
 
 #[cfg(test)]

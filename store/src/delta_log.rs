@@ -13,7 +13,7 @@ mod seal;
 mod tidy;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -29,12 +29,12 @@ use uuid::Uuid;
 use crate::{
     checksum::{CHECKSUM_TAG, Checksum},
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     live_file::{LiveFile, date_text, now_ms, parse_date},
     parquet_file::{NewFile, sync_dir},
     partial_file::PartialFile,
 };
 
-pub(crate) use checkpoint_seal::write_synced;
 pub(crate) use replay::{Replayed, is_log_file, replay};
 
 /// Application id of the `txn` action that carries the log position.
@@ -62,6 +62,8 @@ pub(crate) struct TableSnapshot {
 pub(crate) struct DeltaLog {
     snapshot: Arc<TableSnapshot>,
     replaced: Vec<Replaced>,
+    /// The last commit failed after it took its version, so the log is, or after a crash may be, ahead of `snapshot`.
+    in_doubt: bool,
 }
 
 /// A file that the current version does not refer to any more.
@@ -72,6 +74,12 @@ struct Replaced {
     at_ms: i64,
     /// Alive while a snapshot or a scan may read it.
     readers: Weak<LiveFile>,
+}
+
+impl Replaced {
+    fn new(file: &Arc<LiveFile>, at_ms: i64) -> Self {
+        Self { path: file.path.clone(), at_ms, readers: Arc::downgrade(file) }
+    }
 }
 
 /// What a commit is for.
@@ -109,7 +117,7 @@ impl DeltaLog {
                 });
             }
         };
-        let mut log = Self { snapshot: Arc::new(snapshot), replaced: vec![] };
+        let mut log = Self { snapshot: Arc::new(snapshot), replaced: vec![], in_doubt: false };
         if exists {
             log.replaced = tidy::replaced_lately(&log_dir(log.dir()), REPLACED_GRACE)?;
             let live = log.snapshot.files.iter().map(|file| file.path.as_str());
@@ -119,7 +127,7 @@ impl DeltaLog {
             fs::create_dir_all(log_dir(log.dir())).map_err(Error::io("create directory", log_dir(log.dir())))?;
             sync_dir(log.dir())?;
             let actions = creation(&log.snapshot.schema)?;
-            log.write_entry(&actions, vec![])?;
+            log.write_entry(&actions)?;
             Arc::make_mut(&mut log.snapshot).version = 0;
         }
         Ok(log)
@@ -133,10 +141,35 @@ impl DeltaLog {
         Arc::clone(&self.snapshot)
     }
 
-    /// Commits `added` files in place of `removed` ones, with the log position they bring the table to.
+    /// The version to plan the next commit on: the one in memory, or, after a commit that failed late, the one on disk.
     ///
     /// # Errors
-    /// [`Error::Io`] if the entry could not be made durable; the table is then at its previous version.
+    /// [`Error::Io`] and [`Error::Delta`] if that cannot be read yet.
+    pub(crate) async fn settle(&mut self) -> Result<Arc<TableSnapshot>> {
+        if self.in_doubt {
+            sync_dir(&log_dir(self.dir()))?;
+            let mut settled = load(self.dir().to_owned(), Some(Arc::clone(&self.snapshot.schema))).await?;
+            let mut before: HashMap<_, _> = self.snapshot.files.iter().map(|file| (&file.path, file)).collect();
+            for file in &mut settled.files {
+                // Scans hold the file as it was known before, which keeps it from being deleted.
+                if let Some(known) = before.remove(&file.path) {
+                    *file = Arc::clone(known);
+                }
+            }
+            let now = now_ms();
+            self.replaced.extend(before.into_values().map(|file| Replaced::new(file, now)));
+            self.snapshot = Arc::new(settled);
+            self.in_doubt = false;
+        }
+        Ok(self.snapshot())
+    }
+
+    /// Commits `added` files in place of `removed` ones, with the log position they bring the table to. Plan it on what
+    /// [`DeltaLog::settle`] returns.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the entry could not be made durable. Either the table stays at its version and `added` is deleted,
+    /// or the commit may hold after all: the next [`DeltaLog::settle`] says.
     pub(crate) async fn commit(
         &mut self,
         added: Vec<NewFile>,
@@ -180,18 +213,26 @@ impl DeltaLog {
         }
         actions.extend(removed.iter().map(|file| remove_action(file, now, change)));
         actions.extend(added.iter().map(|new| add_action(&new.file, change)));
-        let added = self.write_entry(&actions, added)?;
+        if let Err(error) = self.write_entry(&actions) {
+            // An entry that is there may hold, whatever failed after its link, so its files stay; else they are dropped.
+            self.in_doubt = self.next_entry().try_exists().unwrap_or(true);
+            if self.in_doubt {
+                added.into_iter().for_each(|new| new.uncommitted.keep());
+            }
+            return Err(error);
+        }
+        let keep = |new: NewFile| {
+            new.uncommitted.keep();
+            new.file
+        };
+        let added: Vec<_> = added.into_iter().map(keep).collect();
         let gone: HashSet<&str> = removed.iter().map(|file| file.path.as_str()).collect();
         let snapshot = Arc::make_mut(&mut self.snapshot);
         snapshot.version += 1;
         snapshot.files.retain(|file| !gone.contains(file.path.as_str()));
         snapshot.files.extend(added.into_iter().map(Arc::new));
         snapshot.wal_position = wal_position.unwrap_or(snapshot.wal_position);
-        self.replaced.extend(removed.iter().map(|file| Replaced {
-            path: file.path.clone(),
-            at_ms: now,
-            readers: Arc::downgrade(file),
-        }));
+        self.replaced.extend(removed.iter().map(|file| Replaced::new(file, now)));
         self.checkpoint_when_due().await;
         self.delete_replaced();
         Ok(self.snapshot())
@@ -202,40 +243,36 @@ impl DeltaLog {
         log_dir(self.dir()).join(format!("{:020}.json", self.snapshot.version + 1))
     }
 
-    /// Writes the next entry: synced under a temporary name, then linked to its own, which fails if it exists. The new
-    /// files that it refers to are deleted if it fails before the link, and stay from then on.
-    fn write_entry(&self, actions: &[Value], added: Vec<NewFile>) -> Result<Vec<LiveFile>> {
+    /// Writes the next entry: synced under a temporary name, then linked to its own, which fails if it exists.
+    fn write_entry(&self, actions: &[Value]) -> Result<()> {
         let dir = log_dir(self.dir());
         let path = self.next_entry();
         let temporary = dir.join(format!(".{}.tmp", Uuid::new_v4()));
         let text = seal::seal(&actions.iter().map(|action| format!("{action}\n")).collect::<String>());
-        let mut file = File::create_new(&temporary).map_err(Error::io("create", &temporary))?;
-        let _removed_on_failure = PartialFile::new(&temporary);
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(Error::io("write", &temporary))?;
-        let keep = |new: NewFile| {
-            new.uncommitted.keep();
-            new.file
-        };
-        let added = added.into_iter().map(keep).collect();
-        let linked = fs::hard_link(&temporary, &path);
-        fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
-        linked.map_err(Error::io("commit", &path))?;
+        let removed_at_the_end = PartialFile::new(&temporary);
+        write_temporary(&temporary, &text)?;
+        failpoint::hit(Failpoint::DeltaBeforeLink, &path)?;
+        fs::hard_link(&temporary, &path).map_err(Error::io("commit", &path))?;
+        failpoint::hit(Failpoint::DeltaAfterLink, &path)?;
+        drop(removed_at_the_end);
+        failpoint::hit(Failpoint::DeltaBeforeSync, &path)?;
         sync_dir(&dir)?;
-        Ok(added)
+        failpoint::hit(Failpoint::DeltaAfterSync, &path)
     }
 
     /// Checkpoints every hundred versions and drops the part of the log that this makes superfluous. Neither decides
     /// whether a commit holds, so failures are only logged.
     async fn checkpoint_when_due(&self) {
         let version = self.snapshot.version;
-        if version == 0 || version % CHECKPOINT_INTERVAL != 0 {
+        if version == 0 || version % failpoint::checkpoint_interval().unwrap_or(CHECKPOINT_INTERVAL) != 0 {
             return;
         }
+        // A test that has checkpoints come soon has them shorten the log at once too.
+        let retention = failpoint::checkpoint_interval().map_or(LOG_RETENTION, |_| Duration::ZERO);
         let table = self.dir().display();
         if let Err(error) = checkpoint(self.dir()).await {
             tracing::warn!(%error, version, %table, "checkpoint failed; the log stays longer");
-        } else if let Err(error) = tidy::shorten_log(&log_dir(self.dir()), LOG_RETENTION) {
+        } else if let Err(error) = tidy::shorten_log(&log_dir(self.dir()), retention) {
             tracing::warn!(%error, version, %table, "old entries of the log not deleted");
         }
     }
@@ -254,18 +291,29 @@ impl DeltaLog {
     }
 }
 
+fn write_temporary(path: &Path, text: &str) -> Result<()> {
+    failpoint::hit(Failpoint::DeltaBeforeCreate, path)?;
+    let mut file = File::create_new(path).map_err(Error::io("create", path))?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
+    failpoint::hit(Failpoint::DeltaTemporaryWritten, path)?;
+    file.sync_all().map_err(Error::io("sync", path))
+}
+
 async fn open_delta(dir: &Path) -> Result<DeltaTable> {
     let url = ensure_table_uri(dir.to_string_lossy())?;
     Ok(open_table(url).await?)
 }
 
 async fn checkpoint(dir: &Path) -> Result<()> {
+    failpoint::hit(Failpoint::DeltaBeforeCheckpoint, dir)?;
     let table = open_delta(dir).await?;
     deltalake::checkpoints::create_checkpoint(&table, None).await?;
     let version = table.snapshot()?.version();
     let path = log_dir(dir).join(format!("{version:020}.checkpoint.parquet"));
+    failpoint::hit(Failpoint::DeltaCheckpointWritten, &path)?;
     File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io("sync", &path))?;
     sync_dir(&log_dir(dir))?;
+    failpoint::hit(Failpoint::DeltaCheckpointSynced, &path)?;
     checkpoint_seal::seal_checkpoint(&log_dir(dir), i64::try_from(version).unwrap_or(i64::MAX))
 }
 

@@ -62,6 +62,9 @@ pub enum Error {
     /// A setting is out of range.
     #[error("setting store.{name}: {reason}")]
     Config { name: &'static str, reason: String },
+    /// The test hook `DRIFTWATT_FAILPOINT` cannot be read.
+    #[error("DRIFTWATT_FAILPOINT: {reason}; it is for tests, unset it otherwise")]
+    Failpoint { reason: String },
     /// No table of that name.
     #[error("no table named {name}")]
     UnknownTable { name: String },
@@ -121,6 +124,7 @@ impl Error {
             | Self::NewerFormat { .. }
             | Self::Unwritable { .. }
             | Self::Config { .. }
+            | Self::Failpoint { .. }
             | Self::UnknownTable { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } | Self::DamagedFile { .. } | Self::Record { .. } => ErrorKind::Corrupt,

@@ -6,6 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 
 use crate::{
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     file_name::FileName,
     live_file::LiveFile,
     memtable::{Memtable, day_range},
@@ -57,8 +58,10 @@ async fn flush_table(
     let name = table.name();
     let committer = store.committer(name).ok_or_else(|| Error::UnknownTable { name: name.to_owned() })?;
     let mut log = committer.lock().await;
-    let snapshot = log.snapshot();
+    let snapshot = log.settle().await?;
     if snapshot.wal_position >= memtable.last_sequence {
+        // Perhaps by a flush that ended before it could say so.
+        store.state_mut().publish(name, snapshot);
         return Ok(());
     }
     let dir = snapshot.dir.as_ref().clone();
@@ -90,6 +93,7 @@ async fn flush_table(
         _ => vec![],
     };
     let committed = log.commit(files, &replaced, Some(memtable.last_sequence)).await?;
+    failpoint::hit(Failpoint::FlushAfterCommit, &snapshot.dir)?;
     store.state_mut().publish(name, committed);
     Ok(())
 }

@@ -12,6 +12,7 @@ mod data_dir;
 mod delta_log;
 mod disk_space;
 mod error;
+mod failpoint;
 mod fault;
 mod file_name;
 mod flush;
@@ -36,6 +37,8 @@ mod schema;
 mod series;
 mod series_day;
 mod series_map;
+#[cfg(test)]
+mod simulation;
 mod stage;
 mod state;
 mod store;
@@ -48,6 +51,8 @@ pub use active_series::{ActiveSeries, SeriesLimits, SeriesRefusal, hour_of};
 pub use compaction::{Compaction, CompactionSummary};
 pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
+#[doc(hidden)]
+pub use failpoint::Failpoint;
 pub use fault::{Fault, FaultKind};
 pub use inspect::{ColumnContents, InspectReport, MetricContents, Share, TableContents, inspect};
 #[doc(hidden)]
@@ -56,4 +61,6 @@ pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, sampl
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};
 pub use verify::{Note, NoteKind, TableReport, VerifyReport, WalReport, verify};
+#[doc(hidden)]
+pub use wal::fuzzing;
 pub use write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns, WriteBatch};

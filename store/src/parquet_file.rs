@@ -29,9 +29,11 @@ use parquet::{
 use crate::{
     checksum::{Checksum, ChecksumWriter},
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     file_name::FileName,
     live_file::{LiveFile, date_text},
     parquet_file::encoding::ColumnEncoding,
+    partial_file::remove_unused,
     rows::file_schema,
 };
 
@@ -74,10 +76,8 @@ impl Uncommitted {
 
 impl Drop for Uncommitted {
     fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty()
-            && let Err(error) = fs::remove_file(&self.0)
-        {
-            tracing::warn!(%error, path = %self.0.display(), "unfinished file not deleted; the next start tries again");
+        if !self.0.as_os_str().is_empty() {
+            remove_unused(&self.0);
         }
     }
 }
@@ -131,6 +131,7 @@ impl FileWriter {
         let (schema, zstd_level) = (file_schema(schema), effort.zstd_level());
         let text = name.to_text();
         let path = dir.join(&text);
+        failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
         let handle = ChecksumWriter::new(File::create_new(&path).map_err(Error::io("create", &path))?);
         let uncommitted = Uncommitted(path);
         let writer = ArrowWriter::try_new(handle, Arc::clone(&schema), Some(properties(&schema, zstd_level)?.build()));
@@ -229,8 +230,14 @@ impl FileWriter {
             self.write_row_group()?;
         }
         let path = &self.uncommitted.0;
+        if failpoint::is_on() {
+            self.writer.flush().map_err(Error::io("write", path))?;
+            failpoint::hit(Failpoint::ParquetMidWrite, path)?;
+        }
         let (handle, crc32c) = self.writer.into_inner()?.into_parts();
+        failpoint::hit(Failpoint::ParquetBeforeSync, path)?;
         handle.sync_all().map_err(Error::io("sync", path))?;
+        failpoint::hit(Failpoint::ParquetAfterSync, path)?;
         sync_dir(&self.dir)?;
         self.file.size_bytes = handle.metadata().map_err(Error::io("stat", path))?.len();
         self.file.checksum = Checksum::written(crc32c);

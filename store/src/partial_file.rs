@@ -1,6 +1,16 @@
 //! A file that is being written: removed again unless it is finished.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write as _},
+    path::Path,
+};
+
+use crate::{
+    error::{Error, Result},
+    failpoint::{self, Failpoint},
+    parquet_file::sync_dir,
+};
 
 /// Removes `path` on drop, so that a failure (a full disk above all) leaves no half file behind.
 #[derive(Debug)]
@@ -36,4 +46,19 @@ pub(crate) fn remove_unused(path: &Path) {
         }
         _ => {}
     }
+}
+
+/// Writes a small file whole or not at all: under a temporary name, synced, then renamed.
+pub(crate) fn write_synced(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let (path, temporary) = (dir.join(name), dir.join(format!(".{name}.tmp")));
+    let partial = PartialFile::new(&temporary);
+    let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+    file.write_all(bytes).map_err(Error::io("write", &temporary))?;
+    failpoint::hit(Failpoint::SmallFileWritten, &path)?;
+    file.sync_all().map_err(Error::io("sync", &temporary))?;
+    failpoint::hit(Failpoint::SmallFileBeforeRename, &path)?;
+    fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
+    partial.finish();
+    failpoint::hit(Failpoint::SmallFileAfterRename, &path)?;
+    sync_dir(dir)
 }

@@ -18,9 +18,11 @@ use serde_json::{Value, json};
 
 use crate::{
     checksum::damage,
-    delta_log::{DeltaLog, write_synced},
+    delta_log::DeltaLog,
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     live_file::{LiveFile, date_text},
+    partial_file::{remove_unused, write_synced},
     state::WalTable,
 };
 
@@ -73,12 +75,8 @@ pub(crate) fn quarantine_damaged(
         log.quarantine(&files)?;
         // Only now: until the commit the table refers to the file where it was.
         for path in files.iter().map(|file| snapshot.dir.join(&file.path)) {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, path = %path.display(), "a copy is in quarantine, the file itself is not deleted");
-                }
-                _ => {}
-            }
+            failpoint::hit(Failpoint::QuarantineBeforeDelete, &path)?;
+            remove_unused(&path);
         }
     }
     Ok(())
@@ -115,6 +113,7 @@ fn keep(folder: &Path, table_dir: &Path, table: &str, file: &LiveFile, reason: &
     let path = table_dir.join(&file.path);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let copy = folder.join(&name);
+    failpoint::hit(Failpoint::QuarantineBeforeLink, &path)?;
     match fs::hard_link(&path, &copy) {
         Err(error) if ![io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) => {
             // Not every file system links.
@@ -124,11 +123,13 @@ fn keep(folder: &Path, table_dir: &Path, table: &str, file: &LiveFile, reason: &
         }
         _ => {}
     }
+    failpoint::hit(Failpoint::QuarantineAfterLink, &path)?;
     let note = json!({
         "table": table, "path": file.path, "date": date_text(file.date), "reason": reason, "rows": file.row_count,
         "size_bytes": file.size_bytes, "quarantined_at": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
     });
     write_synced(folder, &format!("{name}.json"), format!("{note}\n").as_bytes())?;
+    failpoint::hit(Failpoint::QuarantineNoteWritten, &path)?;
     tracing::warn!(
         table, path = %path.display(), rows = file.row_count, reason, quarantine = %folder.display(),
         "a data file is damaged and was taken out of its table; restore it from a backup if there is one"

@@ -25,7 +25,7 @@ use crate::{
     delta_log::DeltaLog,
     disk_space::DiskSpace,
     error::{Error, Result},
-    flush,
+    failpoint, flush,
     metrics::Metrics,
     quarantine::{Quarantined, quarantine_damaged, quarantined},
     replay::Replayer,
@@ -203,6 +203,7 @@ impl Store {
     /// [`Error::Locked`] if another process has it open; [`Error::NotADirectory`], [`Error::Unwritable`],
     /// [`Error::NewerFormat`]; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
+        failpoint::read_environment()?;
         let lock = data_dir::open(&config.data_dir)?;
         let mut logs = open_tables(&config).await?;
         let series = logs.get(WalTable::Series.name()).map(DeltaLog::snapshot);
@@ -373,7 +374,7 @@ impl Store {
             }
         };
         let mut log = committer.lock().await;
-        let known = Arc::clone(&log.snapshot().schema);
+        let known = Arc::clone(&log.settle().await?.schema);
         if !same_columns(&known, &schema) {
             let reason = format!("has columns {}, the batch has {}", column_list(&known), column_list(&schema));
             return Err(Error::ResultSchema { table: name.to_owned(), reason });
@@ -460,5 +461,7 @@ async fn flush_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 pub(crate) mod tests;

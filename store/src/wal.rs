@@ -7,6 +7,7 @@
 
 mod check;
 mod frame;
+pub mod fuzzing;
 mod quarantine;
 pub(crate) mod record;
 mod recovery;

@@ -92,10 +92,12 @@ pub(crate) async fn stored_requests(server: &Server) -> BTreeSet<u64> {
 }
 
 /// Every acknowledged request is there exactly once, every other one whole or absent, and nothing that was not sent.
-pub(crate) async fn check(server: &Server, ledger: &Ledger) {
+/// Returns the requests that are there.
+pub(crate) async fn check(server: &Server, ledger: &Ledger) -> BTreeSet<u64> {
     let stored = stored_requests(server).await;
     let lost: Vec<_> = ledger.acknowledged.difference(&stored).collect();
     assert!(lost.is_empty(), "acknowledged requests are missing: {lost:?}");
     let invented: Vec<_> = stored.difference(&ledger.sent).collect();
     assert!(invented.is_empty(), "requests that were never sent: {invented:?}");
+    stored
 }

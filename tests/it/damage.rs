@@ -42,14 +42,14 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
 }
 
 /// Segments from oldest to newest.
-fn segments(data: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(data: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path());
     let mut segments: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "wal")).collect();
     segments.sort();
     segments
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());

@@ -15,21 +15,23 @@ use crate::{
     server::Server,
 };
 
-/// Values of `samples` as `docs/format/tables.md` says to read them: `coalesce(value, scaled / 10^exponent)`.
-fn values(batch: &RecordBatch) -> Vec<f64> {
+/// Values of a column; those of `samples` as `docs/format/tables.md` says to read them:
+/// `coalesce(value, scaled / 10^exponent)`.
+fn values(batch: &RecordBatch, column: &str) -> Vec<f64> {
+    let Some(doubles) = batch.column_by_name(column) else { return vec![] };
+    let doubles = doubles.as_primitive::<Float64Type>().iter();
     let (Some(scaled), Some(exponent)) = (batch.column_by_name("scaled"), batch.column_by_name("exponent")) else {
-        return vec![];
+        return doubles.flatten().collect();
     };
     let decimals = scaled.as_primitive::<Int64Type>().iter().zip(exponent.as_primitive::<Int32Type>());
-    let doubles = batch["value"].as_primitive::<Float64Type>().iter();
     let values = doubles
         .zip(decimals)
         .map(|(double, (scaled, exponent))| double.or_else(|| Some(scaled? as f64 / 10f64.powi(exponent?))));
     values.flatten().collect()
 }
 
-/// Rows of a table, the sum of its values, and the number of distinct series.
-async fn read(table: &Path) -> (u64, f64, usize) {
+/// Rows of a table, the sum of a double column, and the number of distinct series.
+pub(crate) async fn read(table: &Path, column: &str) -> (u64, f64, usize) {
     let delta = open_table(ensure_table_uri(table.to_string_lossy()).unwrap()).await.unwrap();
     let (mut rows, mut sum, mut series) = (0, 0.0, std::collections::HashSet::new());
     for path in delta.get_file_uris().unwrap() {
@@ -39,7 +41,7 @@ async fn read(table: &Path) -> (u64, f64, usize) {
             let batch = batch.unwrap();
             rows += batch.num_rows() as u64;
             series.extend(batch["series_id"].as_primitive::<Int64Type>().values().iter().copied());
-            sum += values(&batch).iter().sum::<f64>();
+            sum += values(&batch, column).iter().sum::<f64>();
         }
     }
     (rows, sum, series.len())
@@ -65,8 +67,8 @@ async fn another_reader_sees_the_same_rows_and_sums() {
     let answered = server.rows(sql).await.remove(0);
     let series_rows = server.rows("SELECT count(*) FROM raw.series").await.remove(0).remove(0);
     server.terminate();
-    let (rows, sum, series) = read(&data.join("tables/samples")).await;
+    let (rows, sum, series) = read(&data.join("tables/samples"), "value").await;
     assert_eq!(json!([rows, sum, series]), json!(answered));
-    let (rows, ..) = read(&data.join("tables/series")).await;
+    let (rows, ..) = read(&data.join("tables/series"), "none").await;
     assert_eq!(json!(rows), series_rows);
 }

@@ -16,6 +16,8 @@ mod crash;
 #[cfg(test)]
 mod crash_ledger;
 #[cfg(test)]
+mod crash_matrix;
+#[cfg(test)]
 mod crash_tables;
 #[cfg(test)]
 mod damage;
@@ -23,6 +25,8 @@ mod damage;
 mod delta;
 #[cfg(test)]
 mod delta_histograms;
+#[cfg(test)]
+mod failing_disk;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]

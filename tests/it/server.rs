@@ -4,8 +4,8 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
 
@@ -37,7 +37,18 @@ impl Server {
     }
 
     /// Starts the binary by a command of the test's own, which passes its arguments on.
-    pub(crate) fn start_command(mut command: Command, data: &Path, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_command(command: Command, data: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::try_start_command(command, data, variables).unwrap_or_else(|status| {
+            panic!("{status}; log:\n{}", std::fs::read_to_string(data.with_extension("log")).unwrap())
+        })
+    }
+
+    /// Starts a server that may end before it is ready.
+    pub(crate) fn try_start_with(data: &Path, variables: &[(&str, &str)]) -> Result<Self, ExitStatus> {
+        Self::try_start_command(driftwatt(), data, variables)
+    }
+
+    fn try_start_command(mut command: Command, data: &Path, variables: &[(&str, &str)]) -> Result<Self, ExitStatus> {
         std::fs::create_dir_all(data).unwrap();
         let log = File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
         let free = "127.0.0.1:0";
@@ -58,20 +69,31 @@ impl Server {
                 }
             }
         });
-        let ready = ready_rx.recv_timeout(START_LIMIT).unwrap_or_else(|_| {
-            panic!("no ready line; log:\n{}", std::fs::read_to_string(data.with_extension("log")).unwrap())
-        });
+        let ready = match ready_rx.recv_timeout(START_LIMIT) {
+            Ok(ready) => ready,
+            Err(RecvTimeoutError::Disconnected) => return Err(child.wait().unwrap()),
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("no ready line; log:\n{}", std::fs::read_to_string(data.with_extension("log")).unwrap());
+            }
+        };
         let address = |name: &str| {
             let field = ready.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
             field.unwrap_or_else(|| panic!("no {name} in {ready:?}")).to_owned()
         };
-        Self {
+        Ok(Self {
             http: address("http"),
             otlp_grpc: address("otlp-grpc"),
             otlp_http: address("otlp-http"),
             child,
             data: data.to_owned(),
-        }
+        })
+    }
+
+    /// How a server ended that ends by itself.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// SIGKILL.
@@ -113,9 +135,15 @@ impl Server {
     }
 
     pub(crate) async fn flush(&self) {
+        let (status, body) = self.try_flush().await.unwrap();
+        assert_eq!(status, 200, "{body}; log:\n{}", self.log());
+    }
+
+    /// Status and body of a flush, or the failure of a connection to a server that is gone.
+    pub(crate) async fn try_flush(&self) -> Result<(u16, String), reqwest::Error> {
         let url = format!("http://{}/api/v1/admin/flush", self.http);
-        let response = reqwest::Client::new().post(url).send().await.unwrap();
-        assert_eq!(response.status().as_u16(), 200, "{}", self.log());
+        let response = reqwest::Client::new().post(url).send().await?;
+        Ok((response.status().as_u16(), response.text().await?))
     }
 }
 

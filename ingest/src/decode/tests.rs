@@ -113,7 +113,7 @@ fn request(metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
     }
 }
 
-fn every_kind() -> ExportMetricsServiceRequest {
+pub(super) fn every_kind() -> ExportMetricsServiceRequest {
     let sum = |value, aggregation_temporality, is_monotonic| {
         Data::Sum(Sum { data_points: vec![number(value)], aggregation_temporality, is_monotonic })
     };
@@ -130,7 +130,7 @@ fn every_kind() -> ExportMetricsServiceRequest {
     ])
 }
 
-fn decoder(limits: Limits) -> Decoder {
+pub(super) fn decoder(limits: Limits) -> Decoder {
     Decoder::new(&Config { now: || NOW, limits, ..Config::default() })
 }
 

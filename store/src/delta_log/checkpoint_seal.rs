@@ -2,16 +2,12 @@
 //!
 //! The `deltalake` crate writes the checkpoint and `_last_checkpoint`, and neither has room for a checksum of its own.
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use crate::{
     checksum::sum_file,
     error::{Error, Result},
-    parquet_file::sync_dir,
+    partial_file::write_synced,
 };
 
 /// The pointer to the newest checkpoint.
@@ -36,13 +32,4 @@ pub(crate) fn checksum_line(log_dir: &Path, name: &str) -> Result<String> {
 pub(super) fn seal_checkpoint(log_dir: &Path, version: i64) -> Result<()> {
     let text = checksum_line(log_dir, &checkpoint_name(version))? + &checksum_line(log_dir, LAST_CHECKPOINT)?;
     write_synced(log_dir, &checksum_name(version), text.as_bytes())
-}
-
-/// Writes a small file under a temporary name, syncs it and renames it.
-pub(crate) fn write_synced(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let temporary: PathBuf = dir.join(format!(".{name}.tmp"));
-    let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &temporary))?;
-    fs::rename(&temporary, dir.join(name)).map_err(Error::io("rename", &temporary))?;
-    sync_dir(dir)
 }

@@ -19,7 +19,7 @@ impl DeltaLog {
             "engineInfo": concat!("driftwatt/", env!("CARGO_PKG_VERSION")),
         }})];
         actions.extend(damaged.iter().map(|file| remove_action(file, now, Change::Data)));
-        self.write_entry(&actions, vec![])?;
+        self.write_entry(&actions)?;
         let snapshot = Arc::make_mut(&mut self.snapshot);
         snapshot.version += 1;
         snapshot.files.retain(|file| !damaged.iter().any(|gone| gone.path == file.path));

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     fs::{self, DirEntry},
-    io,
     path::Path,
     sync::Weak,
     time::{Duration, SystemTime},
@@ -14,8 +13,10 @@ use serde_json::Value;
 use super::Replaced;
 use crate::{
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     file_name::FileName,
     live_file::{now_ms, parse_date},
+    partial_file::remove_unused,
 };
 
 /// Checkpoints that stay, with all entries after the oldest of them.
@@ -23,10 +24,9 @@ const CHECKPOINTS_KEPT: usize = 2;
 
 /// Deletes `path`; a failure is logged, as the next start tries again.
 pub(super) fn delete(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %path.display(), "superfluous file not deleted");
+    match failpoint::hit(Failpoint::DeltaBeforeDelete, path) {
+        Ok(()) => remove_unused(path),
+        Err(error) => tracing::warn!(%error, path = %path.display(), "superfluous file not deleted"),
     }
 }
 
@@ -119,6 +119,7 @@ pub(super) fn shorten_log(log_dir: &Path, retention: Duration) -> Result<()> {
         if age(&entry) < retention {
             break;
         }
+        failpoint::hit(Failpoint::DeltaBeforeShorten, &entry.path())?;
         fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
     }
     Ok(())

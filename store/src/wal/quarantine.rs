@@ -10,13 +10,17 @@ use super::{
     frame::{Scan, put_frame},
     segment::{header_bytes, remove_file, sync_dir},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    failpoint::{self, Failpoint},
+};
 
 /// Folder of the damaged originals, inside the log's folder.
 pub(super) const QUARANTINE: &str = "quarantine";
 
 /// Copies the segment `path` (content `bytes`) aside under a name not yet taken, durably.
 pub(super) fn keep_original(dir: &Path, path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+    failpoint::hit(Failpoint::WalBeforeQuarantine, path)?;
     let quarantine = dir.join(QUARANTINE);
     fs::create_dir_all(&quarantine).map_err(Error::io("create", &quarantine))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -25,6 +29,7 @@ pub(super) fn keep_original(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Pat
         match OpenOptions::new().write(true).create_new(true).open(&copy) {
             Ok(mut file) => {
                 file.write_all(bytes).map_err(Error::io("write", &copy))?;
+                failpoint::hit(Failpoint::WalQuarantineWritten, &copy)?;
                 file.sync_all().map_err(Error::io("sync", &copy))?;
                 sync_dir(&quarantine)?;
                 sync_dir(dir)?;
@@ -52,7 +57,10 @@ pub(super) fn rewrite(dir: &Path, path: &Path, first_sequence: u64, bytes: &[u8]
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
     file.write_all(&clean).map_err(Error::io("write", &temporary))?;
+    failpoint::hit(Failpoint::WalRewriteWritten, &temporary)?;
     file.sync_all().map_err(Error::io("sync", &temporary))?;
+    failpoint::hit(Failpoint::WalBeforeRename, &temporary)?;
     fs::rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
+    failpoint::hit(Failpoint::WalAfterRename, path)?;
     sync_dir(dir)
 }

@@ -91,7 +91,7 @@ pub(crate) fn decode(payload: &[u8], book: &mut SeriesBook) -> DecodeResult<Deco
     Ok(DecodedRecord { batch: WriteBatch { series, samples, histograms, rejections }, lost_point_count })
 }
 
-fn is_consistent(batch: &WriteBatch) -> bool {
+pub(super) fn is_consistent(batch: &WriteBatch) -> bool {
     let samples = &batch.samples;
     let in_range = |index: &u32| (*index as usize) < batch.series.len();
     [samples.series.len(), samples.start_time.len(), samples.bits.len(), samples.form.len()] == [samples.len(); 4]

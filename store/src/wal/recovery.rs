@@ -13,7 +13,10 @@ use super::{
     quarantine,
     segment::{Header, SEGMENT_HEADER_SIZE, SealedSegment, list_segments, read_header, remove_file, sync_dir},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    failpoint::{self, Failpoint},
+};
 
 /// What opening the log found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -155,8 +158,10 @@ fn load(dir: &Path, path: &Path, named: u64, newest: bool, replay: &mut Replay) 
 fn cut_and_sync(path: &Path, valid_end: usize, torn_bytes: usize) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
     if torn_bytes > 0 {
+        failpoint::hit(Failpoint::WalBeforeCut, path)?;
         tracing::warn!(segment = %path.display(), offset = valid_end, bytes = torn_bytes, "cut the torn end of the log");
         file.set_len(valid_end as u64).map_err(Error::io("truncate", path))?;
+        failpoint::hit(Failpoint::WalAfterCut, path)?;
     }
     file.sync_all().map_err(Error::io("sync", path))
 }

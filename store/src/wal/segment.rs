@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     metrics::wal_synced,
 };
 
@@ -51,21 +52,18 @@ impl ActiveSegment {
     /// [`Error::WalFull`] if there is no space; no file is then left. After any other error one may be.
     pub(super) fn create(dir: &Path, first_sequence: u64) -> Result<Self> {
         let path = dir.join(segment_name(first_sequence));
-        let header = header_bytes(first_sequence);
-        let opened = OpenOptions::new().write(true).create_new(true).open(&path);
-        let written = opened.and_then(|mut file| file.write_all(&header).map(|()| file));
-        let file = match written {
+        let file = match create_with_header(&path, first_sequence) {
             Ok(file) => file,
-            Err(source) if is_full(&source) => {
+            Err(Error::Io { source, .. }) if is_full(&source) => {
                 remove_file(&path)?;
                 sync_dir(dir)?;
                 return Err(Error::WalFull { path, reason: source.kind() });
             }
-            Err(source) => return Err(Error::Io { action: "create", path, source }),
+            Err(error) => return Err(error),
         };
         file.sync_all().map_err(Error::io("sync", &path))?;
         sync_dir(dir)?;
-        Ok(Self { path, file, size_bytes: header.len() as u64 })
+        Ok(Self { path, file, size_bytes: SEGMENT_HEADER_SIZE as u64 })
     }
 
     /// Appends whole frames, or nothing.
@@ -74,24 +72,38 @@ impl ActiveSegment {
     /// [`Error::WalFull`] if there is no space: what was written is cut off again and the cut is synced, so the segment
     /// ends with its last whole frame, as before. After any other error its end is not known.
     pub(super) fn write(&mut self, frames: &[u8]) -> Result<()> {
-        match self.file.write_all(frames) {
+        match self.write_frames(frames) {
             Ok(()) => {
                 self.size_bytes += frames.len() as u64;
                 Ok(())
             }
-            Err(source) if is_full(&source) => {
-                self.cut_back().map_err(Error::io("cut back", &self.path))?;
+            Err(Error::Io { source, .. }) if is_full(&source) => {
+                self.cut_back()?;
                 Err(Error::WalFull { path: self.path.clone(), reason: source.kind() })
             }
-            Err(source) => Err(Error::Io { action: "write", path: self.path.clone(), source }),
+            Err(error) => Err(error),
         }
     }
 
+    fn write_frames(&mut self, frames: &[u8]) -> Result<()> {
+        failpoint::hit(Failpoint::WalBeforeWrite, &self.path)?;
+        let mut rest = frames;
+        if failpoint::is_on() {
+            let (first, second) = frames.split_at(frames.len() / 2);
+            self.file.write_all(first).map_err(Error::io("write", &self.path))?;
+            failpoint::hit(Failpoint::WalMidWrite, &self.path)?;
+            rest = second;
+        }
+        self.file.write_all(rest).map_err(Error::io("write", &self.path))
+    }
+
     /// Removes what follows the last whole frame, durably: a later crash must not find the record that was refused.
-    fn cut_back(&mut self) -> io::Result<()> {
-        self.file.set_len(self.size_bytes)?;
-        self.file.seek(SeekFrom::Start(self.size_bytes))?;
-        self.file.sync_all()
+    fn cut_back(&mut self) -> Result<()> {
+        failpoint::hit(Failpoint::WalBeforeCutBack, &self.path)?;
+        self.file.set_len(self.size_bytes).map_err(Error::io("cut back", &self.path))?;
+        self.file.seek(SeekFrom::Start(self.size_bytes)).map_err(Error::io("cut back", &self.path))?;
+        failpoint::hit(Failpoint::WalAfterCutBack, &self.path)?;
+        self.file.sync_all().map_err(Error::io("cut back", &self.path))
     }
 
     /// Whether no frame was written yet.
@@ -100,11 +112,21 @@ impl ActiveSegment {
     }
 
     pub(super) fn sync(&self) -> Result<()> {
+        failpoint::hit(Failpoint::WalBeforeSync, &self.path)?;
         let started = Instant::now();
         self.file.sync_data().map_err(Error::io("sync", &self.path))?;
         wal_synced(started.elapsed());
-        Ok(())
+        failpoint::hit(Failpoint::WalAfterSync, &self.path)
     }
+}
+
+fn create_with_header(path: &Path, first_sequence: u64) -> Result<File> {
+    failpoint::hit(Failpoint::WalBeforeCreate, path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(Error::io("create", path))?;
+    failpoint::hit(Failpoint::WalCreated, path)?;
+    file.write_all(&header_bytes(first_sequence)).map_err(Error::io("write", path))?;
+    failpoint::hit(Failpoint::WalHeaderWritten, path)?;
+    Ok(file)
 }
 
 /// Whether a write failed for want of space only, so that what came before it is as it was.

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::Durability,
     error::{Error, Result},
+    failpoint::{self, Failpoint},
     stage::Stage,
 };
 
@@ -235,7 +236,10 @@ impl<S: Sink> LogThread<S> {
         if !self.unsealed {
             return Ok(None);
         }
-        if let Err(error) = self.close_segment() {
+        let closed = failpoint::hit(Failpoint::WalBeforeRotate, &self.dir)
+            .and_then(|()| self.close_segment())
+            .and_then(|()| failpoint::hit(Failpoint::WalAfterRotate, &self.dir));
+        if let Err(error) = closed {
             self.poison(&error);
             return Err(Error::WalPoisoned);
         }
@@ -249,7 +253,9 @@ impl<S: Sink> LogThread<S> {
         let mut removed = 0;
         // Oldest first, so that an interrupted removal never leaves a gap between what stays.
         while let Some(oldest) = self.sealed.first().filter(|segment| segment.last_sequence <= sequence) {
+            failpoint::hit(Failpoint::WalBeforeRemove, &oldest.path)?;
             remove_file(&oldest.path)?;
+            failpoint::hit(Failpoint::WalAfterRemove, &oldest.path)?;
             self.sealed.remove(0);
             removed += 1;
         }
