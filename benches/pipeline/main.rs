@@ -6,24 +6,28 @@
 
 use std::{
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, ensure};
 
+#[path = "../otlp/client.rs"]
 mod client;
+#[path = "../otlp/load.rs"]
 mod load;
+#[path = "../otlp/process.rs"]
 mod process;
 mod report;
 mod server;
 
-use load::{CLIENTS, Kinds};
+use load::{CLIENTS, Kinds, TICK_NS};
 use report::Report;
 use server::Server;
 
 const POINTS: u64 = 4_000_000;
 const POINTS_QUICK: u64 = 80_000;
 const RUN_TIME_MAX: Duration = Duration::from_secs(600);
+const DAY_NS: u64 = 86_400_000_000_000;
 
 /// Points to send: `PIPELINE_POINTS` or the default, `--test` (or no `--bench`, as from `cargo test`) a few only.
 fn points_wanted(arguments: &[String]) -> anyhow::Result<u64> {
@@ -41,11 +45,18 @@ fn is_left_out(arguments: &[String]) -> bool {
     filter.is_some_and(|filter| !"pipeline".contains(filter.as_str()))
 }
 
+/// Whole days before today for `request_count` requests of each client, so that each run fills as many days.
+fn start_ns(request_count: u64) -> anyhow::Result<u64> {
+    let now_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+    let days = (request_count * TICK_NS).div_ceil(DAY_NS);
+    Ok((now_ns / DAY_NS).checked_sub(days).context("more points than there are days")? * DAY_NS)
+}
+
 async fn run(kinds: Kinds, data_dir: &Path, log: &Path, points: u64) -> anyhow::Result<Report> {
     let points_per_request = kinds.points_per_request();
     let request_count = points.div_ceil(points_per_request * CLIENTS).max(1);
     let half_load_count = request_count.div_ceil(4);
-    let mut loads = load::loads(kinds, request_count + half_load_count)?;
+    let mut loads = load::loads(kinds, start_ns(request_count + half_load_count)?);
     let server = Server::start(data_dir, log).await?;
     let idle = server.cpu_seconds();
     let own = process::cpu_seconds(std::process::id());

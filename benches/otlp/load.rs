@@ -1,11 +1,7 @@
 //! What the clients send: OTLP requests of GPU nodes, gzipped as collectors do, one point per series and request.
 
-use std::{
-    io::Write as _,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::io::Write as _;
 
-use anyhow::Context as _;
 use flate2::{Compression, write::GzEncoder};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
@@ -25,8 +21,8 @@ pub(crate) const CLIENTS: u64 = 4;
 /// Hosts of a client; all of them are in each of its requests, as a collector batches them.
 const HOSTS: u64 = 100;
 const GPUS: u64 = 10;
-const TICK_NS: u64 = 15_000_000_000;
-const DAY_NS: u64 = 86_400_000_000_000;
+/// Between the points of a series.
+pub(crate) const TICK_NS: u64 = 15_000_000_000;
 
 /// Metric, unit, whether it is a counter.
 const METRICS: [(&str, &str, bool); 5] = [
@@ -77,12 +73,9 @@ pub(crate) struct Load {
     random: u64,
 }
 
-/// The clients' loads of `request_count` requests each: whole days before today, so that each run fills as many days.
-pub(crate) fn loads(kinds: Kinds, request_count: u64) -> anyhow::Result<Vec<Load>> {
-    let now_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
-    let days = (request_count * TICK_NS).div_ceil(DAY_NS);
-    let start_ns = (now_ns / DAY_NS).checked_sub(days).context("more points than there are days")? * DAY_NS;
-    Ok((0..CLIENTS).map(|client| Load::new(kinds, client, start_ns)).collect())
+/// The clients' loads; the points of their first requests are one tick later than `start_ns`.
+pub(crate) fn loads(kinds: Kinds, start_ns: u64) -> Vec<Load> {
+    (0..CLIENTS).map(|client| Load::new(kinds, client, start_ns)).collect()
 }
 
 impl Load {
