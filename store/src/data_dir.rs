@@ -14,12 +14,13 @@ use rustix::fs::{Access, access};
 use crate::{
     error::{Error, Result},
     parquet_file::sync_dir,
-    partial_file::PartialFile,
+    partial_file::{PartialFile, remove_unused},
 };
 
 /// Version of the directory that this build writes, and the newest it reads.
 const FORMAT_VERSION: u32 = 1;
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
+const FORMAT_TEMPORARY: &str = ".FORMAT.tmp";
 const FORMAT_PREFIX: &str = "driftwatt data format ";
 
 /// Opens `dir`, creating it if absent, and returns the held lock.
@@ -34,6 +35,8 @@ pub(crate) fn open(dir: &Path) -> Result<File> {
     let known = read_format(dir)?;
     create_writable(dir)?;
     let lock = lock(dir)?;
+    // Left by a kill during the very first start.
+    remove_unused(&dir.join(FORMAT_TEMPORARY));
     if !known {
         write_format(dir)?;
     }
@@ -83,7 +86,7 @@ fn lock(dir: &Path) -> Result<File> {
 
 /// Written under another name first: a crash must not leave an empty `FORMAT`, which would be refused.
 fn write_format(dir: &Path) -> Result<()> {
-    let (path, temporary) = (dir.join(FORMAT_FILE), dir.join(".FORMAT.tmp"));
+    let (path, temporary) = (dir.join(FORMAT_FILE), dir.join(FORMAT_TEMPORARY));
     let partial = PartialFile::new(&temporary);
     let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
     let written = writeln!(file, "{FORMAT_PREFIX}{FORMAT_VERSION}").and_then(|()| file.sync_all());
@@ -110,9 +113,12 @@ mod tests {
         let dir = parent.path().join("missing").join("data");
         let lock = open(&dir).unwrap();
         assert_eq!(names(&dir), ["FORMAT", "LOCK", "tables", "wal"]);
+        fs::write(dir.join(FORMAT_TEMPORARY), "driftw").unwrap();
         assert!(matches!(open(&dir), Err(Error::Locked { .. })));
+        assert!(dir.join(FORMAT_TEMPORARY).exists(), "the directory belongs to another");
         drop(lock);
         open(&dir).unwrap();
+        assert!(!dir.join(FORMAT_TEMPORARY).exists());
     }
 
     #[test]
