@@ -146,6 +146,11 @@ impl DeltaLog {
     /// [`Error::Io`] if a folder cannot be listed. A file that cannot be deleted is only logged.
     pub(crate) async fn tidy(&mut self) -> Result<()> {
         self.delete_replaced();
+        // A commit that failed after its entry got its name, or one of another writer: the next start will find it, so
+        // the files that it adds are not left over.
+        if self.next_entry().exists() {
+            return Ok(());
+        }
         let (dir, known) = (Arc::clone(&self.snapshot.dir), self.known_paths());
         let work = tokio::task::spawn_blocking(move || tidy::delete_unknown(&dir, &known, REPLACED_GRACE));
         work.await.map_err(|error| Error::Task(error.to_string()))?

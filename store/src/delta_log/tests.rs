@@ -92,6 +92,11 @@ async fn what_a_failure_left_is_deleted_on_schedule_once_it_is_old_and_empty_day
     assert!(left.iter().all(|path| path.exists()), "young files may be on their way");
     assert!(!empty.exists());
     left.iter().for_each(|path| make_old(path));
+    // An entry that this process does not know of may refer to any of them.
+    fs::write(log.next_entry(), "x").unwrap();
+    log.tidy().await.unwrap();
+    assert!(left.iter().all(|path| path.exists()));
+    fs::remove_file(log.next_entry()).unwrap();
     log.tidy().await.unwrap();
     assert!(left.iter().all(|path| !path.exists()), "{left:?}");
     assert!(foreign.iter().chain([&live, &used, &dir.path().join("other")]).all(|path| path.exists()));
