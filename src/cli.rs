@@ -13,6 +13,7 @@ mod collect;
 mod demo;
 mod inspect;
 mod read;
+mod retention;
 mod serve;
 mod verify;
 
@@ -46,6 +47,8 @@ enum Command {
     Verify(CheckArgs),
     /// What a data directory is made of: files by level, bytes per column, the biggest metrics
     Inspect(CheckArgs),
+    /// Delete the days that are older than the settings keep them, with the server stopped; it does so by itself else
+    Retention(RetentionArgs),
     /// Show it all: this machine live, a simulated week, a real token trace, and the answers from them
     Demo(DemoArgs),
 }
@@ -166,6 +169,22 @@ pub(crate) struct CheckArgs {
     format: Option<ReportFormat>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RetentionArgs {
+    /// The data directory, with its server stopped
+    #[arg(long)]
+    data: PathBuf,
+    /// Configuration file (docs/config.md), with the settings of the server
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Only say what would be deleted; nothing is changed
+    #[arg(long)]
+    dry_run: bool,
+    /// [default: text on a terminal, json in a pipe]
+    #[arg(long)]
+    format: Option<ReportFormat>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
     /// For people
@@ -174,10 +193,15 @@ pub(crate) enum ReportFormat {
     Json,
 }
 
+impl ReportFormat {
+    fn usual() -> Self {
+        if terminal::is_interactive() { Self::Text } else { Self::Json }
+    }
+}
+
 impl CheckArgs {
     fn format(&self) -> ReportFormat {
-        let usual = if terminal::is_interactive() { ReportFormat::Text } else { ReportFormat::Json };
-        self.format.unwrap_or(usual)
+        self.format.unwrap_or_else(ReportFormat::usual)
     }
 }
 
@@ -193,6 +217,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
         Command::Drift(args) => read::drift(args).await,
         Command::Idle(args) => read::idle(args).await,
+        Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Verify(args) => return Ok(verify::run(args).await),
         Command::Inspect(args) => return Ok(inspect::run(args).await),

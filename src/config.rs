@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use crate::memory::{self, LimitsSection, MemoryLedger};
 
+const DAY_US: i64 = 86_400_000_000;
+
 /// The file as written; each crate owns its section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -85,11 +87,24 @@ impl RawConfig {
     /// The first setting that is out of range, by name.
     pub(crate) fn validate(mut self) -> anyhow::Result<Config> {
         let memory_bytes = self.limits.memory_bytes()?;
+        let days_accepted = self.ingest.retention_days;
+        // The older setting alone says both what is accepted and what is kept.
+        let kept = &mut self.store.retention.samples;
+        *kept = kept.take().or_else(|| days_accepted.map(|days| format!("{}d", days.max(1))));
         memory::fill_in(&mut self, memory_bytes);
         let data_dir = self.server.data_dir.unwrap_or_else(|| "driftwatt-data".into());
         let or =
             |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
-        let (store, ingest) = (self.store.validate(data_dir)?, self.ingest.validate()?);
+        let (store, mut ingest) = (self.store.validate(data_dir)?, self.ingest.validate()?);
+        let kept = store.retention.samples;
+        if days_accepted.is_none() {
+            ingest.limits.retention_us = kept.as_micros();
+        } else if ingest.limits.retention_us > kept.as_micros().max(DAY_US) {
+            bail!(
+                "setting ingest.retention_days: points that old are deleted at once, store.retention.samples is {kept}; \
+                 leave it out to accept what is kept"
+            );
+        }
         let mut query = self.query.validate()?;
         let memory = MemoryLedger::new(memory_bytes, &store, &ingest, &query)?;
         query.server_settings = memory.settings();
@@ -109,17 +124,24 @@ impl RawConfig {
     }
 }
 
-/// Sets `table[section][key]` from `DRIFTWATT_SECTION__KEY=value`.
+/// Sets `table[section][key]` from `DRIFTWATT_SECTION__KEY=value`, and so on for sections in sections.
 fn overlay(table: &mut toml::Table, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<()> {
     for (name, value) in variables {
         let Some((section, key)) = name.strip_prefix("DRIFTWATT_").and_then(|rest| rest.split_once("__")) else {
             continue;
         };
-        let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
-        let Some(section) = section.as_table_mut() else { bail!("{name}: the section is not a table in the file") };
+        let (mut section, mut key) = (descend(table, section, &name)?, key);
+        while let Some((inner, rest)) = key.split_once("__") {
+            (section, key) = (descend(section, inner, &name)?, rest);
+        }
         section.insert(key.to_lowercase(), scalar(&value));
     }
     Ok(())
+}
+
+fn descend<'a>(table: &'a mut toml::Table, section: &str, name: &str) -> anyhow::Result<&'a mut toml::Table> {
+    let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
+    section.as_table_mut().with_context(|| format!("{name}: the section is not a table in the file"))
 }
 
 /// Numbers and booleans as such, anything else as text.
@@ -136,6 +158,41 @@ fn scalar(text: &str) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn validated(section: &str) -> anyhow::Result<Config> {
+        toml::from_str::<RawConfig>(section)?.validate()
+    }
+
+    #[test]
+    fn ingest_accepts_what_the_store_keeps() {
+        for (section, kept, accepted_days) in [
+            ("", "395d", 395),
+            ("[store.retention]\nsamples = \"30d\"", "30d", 30),
+            ("[ingest]\nretention_days = 800", "800d", 800),
+            ("[ingest]\nretention_days = 7\n[store.retention]\nsamples = \"4w\"", "28d", 7),
+            ("[ingest]\nretention_days = 800\n[store.retention]\nsamples = \"forever\"", "forever", 800),
+        ] {
+            let config = validated(section).unwrap();
+            assert_eq!(config.store.retention.samples.to_string(), kept, "{section}");
+            assert_eq!(config.ingest.limits.retention_us, accepted_days * DAY_US, "{section}");
+        }
+        let forever = validated("[store.retention]\nsamples = \"forever\"").unwrap();
+        assert_eq!(forever.ingest.limits.retention_us, i64::MAX);
+        let section = "[ingest]\nretention_days = 31\n[store.retention]\nsamples = \"30d\"";
+        let error = validated(section).unwrap_err().to_string();
+        assert!(error.contains("ingest.retention_days") && error.contains("store.retention.samples is 30d"), "{error}");
+        let error = validated("[store.retention]\nsample = \"30d\"").unwrap_err().to_string();
+        assert!(error.contains("sample"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_reaches_a_section_in_a_section() {
+        let mut table = toml::Table::new();
+        let set = ("DRIFTWATT_STORE__RETENTION__SAMPLES".to_owned(), "30d".to_owned());
+        overlay(&mut table, [set].into_iter()).unwrap();
+        let raw: RawConfig = toml::Value::Table(table).try_into().unwrap();
+        assert_eq!(raw.validate().unwrap().store.retention.samples.to_string(), "30d");
+    }
 
     #[test]
     fn variables_override_the_file_and_unknown_keys_are_named() {

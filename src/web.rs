@@ -11,13 +11,14 @@ use axum::{
 };
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::PriceBook;
-use driftwatt_store::{Compaction, ErrorKind, Store};
+use driftwatt_store::{Compaction, ErrorKind, Expiry, Retention, Store};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     answers::{Desk, DriftQuestion, Format, IdleQuestion, WeeklyQuestion, read_prices},
     config::Config,
+    retention,
     self_metrics::SelfMetrics,
 };
 
@@ -27,6 +28,7 @@ struct Web {
     session: SessionContext,
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
+    retention: Retention,
 }
 
 type Shared = State<Arc<Web>>;
@@ -46,6 +48,7 @@ pub(crate) fn router(
         session: session.clone(),
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
+        retention: config.store.retention,
     };
     let own = Router::new()
         .route("/", get(start_page))
@@ -54,6 +57,7 @@ pub(crate) fn router(
         .route("/metrics", get(own_metrics))
         .route("/api/v1/admin/flush", post(flush))
         .route("/api/v1/admin/compact", post(compact))
+        .route("/api/v1/admin/retention", post(retain))
         .route("/api/v1/reports/weekly", get(weekly).post(weekly))
         .route("/api/v1/idle", get(idle).post(idle))
         .route("/api/v1/drift", get(drift).post(drift))
@@ -132,11 +136,29 @@ async fn compact(State(web): Shared, Query(question): Query<CompactQuestion>) ->
             });
             Json(body).into_response()
         }
-        Err(error) => {
-            let closing = error.kind() == ErrorKind::Unavailable;
-            let status = if closing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
-            failure(status, &error.into())
-        }
+        Err(error) => unfinished(error),
+    }
+}
+
+/// The answer to long work of the store that ended early.
+fn unfinished(error: driftwatt_store::Error) -> Response {
+    let closing = error.kind() == ErrorKind::Unavailable;
+    let status = if closing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+    failure(status, &error.into())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionQuestion {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn retain(State(web): Shared, Query(question): Query<RetentionQuestion>) -> Response {
+    let expiry = if question.dry_run { Expiry::DryRun } else { Expiry::Apply };
+    match web.store.expire(&web.retention, expiry).await {
+        Ok(report) => Json(retention::json(&report, expiry)).into_response(),
+        Err(error) => unfinished(error),
     }
 }
 

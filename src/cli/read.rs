@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use datafusion::prelude::SessionContext;
-use driftwatt_store::Store;
+use driftwatt_store::{Retention, Store};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
@@ -32,7 +32,9 @@ async fn open(data: &Path, config: Option<&PathBuf>) -> anyhow::Result<Opened> {
     }
     let mut raw = RawConfig::read(config)?;
     raw.server.data_dir = Some(data.to_owned());
-    let config = raw.validate()?;
+    let mut config = raw.validate()?;
+    // Whoever asks a question deletes nothing, whatever the settings at hand say.
+    config.store.retention = Retention::FOREVER;
     let store =
         Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;
     let session = driftwatt_query::session(&store, &config.query).await?;

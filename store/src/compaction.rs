@@ -20,6 +20,7 @@ use rewrite::rewrite;
 use crate::{
     error::{Error, Result},
     live_file::now_ms,
+    retention::expire_and_tidy,
     rows::file_schema,
     stage::Stage,
     store::{Inner, WalTable},
@@ -27,6 +28,9 @@ use crate::{
 
 /// Longest time until due merges and deletions are looked for again.
 const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time between two looks for what is too old or left behind.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Flushes come in bursts; the store is not held on to while they settle.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -136,14 +140,20 @@ async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<Compac
     Ok(summary)
 }
 
-/// Merges after flushes and from time to time, and deletes replaced files when their grace is over. Ends when the store
-/// is gone or closes.
+/// Merges after flushes and from time to time, deletes replaced files when their grace is over, and soon after the start
+/// and every hour what is too old to keep or was left behind. Ends when the store is gone or closes.
 pub(crate) async fn compact_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
+    let mut tidied: Option<Instant> = None;
     loop {
         // Woken or not: both mean to look.
         let _woken = tokio::time::timeout(INTERVAL, wanted.notified()).await.is_ok();
         tokio::time::sleep(SETTLE).await;
         let Some(store) = store.upgrade() else { return };
+        // First: what goes need not be merged.
+        if tidied.is_none_or(|at| at.elapsed() >= RETENTION_INTERVAL) {
+            expire_and_tidy(&store, &store.config.retention).await;
+            tidied = Some(Instant::now());
+        }
         match compact(&store, Compaction::Due).await {
             Ok(_) => {}
             Err(Error::Closing) => return,

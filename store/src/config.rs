@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    retention::{RawRetention, Retention},
+};
 
 /// When an append is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -19,7 +22,7 @@ pub enum Durability {
     Memory,
 }
 
-/// The `[store]` section as written; sizes in bytes or with a unit (`"64MiB"`), durations as `"5m"`.
+/// The `[store]` section as written; sizes in bytes or with a unit (`"64MiB"`), durations as `"5m"` or `"30d"`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
@@ -35,6 +38,8 @@ pub struct RawConfig {
     pub wal_segment_size: Option<String>,
     /// Free disk space below which appends are refused; `"0"`: none. Default 1 GiB or 5 % of the disk, the smaller.
     pub disk_free_min: Option<String>,
+    /// How long each table is kept.
+    pub retention: RawRetention,
 }
 
 /// Checked settings of the store.
@@ -54,10 +59,12 @@ pub struct Config {
     pub wal_segment_size_bytes: u64,
     /// Free bytes of the disk below which appends are refused; `None`: 1 GiB or 5 % of the disk, the smaller.
     pub disk_free_bytes_min: Option<u64>,
+    /// How long each table is kept. The background task deletes what is older.
+    pub retention: Retention,
 }
 
 impl Config {
-    /// Default settings for `data_dir`.
+    /// Default settings for `data_dir`, except that nothing is ever deleted: only who states a retention wants that.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -67,6 +74,7 @@ impl Config {
             memtable_size_bytes_max: 256 << 20,
             wal_segment_size_bytes: 64 << 20,
             disk_free_bytes_min: None,
+            retention: Retention::FOREVER,
         }
     }
 }
@@ -97,6 +105,7 @@ impl RawConfig {
             Some(text) => Some(parse_size("disk_free_min", text)?),
             None => None,
         };
+        config.retention = self.retention.validate()?;
         if config.memtable_size_bytes_max < config.flush_size_bytes {
             return Err(Error::Config { name: "memtable_size_max", reason: "must not be below flush_size".into() });
         }
@@ -127,13 +136,15 @@ fn parse_size(name: &'static str, text: &str) -> Result<u64> {
     }
 }
 
-fn parse_duration(name: &'static str, text: &str) -> Result<Duration> {
+pub(crate) fn parse_duration(name: &'static str, text: &str) -> Result<Duration> {
     let (number, unit) = split_unit(text);
     let millis = match unit {
         "ms" => Some(1u64),
         "s" => Some(1000),
         "m" => Some(60_000),
         "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        "w" => Some(7 * 86_400_000),
         _ => None,
     };
     let duration = millis.and_then(|scale| number.parse::<u64>().ok()?.checked_mul(scale));
@@ -151,6 +162,7 @@ mod tests {
     fn sizes_and_durations_are_read_with_their_unit() {
         assert_eq!(parse_size("x", "64MiB").unwrap(), 64 << 20);
         assert_eq!(parse_duration("x", "250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(parse_duration("x", "2w").unwrap(), parse_duration("x", "14d").unwrap());
         assert!(parse_size("x", "64 parsecs").is_err());
         assert!(parse_duration("x", "0s").is_err());
     }

@@ -13,12 +13,13 @@ use rustix::fs::{Access, access};
 
 use crate::{
     error::{Error, Result},
-    partial_file::write_synced,
+    partial_file::{remove_unused, write_synced},
 };
 
 /// Version of the directory that this build writes, and the newest it reads.
 const FORMAT_VERSION: u32 = 1;
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
+const FORMAT_TEMPORARY: &str = ".FORMAT.tmp";
 const FORMAT_PREFIX: &str = "driftwatt data format ";
 
 /// Opens `dir`, creating it if absent, and returns the held lock.
@@ -33,6 +34,8 @@ pub(crate) fn open(dir: &Path) -> Result<File> {
     let known = read_format(dir)?;
     create_writable(dir)?;
     let lock = lock(dir)?;
+    // Left by a kill during the very first start.
+    remove_unused(&dir.join(FORMAT_TEMPORARY));
     if !known {
         // At once, because a crash must not leave an empty file, which would be refused.
         write_synced(dir, FORMAT_FILE, format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n").as_bytes())?;
@@ -98,9 +101,12 @@ mod tests {
         let dir = parent.path().join("missing").join("data");
         let lock = open(&dir).unwrap();
         assert_eq!(names(&dir), ["FORMAT", "LOCK", "tables", "wal"]);
+        fs::write(dir.join(FORMAT_TEMPORARY), "driftw").unwrap();
         assert!(matches!(open(&dir), Err(Error::Locked { .. })));
+        assert!(dir.join(FORMAT_TEMPORARY).exists(), "the directory belongs to another");
         drop(lock);
         open(&dir).unwrap();
+        assert!(!dir.join(FORMAT_TEMPORARY).exists());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! stays for the grace period, and longer while a snapshot or a scan of this process refers to it.
 
 mod checkpoint_seal;
+mod expiry;
 mod quarantine;
 mod replay;
 mod seal;
@@ -120,9 +121,8 @@ impl DeltaLog {
         let mut log = Self { snapshot: Arc::new(snapshot), replaced: vec![], in_doubt: false };
         if exists {
             log.replaced = tidy::replaced_lately(&log_dir(log.dir()), REPLACED_GRACE)?;
-            let live = log.snapshot.files.iter().map(|file| file.path.as_str());
-            let known: HashSet<&str> = live.chain(log.replaced.iter().map(|replaced| replaced.path.as_str())).collect();
-            tidy::delete_orphans(log.dir(), &known)?;
+            // Nothing writes yet, so what nothing refers to is left over however young it is.
+            tidy::delete_unknown(log.dir(), &log.known_paths(), Duration::ZERO)?;
         } else {
             fs::create_dir_all(log_dir(log.dir())).map_err(Error::io("create directory", log_dir(log.dir())))?;
             sync_dir(log.dir())?;
@@ -139,6 +139,29 @@ impl DeltaLog {
 
     pub(crate) fn snapshot(&self) -> Arc<TableSnapshot> {
         Arc::clone(&self.snapshot)
+    }
+
+    /// Below the table's directory: files of this version, and replaced ones that are still there.
+    fn known_paths(&self) -> HashSet<String> {
+        let live = self.snapshot.files.iter().map(|file| &file.path);
+        live.chain(self.replaced.iter().map(|replaced| &replaced.path)).cloned().collect()
+    }
+
+    /// Deletes replaced files whose grace is over, files that never came into a version, unfinished entries and folders
+    /// of days without files. No merge of the table may run meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a folder cannot be listed. A file that cannot be deleted is only logged.
+    pub(crate) async fn tidy(&mut self) -> Result<()> {
+        self.delete_replaced();
+        // A commit that failed after its entry got its name, or one of another writer: the next start will find it, so
+        // the files that it adds are not left over.
+        if self.in_doubt || self.next_entry().exists() {
+            return Ok(());
+        }
+        let (dir, known) = (Arc::clone(&self.snapshot.dir), self.known_paths());
+        let work = tokio::task::spawn_blocking(move || tidy::delete_unknown(&dir, &known, REPLACED_GRACE));
+        work.await.map_err(|error| Error::Task(error.to_string()))?
     }
 
     /// The version to plan the next commit on: the one in memory, or, after a commit that failed late, the one on disk.
@@ -232,7 +255,7 @@ impl DeltaLog {
         snapshot.files.retain(|file| !gone.contains(file.path.as_str()));
         snapshot.files.extend(added.into_iter().map(Arc::new));
         snapshot.wal_position = wal_position.unwrap_or(snapshot.wal_position);
-        self.replaced.extend(removed.iter().map(|file| Replaced::new(file, now)));
+        self.delete_later(removed, now);
         self.checkpoint_when_due().await;
         self.delete_replaced();
         Ok(self.snapshot())
@@ -275,6 +298,11 @@ impl DeltaLog {
         } else if let Err(error) = tidy::shorten_log(&log_dir(self.dir()), retention) {
             tracing::warn!(%error, version, %table, "old entries of the log not deleted");
         }
+    }
+
+    /// Notes files that the current version does not refer to any more.
+    fn delete_later(&mut self, removed: &[Arc<LiveFile>], now: i64) {
+        self.replaced.extend(removed.iter().map(|file| Replaced::new(file, now)));
     }
 
     /// Deletes files replaced long enough ago that nothing reads.

@@ -29,6 +29,7 @@ mod partial_file;
 mod quarantine;
 mod replay;
 mod result_table;
+mod retention;
 mod rows;
 mod sample_projection;
 mod sample_rows;
@@ -57,6 +58,7 @@ pub use fault::{Fault, FaultKind};
 pub use inspect::{ColumnContents, InspectReport, MetricContents, Share, TableContents, inspect};
 #[doc(hidden)]
 pub use parquet_file::write_compacted;
+pub use retention::{ExpiredDays, Expiry, Keep, RawRetention, Retention, RetentionReport, preview_retention};
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};

@@ -14,6 +14,7 @@ use crate::{
     active_series::ActiveSeries,
     compaction::CompactionSummary,
     disk_space::DiskSpace,
+    retention::ExpiredDays,
     state::State,
     store::{FlushSummary, read_state},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Metrics {
     compacted_rows: Counter<u64>,
     compacted_duplicates: Counter<u64>,
     compacted_bytes: Counter<u64>,
+    expired_rows: Counter<u64>,
+    expired_bytes: Counter<u64>,
     quarantined_files: Gauge<u64>,
     _observed: [ObservableGauge<u64>; 4],
 }
@@ -68,6 +71,14 @@ impl Metrics {
                 .u64_counter("driftwatt_store_compacted_bytes")
                 .with_description("Bytes of files written by merges")
                 .build(),
+            expired_rows: meter
+                .u64_counter("driftwatt_store_expired_rows")
+                .with_description("Rows removed because their day is older than its table is kept")
+                .build(),
+            expired_bytes: meter
+                .u64_counter("driftwatt_store_expired_bytes")
+                .with_description("Bytes of the files of these rows")
+                .build(),
             quarantined_files: meter
                 .u64_gauge("driftwatt_store_quarantined_files")
                 .with_description("Damaged data files taken out of their tables")
@@ -88,6 +99,12 @@ impl Metrics {
     pub(crate) fn flushed(&self, summary: &FlushSummary, duration: Duration) {
         self.flushed_rows.add(summary.row_count, &[]);
         self.flush_duration.record(duration.as_secs_f64(), &[]);
+    }
+
+    /// Records days of one table that were removed.
+    pub(crate) fn expired(&self, days: &ExpiredDays) {
+        self.expired_rows.add(days.row_count, &[]);
+        self.expired_bytes.add(days.size_bytes, &[]);
     }
 
     /// Records one merge.

@@ -30,6 +30,7 @@ use crate::{
     quarantine::{Quarantined, quarantine_damaged, quarantined},
     replay::Replayer,
     result_table::split_by_day,
+    retention::{Expiry, Retention, RetentionReport, expire},
     scan::StoreTable,
     schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
@@ -94,7 +95,7 @@ type Committer = Arc<tokio::sync::Mutex<DeltaLog>>;
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    config: Config,
+    pub(crate) config: Config,
     state: Arc<RwLock<State>>,
     committers: Mutex<BTreeMap<String, Committer>>,
     /// Taken for a whole flush, so that memtables reach the tables in log order.
@@ -323,6 +324,16 @@ impl Store {
         compact(&self.inner, compaction).await
     }
 
+    /// Removes, or counts, whole days that are older than `retention` keeps their table. Their files are deleted ten
+    /// minutes later. Ingest and queries go on meanwhile, and queries under way keep what they see.
+    ///
+    /// # Errors
+    /// [`Error::Closing`] when the store closes meanwhile; [`Error::Io`] if a commit could not be made durable. What was
+    /// committed until then stays so.
+    pub async fn expire(&self, retention: &Retention, expiry: Expiry) -> Result<RetentionReport> {
+        expire(&self.inner, retention, chrono::Utc::now().timestamp_micros(), expiry).await
+    }
+
     /// The table `name` as a DataFusion provider: unflushed rows and live files of the moment of the scan.
     /// Names: `samples`, `histograms`, `series`, `rejections` and every result table written so far.
     pub fn table(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
@@ -351,6 +362,11 @@ impl Store {
     /// The register of active series, which whoever appends asks before it lets a new series in.
     pub fn active_series(&self) -> Arc<ActiveSeries> {
         Arc::clone(&self.inner.active_series)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// Bytes of acknowledged points that no file holds yet.

@@ -36,6 +36,8 @@ mod otlp;
 #[cfg(test)]
 mod points;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod sdk_instruments;

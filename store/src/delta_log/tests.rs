@@ -55,6 +55,53 @@ async fn the_log_is_shortened_to_two_checkpoints_and_still_opens() {
     assert_eq!((log.snapshot().files.len(), log.snapshot().version, log.snapshot().wal_position), (12, 12, 12));
 }
 
+/// Files of `_delta_log` that a kill leaves.
+fn unfinished_names() -> [String; 4] {
+    let checkpoint = format!("{:020}.checkpoint", 100);
+    let entry = format!(".{}.tmp", Uuid::new_v4());
+    [entry, format!(".{checkpoint}.crc32c.tmp"), format!("{checkpoint}.parquet#1"), "_last_checkpoint#2".into()]
+}
+
+fn make_old(path: &Path) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - 2 * REPLACED_GRACE).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_failure_left_is_deleted_on_schedule_once_it_is_old_and_empty_days_go_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path()).await;
+    let live = log.commit(vec![new_file(dir.path(), 1)], &[], None).await.unwrap();
+    let live = dir.path().join(&live.files[0].path);
+    let orphan = new_file(dir.path(), 2);
+    let orphan_path = dir.path().join(&orphan.file.path);
+    orphan.uncommitted.keep();
+    let entries = log_dir(dir.path());
+    let mut left: Vec<_> = unfinished_names().iter().map(|name| entries.join(name)).collect();
+    left.iter().for_each(|path| fs::write(path, "x").unwrap());
+    left.push(orphan_path);
+    let foreign = [entries.join(".notes.tmp"), entries.join("backup#1"), live.with_extension("txt")];
+    foreign.iter().for_each(|path| fs::write(path, "x").unwrap());
+    foreign.iter().chain([&live]).for_each(|path| make_old(path));
+    let (empty, used) = (dir.path().join("date=2026-11-20"), dir.path().join("date=2026-11-21"));
+    for day in [&empty, &used, &dir.path().join("other")] {
+        fs::create_dir(day).unwrap();
+    }
+    fs::write(used.join("notes.txt"), "x").unwrap();
+    log.tidy().await.unwrap();
+    assert!(left.iter().all(|path| path.exists()), "young files may be on their way");
+    assert!(!empty.exists());
+    left.iter().for_each(|path| make_old(path));
+    // An entry that this process does not know of may refer to any of them.
+    fs::write(log.next_entry(), "x").unwrap();
+    log.tidy().await.unwrap();
+    assert!(left.iter().all(|path| path.exists()));
+    fs::remove_file(log.next_entry()).unwrap();
+    log.tidy().await.unwrap();
+    assert!(left.iter().all(|path| !path.exists()), "{left:?}");
+    assert!(foreign.iter().chain([&live, &used, &dir.path().join("other")]).all(|path| path.exists()));
+}
+
 #[tokio::test]
 async fn only_orphans_of_our_own_naming_are_deleted_at_open() {
     let dir = tempfile::tempdir().unwrap();
@@ -73,10 +120,10 @@ async fn only_orphans_of_our_own_naming_are_deleted_at_open() {
     let foreign =
         [day.join("part-00000-c000.snappy.parquet"), day.join("notes.txt"), dir.path().join("other").join(our_name)];
     foreign.iter().for_each(|path| fs::write(path, "x").unwrap());
-    let half_entry = log_dir(dir.path()).join(format!(".{}.tmp", Uuid::new_v4()));
-    fs::write(&half_entry, "x").unwrap();
+    let unfinished = unfinished_names().map(|name| log_dir(dir.path()).join(name));
+    unfinished.iter().for_each(|path| fs::write(path, "x").unwrap());
     let log = open(dir.path()).await;
-    assert!(!orphan_path.exists() && !half_entry.exists());
+    assert!(!orphan_path.exists() && unfinished.iter().all(|path| !path.exists()));
     assert!(foreign.iter().all(|path| path.exists()));
     assert!(dir.path().join(&live).exists());
     // Replaced just now: readers outside may be at the version before.

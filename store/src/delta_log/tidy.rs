@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::Replaced;
+use super::{Replaced, checkpoint_seal::LAST_CHECKPOINT};
 use crate::{
     error::{Error, Result},
     failpoint::{self, Failpoint},
@@ -64,8 +64,9 @@ pub(super) fn replaced_lately(log_dir: &Path, grace: Duration) -> Result<Vec<Rep
 }
 
 /// Deletes files of our own naming in day folders that are not `known`: their commit never came, or they were replaced
-/// before the grace period. Also entries of the log that were never finished. Everything else is left alone.
-pub(super) fn delete_orphans(table_dir: &Path, known: &HashSet<&str>) -> Result<()> {
+/// before the grace period. Also entries, checkpoints and checksums of the log that were never finished, and folders of
+/// days that are empty then. What is younger than `age_min` stays, and so does everything else.
+pub(super) fn delete_unknown(table_dir: &Path, known: &HashSet<String>, age_min: Duration) -> Result<()> {
     for folder in entries(table_dir)? {
         let folder_name = folder.file_name().to_string_lossy().into_owned();
         let of_day = folder_name.strip_prefix("date=").and_then(parse_date).is_some();
@@ -75,20 +76,34 @@ pub(super) fn delete_orphans(table_dir: &Path, known: &HashSet<&str>) -> Result<
         for file in entries(&folder.path())? {
             let name = file.file_name().to_string_lossy().into_owned();
             let ours = FileName::parse(&name).is_some() && file.file_type().is_ok_and(|kind| kind.is_file());
-            if ours && !known.contains(format!("{folder_name}/{name}").as_str()) {
+            if ours && age(&file) >= age_min && !known.contains(&format!("{folder_name}/{name}")) {
                 tracing::info!(path = %file.path().display(), "deleting a file that no version refers to");
                 delete(&file.path());
             }
         }
+        // Fails if anything is left in it, as it should.
+        if fs::remove_dir(folder.path()).is_ok() {
+            tracing::debug!(path = %folder.path().display(), "deleted the folder of a day without files");
+        }
     }
     for entry in entries(&table_dir.join("_delta_log"))? {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let uuid = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
-        if uuid.is_some_and(|uuid| uuid::Uuid::try_parse(uuid).is_ok()) {
+        if is_unfinished(&name) && age(&entry) >= age_min {
             delete(&entry.path());
         }
     }
     Ok(())
+}
+
+/// Whether a file of `_delta_log` is one that a kill kept from getting its own name: an entry, the checksums of a
+/// checkpoint, or a file of the checkpoint, which the `object_store` crate writes as `<name>#<number>` first.
+fn is_unfinished(name: &str) -> bool {
+    if let Some((name, number)) = name.split_once('#') {
+        let checkpoint = name == LAST_CHECKPOINT || version_of(name, ".checkpoint.parquet").is_some();
+        return checkpoint && number.parse::<u32>().is_ok();
+    }
+    let own = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+    own.is_some_and(|own| uuid::Uuid::try_parse(own).is_ok() || version_of(own, ".checkpoint.crc32c").is_some())
 }
 
 /// The version of a checkpoint or of an entry of the log.

@@ -18,6 +18,23 @@ use crate::{
 /// Folder of the damaged originals, inside the log's folder.
 pub(super) const QUARANTINE: &str = "quarantine";
 
+/// Extension of a segment that is being rewritten.
+const TEMPORARY: &str = "tmp";
+
+/// Removes what a crash during [`rewrite`] left; the segment itself is still there.
+pub(super) fn remove_unfinished(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let path = entry.map_err(Error::io("list", dir))?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let ours = stem.len() == 20 && stem.bytes().all(|byte| byte.is_ascii_digit());
+        if ours && path.extension().is_some_and(|extension| extension == TEMPORARY) {
+            tracing::info!(path = %path.display(), "removing a log segment whose repair was cut short");
+            remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies the segment `path` (content `bytes`) aside under a name not yet taken, durably.
 pub(super) fn keep_original(dir: &Path, path: &Path, bytes: &[u8]) -> Result<PathBuf> {
     failpoint::hit(Failpoint::WalBeforeQuarantine, path)?;
@@ -54,7 +71,7 @@ pub(super) fn rewrite(dir: &Path, path: &Path, first_sequence: u64, bytes: &[u8]
         let _written =
             put_frame(&mut clean, frame.sequence, |out| out.extend_from_slice(&bytes[frame.payload.clone()]));
     }
-    let temporary = path.with_extension("tmp");
+    let temporary = path.with_extension(TEMPORARY);
     let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
     file.write_all(&clean).map_err(Error::io("write", &temporary))?;
     failpoint::hit(Failpoint::WalRewriteWritten, &temporary)?;

@@ -67,6 +67,7 @@ pub(super) fn recover(
     replay: &mut dyn FnMut(Found<'_>) -> Result<()>,
 ) -> Result<Recovered> {
     create_dir(dir)?;
+    quarantine::remove_unfinished(dir)?;
     let segments = list_segments(dir)?;
     let newest = segments.len().saturating_sub(1);
     let mut recovered = Recovered { replay: Replay::default(), sealed: Vec::new(), next_sequence: after_sequence + 1 };

@@ -212,6 +212,16 @@ fn too_large_records_are_refused_alone() {
 }
 
 #[test]
+fn a_repair_cut_short_leaves_nothing_behind_at_the_next_open() {
+    let dir = written(&PAYLOADS, &[1]);
+    let newest = segment_paths(dir.path()).pop().unwrap();
+    let (unfinished, foreign) = (newest.with_extension("tmp"), dir.path().join("notes.tmp"));
+    [&unfinished, &foreign].into_iter().for_each(|path| fs::write(path, "x").unwrap());
+    assert_eq!(recover_all(dir.path()).1, numbered(&PAYLOADS));
+    assert!(!unfinished.exists() && foreign.exists());
+}
+
+#[test]
 fn cutting_the_newest_segment_anywhere_keeps_every_whole_record_before_the_cut() {
     let dir = written(&PAYLOADS, &[1]);
     let newest = segment_paths(dir.path()).pop().unwrap();
