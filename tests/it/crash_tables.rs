@@ -75,6 +75,11 @@ async fn requests_over_several_tables_survive_kills_whole_and_once() {
         for _ in 0..SENDERS {
             senders.spawn(send(server.otlp_http.clone(), requests, Arc::clone(&next_request), Arc::clone(&ledger)));
         }
+        // Every other kill comes after something was acknowledged, however slow the machine is.
+        let acknowledged = || ledger.lock().unwrap().acknowledged.len();
+        while round % 2 == 0 && acknowledged() == so_far.acknowledged.len() && !senders.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let pause = Duration::from_millis(20 + next(&mut random) % 281);
         tokio::time::sleep(pause).await;
         server.kill();
@@ -84,7 +89,7 @@ async fn requests_over_several_tables_survive_kills_whole_and_once() {
     }
     let ledger = ledger.lock().unwrap().clone();
     let acknowledged_count = ledger.acknowledged.len() as u64;
-    assert!(acknowledged_count >= ROUNDS, "only {acknowledged_count} requests were acknowledged: kills came too early");
+    assert!(acknowledged_count >= ROUNDS / 2, "only {acknowledged_count} requests were acknowledged: kills came too early");
     let server = Server::start_with(&data, SETTINGS);
     check(&server, &ledger).await;
     let files = server.rows("SELECT files FROM system.tables WHERE name = 'samples'").await;
