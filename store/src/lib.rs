@@ -16,6 +16,7 @@ mod fault;
 mod file_name;
 mod flush;
 mod inspect;
+mod interner;
 mod lanes;
 mod live_file;
 mod memtable;
@@ -50,6 +51,7 @@ pub use config::{Config, Durability, RawConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use fault::{Fault, FaultKind};
 pub use inspect::{ColumnContents, InspectReport, MetricContents, Share, TableContents, inspect};
+pub use interner::Interner;
 #[doc(hidden)]
 pub use parquet_file::write_compacted;
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};

@@ -229,7 +229,7 @@ pub(crate) fn series_batch(rows: &[SeriesRow<'_>], day: i32) -> Result<RecordBat
         bounds.values().append_slice(&series.definition.bounds);
         bounds.append(!series.definition.bounds.is_empty());
         fingerprint.append_value(format!("{:032x}", series.fingerprint));
-        identity.append_value(&series.identity);
+        identity.append_value(series.identity());
         first_time.append_value(*first);
         last_time.append_value(*last);
     }
@@ -276,7 +276,7 @@ fn attributes_column(rows: &[SeriesRow<'_>]) -> Result<ArrayRef> {
     for (series, ..) in rows {
         let definition = &series.definition;
         let mut rest: HashMap<&str, String> = HashMap::new();
-        for attributes in [&definition.resource, &definition.scope, &definition.point] {
+        for attributes in [&*definition.resource, &*definition.scope, &definition.point] {
             rest.extend(attributes.iter().map(|(key, value)| (key.as_str(), value.to_text())));
         }
         for label in PROMOTED {

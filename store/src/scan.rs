@@ -188,7 +188,7 @@ fn key_range(points: &SeriesPoints) -> KeyRange {
     let metric = &points.series.definition.metric;
     let id = points.series.id.to_column();
     KeyRange {
-        metric: Some((metric.clone(), metric.clone())),
+        metric: Some((metric.to_string(), metric.to_string())),
         series_id: Some((id, id)),
         // A series without points matches nothing; a range that is never selected says so.
         time: time.or(Some((i64::MIN, i64::MIN))),

@@ -27,6 +27,8 @@ mod delta_histograms;
 mod grpc;
 #[cfg(test)]
 mod limits;
+#[cfg(all(test, target_os = "linux"))]
+mod memory;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
