@@ -13,6 +13,7 @@ mod delta_log;
 mod disk_space;
 mod error;
 mod fault;
+mod file_memory;
 mod file_name;
 mod flush;
 mod inspect;

@@ -39,5 +39,7 @@ mod sdk;
 mod sdk_instruments;
 #[cfg(test)]
 mod server;
+#[cfg(all(test, target_os = "linux"))]
+mod soak;
 #[cfg(test)]
 mod verify;

@@ -12,8 +12,9 @@ use crate::{
     server::Server,
 };
 
-/// Series of one host, and hosts of one request.
-const SERIES_PER_HOST: u64 = 50;
+/// Series of one host.
+pub(crate) const SERIES_PER_HOST: u64 = 50;
+/// Hosts of one request.
 const HOSTS_PER_REQUEST: u64 = 40;
 
 /// One point at `time` of each of 50 series, with 8 resource attributes and 2 of their own.

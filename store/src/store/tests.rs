@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod repeats;
+mod series_days;
 
 pub(crate) const START: i64 = 1_795_000_000_000_000;
 
