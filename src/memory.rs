@@ -40,7 +40,7 @@ pub(crate) enum Part {
     Ingest,
     /// The register of active series and the cache of known ones.
     Series,
-    /// Merging of files.
+    /// Merging of files, and writing those of a flush.
     Compaction,
     /// Everything else.
     Process,
@@ -111,6 +111,9 @@ pub(crate) fn fill_in(raw: &mut RawConfig, limit_bytes: u64) {
         store.memtable_size_max = text(memtable_bytes);
         store.flush_size = text((memtable_bytes / 4).min(256 * MIB));
     }
+    if store.compaction_memory.is_none() {
+        store.compaction_memory = text(Part::Compaction.share(limit_bytes));
+    }
     raw.query.memory = raw.query.memory.take().or_else(|| text(Part::Queries.share(limit_bytes)));
     let in_flight = (Part::Ingest.share(limit_bytes) / 2).min(256 * MIB);
     let ingest = &mut raw.ingest;
@@ -147,7 +150,8 @@ impl MemoryLedger {
                 Part::Series => {
                     limits.series_cache_size_max as u64 + limits.series_max as u64 * REGISTER_ENTRY_SIZE_BYTES
                 }
-                Part::Compaction | Part::Process => part.share(limit_bytes),
+                Part::Compaction => store.compaction_memory_bytes as u64,
+                Part::Process => part.share(limit_bytes),
             };
             (part, bytes)
         });
@@ -156,7 +160,7 @@ impl MemoryLedger {
         if total > limit_bytes {
             bail!(
                 "the settings ask for {} of memory, limits.memory is {}: {ledger}; lower store.memtable_size_max, \
-                 query.memory, ingest.bytes_in_flight_max (counted twice), ingest.series_cache_size_max or \
+                 store.compaction_memory, query.memory, ingest.bytes_in_flight_max (counted twice), ingest.series_cache_size_max or \
                  ingest.series_max ({REGISTER_ENTRY_SIZE_BYTES} bytes each), or raise limits.memory",
                 mib(total),
                 mib(limit_bytes)

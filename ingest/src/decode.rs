@@ -22,10 +22,10 @@ use std::{
     cell::OnceCell,
     hash::{BuildHasher, RandomState},
     mem,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use driftwatt_store::{ActiveSeries, Attributes, Series, SeriesDefinition, WriteBatch};
+use driftwatt_store::{ActiveSeries, Attributes, Interner, Series, SeriesDefinition, WriteBatch};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use self::{
@@ -56,6 +56,7 @@ pub struct Decoder {
     limits: Limits,
     now: fn() -> i64,
     series: SeriesTable,
+    interner: Mutex<Interner>,
     // Random, so that nobody can prepare two series with the same raw key.
     seed: u64,
 }
@@ -93,6 +94,7 @@ impl Decoder {
             limits: config.limits.clone(),
             now: config.now,
             series: SeriesTable::new(&config.limits, active),
+            interner: Mutex::default(),
             seed: RandomState::new().hash_one(0),
         }
     }
@@ -126,6 +128,11 @@ impl Decoder {
         Ok(Decoded { batch, rejected_count, duplicate_key_count: walk.duplicate_key_count })
     }
 
+    fn interner(&self) -> MutexGuard<'_, Interner> {
+        // Every update leaves the tables usable, so a panic elsewhere is no reason to stop.
+        self.interner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn hash(&self, bytes: &[u8]) -> u128 {
         xxh3_128_with_seed(bytes, self.seed)
     }
@@ -138,11 +145,14 @@ struct Owner<'a> {
     parsed: OnceCell<Result<Parsed, Fault>>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Parsed {
-    name: String,
-    version: String,
-    attributes: Attributes,
+    name: Arc<str>,
+    version: Arc<str>,
+    attributes: Arc<Attributes>,
+    /// As received, repeated keys included.
+    attribute_count: usize,
+    repeated_key_count: u64,
 }
 
 impl<'a> Owner<'a> {
@@ -251,18 +261,22 @@ impl<'a> Walk<'_, 'a> {
         let limits = &self.decoder.limits;
         let resource = self.parse(metric.resource, false)?;
         let scope = self.parse(metric.scope, true)?;
-        let mut point = Attributes::new();
+        let mut point = Attributes::with_capacity(self.point_attributes.len().min(limits.attributes_max));
         for attribute in &self.point_attributes {
             parse_attribute(*attribute, limits, &mut point)?;
         }
-        if resource.attributes.len() + scope.attributes.len() + point.len() > limits.attributes_max {
+        if resource.attribute_count + scope.attribute_count + point.len() > limits.attributes_max {
             return Err(Reason::ATTRIBUTES_TOO_MANY.into());
         }
-        let duplicates = [&resource.attributes, &scope.attributes, &point].into_iter().map(repeated_keys).sum::<u64>();
+        let duplicates = resource.repeated_key_count + scope.repeated_key_count + repeated_keys(&point);
+        let [name, unit, description] = {
+            let mut interner = self.decoder.interner();
+            [metric.name, metric.unit, metric.description].map(|text| interner.text(text))
+        };
         let series = Series::new(SeriesDefinition {
-            metric: metric.name.to_owned(),
-            unit: metric.unit.to_owned(),
-            description: metric.description.to_owned(),
+            metric: name,
+            unit,
+            description,
             kind: metric.kind,
             temporality: metric.temporality,
             monotonic: metric.monotonic,
@@ -279,21 +293,24 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn parse(&self, owner: &Owner<'a>, is_scope: bool) -> Result<Parsed, Fault> {
-        owner.parsed.get_or_init(|| parse_owner(owner.raw, is_scope, &self.decoder.limits)).clone()
+        owner.parsed.get_or_init(|| parse_owner(owner.raw, is_scope, self.decoder)).clone()
     }
 }
 
 /// `Resource` has its attributes in field 1, `InstrumentationScope` has name, version, attributes.
-fn parse_owner(raw: Slice<'_>, is_scope: bool, limits: &Limits) -> Result<Parsed, Fault> {
-    let mut parsed = Parsed::default();
+fn parse_owner(raw: Slice<'_>, is_scope: bool, decoder: &Decoder) -> Result<Parsed, Fault> {
+    let (mut name, mut version, mut attributes) = ("", "", Attributes::new());
     let mut reader = Reader::new(raw);
     while let Some(field) = reader.next()? {
         match (is_scope, field.number) {
-            (false, 1) | (true, 3) => parse_attribute(field.slice()?, limits, &mut parsed.attributes)?,
-            (true, 1) => parsed.name = text(field.slice()?)?.to_owned(),
-            (true, 2) => parsed.version = text(field.slice()?)?.to_owned(),
+            (false, 1) | (true, 3) => parse_attribute(field.slice()?, &decoder.limits, &mut attributes)?,
+            (true, 1) => name = text(field.slice()?)?,
+            (true, 2) => version = text(field.slice()?)?,
             _ => {}
         }
     }
-    Ok(parsed)
+    let (attribute_count, repeated_key_count) = (attributes.len(), repeated_keys(&attributes));
+    let mut interner = decoder.interner();
+    let (name, version) = (interner.text(name), interner.text(version));
+    Ok(Parsed { name, version, attributes: interner.list(attributes), attribute_count, repeated_key_count })
 }

@@ -91,7 +91,7 @@ async fn compact_table(
         let snapshot = store.state().snapshot(table).ok_or_else(unknown)?;
         let files = snapshot.files.iter().filter(|file| file.sequence <= newest);
         let files: Vec<_> = files.map(Arc::clone).collect();
-        let plans = plan(&files, now_ms().saturating_mul(1000), compaction);
+        let plans = plan(&files, now_ms().saturating_mul(1000), compaction, store.file_memory.fan_in);
         if plans.is_empty() {
             return Ok(());
         }
@@ -114,7 +114,8 @@ async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<Compac
     let stopping = Arc::clone(&store.stopping);
     let (day, replaced): (i32, Vec<_>) = (plan.day, plan.files().map(Arc::clone).collect());
     // An abandoned task drops its files, which deletes them.
-    let work = move || Stage::Compaction.run(|| rewrite(&dir, &schema, &plan, &stopping));
+    let size = store.file_memory.row_group_size_bytes;
+    let work = move || Stage::Compaction.run(|| rewrite(&dir, &schema, &plan, size, &stopping));
     let rewritten = tokio::task::spawn_blocking(work);
     let rewritten = rewritten.await.map_err(|error| Error::Task(error.to_string()))??;
     let summary = CompactionSummary {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{Error, Result},
+    file_memory::FileMemory,
     retention::{RawRetention, Retention},
 };
 
@@ -34,6 +35,8 @@ pub struct RawConfig {
     pub flush_interval: Option<String>,
     /// Unflushed bytes beyond which appends are refused as overloaded. Default 4 × `flush_size`.
     pub memtable_size_max: Option<String>,
+    /// Memory of merging and writing files. Default 384 MiB, beyond which more changes nothing.
+    pub compaction_memory: Option<String>,
     /// Size at which a log segment is closed. Default 64 MiB.
     pub wal_segment_size: Option<String>,
     /// Free disk space below which appends are refused; `"0"`: none. Default 1 GiB or 5 % of the disk, the smaller.
@@ -55,6 +58,8 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Unflushed bytes beyond which appends are refused.
     pub memtable_size_bytes_max: usize,
+    /// Memory of merging and writing files.
+    pub compaction_memory_bytes: usize,
     /// Bytes at which a log segment is closed.
     pub wal_segment_size_bytes: u64,
     /// Free bytes of the disk below which appends are refused; `None`: 1 GiB or 5 % of the disk, the smaller.
@@ -72,10 +77,18 @@ impl Config {
             flush_size_bytes: 64 << 20,
             flush_interval: Duration::from_secs(300),
             memtable_size_bytes_max: 256 << 20,
+            compaction_memory_bytes: FileMemory::BUDGET_BYTES_MAX,
             wal_segment_size_bytes: 64 << 20,
             disk_free_bytes_min: None,
             retention: Retention::FOREVER,
         }
+    }
+}
+
+impl Config {
+    /// What those that write files may use.
+    pub(crate) fn file_memory(&self) -> FileMemory {
+        FileMemory::of(self.compaction_memory_bytes)
     }
 }
 
@@ -96,6 +109,9 @@ impl RawConfig {
         }
         if let Some(text) = &self.memtable_size_max {
             config.memtable_size_bytes_max = parse_size("memtable_size_max", text)? as usize;
+        }
+        if let Some(text) = &self.compaction_memory {
+            config.compaction_memory_bytes = parse_size("compaction_memory", text)? as usize;
         }
         if let Some(text) = &self.wal_segment_size {
             config.wal_segment_size_bytes = parse_size("wal_segment_size", text)?;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use datafusion::arrow::array::RecordBatch;
 
 use crate::{
+    delta_log::TableSnapshot,
     error::{Error, Result},
     failpoint::{self, Failpoint},
     file_name::FileName,
@@ -13,7 +14,7 @@ use crate::{
     parquet_file::{NewFile, write_parquet},
     rows::{histogram_batches, rejection_batch},
     sample_rows::sample_file_batches,
-    series_day::merged_day,
+    series_day::SeriesDay,
     stage::Stage,
     store::{FlushSummary, Inner, WalTable},
 };
@@ -67,6 +68,7 @@ async fn flush_table(
     let dir = snapshot.dir.as_ref().clone();
     let rows = Arc::clone(memtable);
     let task_snapshot = Arc::clone(&snapshot);
+    let row_group_size_bytes = store.file_memory.row_group_size_bytes;
     let write_files = move || -> Result<Vec<NewFile>> {
         let mut files = Vec::new();
         for day in rows_days(&rows, table) {
@@ -74,7 +76,7 @@ async fn flush_table(
             let repeated_times = repeated_times(&rows, table, day);
             let repeats = repeated_times.is_some();
             let name = FileName { level: 0, sequence: rows.last_sequence, repeats };
-            let written = write_parquet(&dir, day, name, &batches)?;
+            let written = write_parquet(&dir, day, name, row_group_size_bytes, batches)?;
             files.extend(written.map(|new| NewFile { file: LiveFile { repeated_times, ..new.file }, ..new }));
         }
         Ok(files)
@@ -117,24 +119,27 @@ fn rows_days(memtable: &Memtable, table: WalTable) -> Vec<i32> {
     }
 }
 
-fn day_batches(
-    memtable: &Memtable,
+/// Rows of one day, made while they are written.
+fn day_batches<'a>(
+    memtable: &'a Memtable,
     table: WalTable,
     day: i32,
-    snapshot: &crate::delta_log::TableSnapshot,
-) -> Result<Vec<RecordBatch>> {
-    match table {
-        WalTable::Samples => sample_file_batches(memtable.sorted(), |points| day_range(points, day)),
-        WalTable::Histograms => histogram_batches(memtable.sorted(), |points| day_range(points, day)),
-        WalTable::Series => Ok(vec![merged_day(snapshot, &[memtable], day)?]),
-        WalTable::Rejections => Ok(vec![rejection_batch(&memtable.rejections, Some(day))?]),
-    }
+    snapshot: &TableSnapshot,
+) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>> {
+    Ok(match table {
+        WalTable::Samples => Box::new(sample_file_batches(memtable.sorted(), move |points| day_range(points, day))),
+        WalTable::Histograms => Box::new(histogram_batches(memtable.sorted(), move |points| day_range(points, day))),
+        WalTable::Series => Box::new(SeriesDay::new(snapshot, &[memtable], day)?),
+        WalTable::Rejections => Box::new(std::iter::once(rejection_batch(&memtable.rejections, Some(day)))),
+    })
 }
 
 /// Writes one file per day of a result table.
-pub(crate) async fn write_days(dir: PathBuf, days: Vec<Day>) -> Result<Vec<NewFile>> {
+pub(crate) async fn write_days(dir: PathBuf, days: Vec<Day>, row_group_size_bytes: usize) -> Result<Vec<NewFile>> {
     let write = tokio::task::spawn_blocking(move || {
-        let files = days.into_iter().map(|(day, batches)| write_parquet(&dir, day, FileName::RESULT, &batches));
+        let files = days.into_iter().map(|(day, batches)| {
+            write_parquet(&dir, day, FileName::RESULT, row_group_size_bytes, batches.into_iter().map(Ok))
+        });
         files.filter_map(Result::transpose).collect::<Result<Vec<_>>>()
     });
     write.await.map_err(|error| Error::Task(error.to_string()))?

@@ -30,6 +30,7 @@ use crate::{
     checksum::{Checksum, ChecksumWriter},
     error::{Error, Result},
     failpoint::{self, Failpoint},
+    file_memory::FileMemory,
     file_name::FileName,
     live_file::{LiveFile, date_text},
     parquet_file::encoding::ColumnEncoding,
@@ -42,8 +43,6 @@ mod measure;
 
 /// Rows per row group: larger groups were both smaller and faster to scan than smaller ones (`docs/format/tables.md`).
 const ROW_GROUP_ROWS: usize = 1 << 20;
-/// Arrow bytes at which a row group is closed before it has all its rows: the writer holds one group in memory.
-const ROW_GROUP_SIZE_BYTES: usize = 128 << 20;
 const PAGE_ROWS: usize = 20_000;
 
 /// How much work goes into a file.
@@ -97,6 +96,8 @@ pub(crate) struct FileWriter {
     schema: SchemaRef,
     effort: Effort,
     zstd_level: i32,
+    /// Arrow bytes at which a row group is closed before it has all its rows: the writer holds one group in memory.
+    pub(crate) row_group_size_bytes: usize,
     leaves: Vec<ColumnDescPtr>,
     buffered: Vec<RecordBatch>,
     buffered_rows: usize,
@@ -143,6 +144,7 @@ impl FileWriter {
             schema,
             effort,
             zstd_level,
+            row_group_size_bytes: FileMemory::of(FileMemory::BUDGET_BYTES_MAX).row_group_size_bytes,
             buffered: Vec::new(),
             buffered_rows: 0,
             buffered_size_bytes: 0,
@@ -165,7 +167,7 @@ impl FileWriter {
         while from < batch.num_rows() {
             let rows = (batch.num_rows() - from).min(ROW_GROUP_ROWS - self.buffered_rows);
             self.buffer(batch.slice(from, rows))?;
-            if self.buffered_rows == ROW_GROUP_ROWS || self.buffered_size_bytes >= ROW_GROUP_SIZE_BYTES {
+            if self.buffered_rows == ROW_GROUP_ROWS || self.buffered_size_bytes >= self.row_group_size_bytes {
                 self.write_row_group()?;
             }
             from += rows;
@@ -280,22 +282,29 @@ fn row_group_factory(
 }
 
 /// Writes `batches` (schema with `date`, all rows on `day`, in table order) as one file below `table_dir` and syncs the
-/// file and its directory. No rows make no file.
+/// file and its directory, holding a batch and a row group of at most about `row_group_size_bytes`. No rows make no file.
 ///
 /// # Errors
-/// Any failure to encode, write or sync; nothing is left behind.
+/// That of a batch, and any failure to encode, write or sync; nothing is left behind.
 pub(crate) fn write_parquet(
     table_dir: &Path,
     day: i32,
     name: FileName,
-    batches: &[RecordBatch],
+    row_group_size_bytes: usize,
+    batches: impl IntoIterator<Item = Result<RecordBatch>>,
 ) -> Result<Option<NewFile>> {
-    let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
-    let mut writer = FileWriter::create(table_dir, day, name, &first.schema(), Effort::Flush)?;
+    let mut writer: Option<FileWriter> = None;
     for batch in batches {
-        writer.write(batch)?;
+        let batch = batch?;
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None if batch.num_rows() == 0 => continue,
+            none => none.insert(FileWriter::create(table_dir, day, name, &batch.schema(), Effort::Flush)?),
+        };
+        writer.row_group_size_bytes = row_group_size_bytes;
+        writer.write(&batch)?;
     }
-    Ok(Some(writer.finish()?))
+    writer.map(FileWriter::finish).transpose()
 }
 
 /// Writes `batches`, rows of one day as files hold them, with the encodings of a compaction and `zstd_level`; returns the
@@ -316,14 +325,19 @@ pub fn write_compacted(dir: &Path, batches: &[RecordBatch], zstd_level: i32) -> 
     Ok(dir.join(new.file.path))
 }
 
-/// Reads a whole file, without the partition column.
+/// Reads a file batch by batch, without the partition column.
 ///
 /// # Errors
-/// [`Error::Io`] or [`Error::Parquet`] if it cannot be opened or decoded.
-pub(crate) fn read_parquet(path: &PathBuf) -> Result<Vec<RecordBatch>> {
+/// [`Error::Io`] or [`Error::Parquet`] if it cannot be opened.
+pub(crate) fn read_batches(path: &Path, batch_rows: usize) -> Result<ParquetRecordBatchReader> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?.build()?;
-    Ok(reader.collect::<Result<Vec<_>, _>>()?)
+    Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(batch_rows).build()?)
+}
+
+/// Reads a whole file, without the partition column.
+#[cfg(test)]
+pub(crate) fn read_parquet(path: &Path) -> Result<Vec<RecordBatch>> {
+    Ok(read_batches(path, 1024)?.collect::<Result<Vec<_>, _>>()?)
 }
 
 /// Reads some columns of a file, in the order of the file.

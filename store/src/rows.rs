@@ -20,6 +20,7 @@ use crate::{
 
 /// Rows per batch: large enough to amortise, small enough to stay in cache while a file is written.
 pub(crate) const BATCH_ROWS: usize = 64 << 10;
+const HISTOGRAM_BATCH_ROWS: usize = BATCH_ROWS / 8;
 
 pub(crate) fn time_builder() -> TimestampMicrosecondBuilder {
     TimestampMicrosecondBuilder::new().with_timezone("UTC")
@@ -48,7 +49,6 @@ struct HistogramRows {
     sides: [ListBuilder<Int64Builder>; 2],
     quantiles: [ListBuilder<Float64Builder>; 2],
     date: Date32Builder,
-    row_count: usize,
 }
 
 impl HistogramRows {
@@ -70,7 +70,6 @@ impl HistogramRows {
             sides: [counts(), counts()],
             quantiles: [doubles(), doubles()],
             date: Date32Builder::new(),
-            row_count: 0,
         }
     }
 
@@ -85,7 +84,6 @@ impl HistogramRows {
             builder.append_option(value.filter(|_| point.recorded));
         }
         self.push_shape(point.recorded.then_some(&point.shape));
-        self.row_count += 1;
     }
 
     fn push_shape(&mut self, shape: Option<&HistogramShape>) {
@@ -169,21 +167,17 @@ fn append_counts(builder: &mut ListBuilder<Int64Builder>, counts: Option<&Vec<u6
 pub(crate) fn histogram_batches<'a>(
     series: impl IntoIterator<Item = &'a SeriesPoints>,
     range: impl Fn(&[HistogramPoint]) -> std::ops::Range<usize>,
-) -> Result<Vec<RecordBatch>> {
-    let mut batches = Vec::new();
-    let mut rows = HistogramRows::new();
-    for points in series {
-        for point in &points.histograms[range(&points.histograms)] {
-            rows.push(&points.series, point);
-            if rows.row_count == BATCH_ROWS / 8 {
-                batches.push(std::mem::replace(&mut rows, HistogramRows::new()).finish()?);
-            }
-        }
-    }
-    if rows.row_count > 0 {
-        batches.push(rows.finish()?);
-    }
-    Ok(batches)
+) -> impl Iterator<Item = Result<RecordBatch>> {
+    let points = series.into_iter().flat_map(move |points| {
+        points.histograms[range(&points.histograms)].iter().map(|point| (&*points.series, point))
+    });
+    let mut points = points.peekable();
+    std::iter::from_fn(move || {
+        points.peek()?;
+        let mut rows = HistogramRows::new();
+        points.by_ref().take(HISTOGRAM_BATCH_ROWS).for_each(|(series, point)| rows.push(series, point));
+        Some(rows.finish())
+    })
 }
 
 /// `rejections` rows on `day`, or all of them.
@@ -229,7 +223,7 @@ pub(crate) fn series_batch(rows: &[SeriesRow<'_>], day: i32) -> Result<RecordBat
         bounds.values().append_slice(&series.definition.bounds);
         bounds.append(!series.definition.bounds.is_empty());
         fingerprint.append_value(format!("{:032x}", series.fingerprint));
-        identity.append_value(&series.identity);
+        identity.append_value(series.identity());
         first_time.append_value(*first);
         last_time.append_value(*last);
     }
@@ -276,7 +270,7 @@ fn attributes_column(rows: &[SeriesRow<'_>]) -> Result<ArrayRef> {
     for (series, ..) in rows {
         let definition = &series.definition;
         let mut rest: HashMap<&str, String> = HashMap::new();
-        for attributes in [&definition.resource, &definition.scope, &definition.point] {
+        for attributes in [&*definition.resource, &*definition.scope, &definition.point] {
             rest.extend(attributes.iter().map(|(key, value)| (key.as_str(), value.to_text())));
         }
         for label in PROMOTED {

@@ -143,33 +143,42 @@ impl<V: ValueColumns> SampleRows<V> {
     }
 }
 
+/// The points of a series that no batch has yet.
+struct Rest<'a, V: ValueColumns> {
+    series: &'a Series,
+    run: V::Run,
+    samples: &'a [Sample],
+}
+
 fn batches<'a, V: ValueColumns>(
     series: impl IntoIterator<Item = &'a SeriesPoints>,
     range: impl Fn(&[Sample]) -> Range<usize>,
-) -> Result<Vec<RecordBatch>> {
-    let mut batches = Vec::new();
-    let mut rows = SampleRows::<V>::new();
-    for points in series {
+) -> impl Iterator<Item = Result<RecordBatch>> {
+    let rests = series.into_iter().map(move |points| {
         let samples = &points.samples[range(&points.samples)];
-        let run = V::run(samples);
-        for sample in samples {
-            rows.push(&points.series, run, sample);
+        Rest::<V> { series: &points.series, run: V::run(samples), samples }
+    });
+    let mut rests = rests.peekable();
+    std::iter::from_fn(move || {
+        let mut rows = SampleRows::<V>::new();
+        while let Some(rest) = rests.peek_mut() {
+            let (taken, left) = rest.samples.split_at(rest.samples.len().min(BATCH_ROWS - rows.row_count));
+            taken.iter().for_each(|sample| rows.push(rest.series, rest.run, sample));
+            rest.samples = left;
             if rows.row_count == BATCH_ROWS {
-                batches.push(std::mem::replace(&mut rows, SampleRows::new()).finish()?);
+                break;
             }
+            rests.next();
         }
-    }
-    if rows.row_count > 0 {
-        batches.push(rows.finish()?);
-    }
-    Ok(batches)
+        (rows.row_count > 0).then(|| rows.finish())
+    })
 }
 
 /// Rows of `series`, which is in table order, as queries see them; `range` picks the points of each.
 pub(crate) fn sample_batches<'a>(
     series: impl IntoIterator<Item = &'a SeriesPoints>,
     range: impl Fn(&[Sample]) -> Range<usize>,
-) -> Result<Vec<RecordBatch>> {
+) -> impl Iterator<Item = Result<RecordBatch>> {
     batches::<PublicValues>(series, range)
 }
 
@@ -177,6 +186,6 @@ pub(crate) fn sample_batches<'a>(
 pub(crate) fn sample_file_batches<'a>(
     series: impl IntoIterator<Item = &'a SeriesPoints>,
     range: impl Fn(&[Sample]) -> Range<usize>,
-) -> Result<Vec<RecordBatch>> {
+) -> impl Iterator<Item = Result<RecordBatch>> {
     batches::<LaneValues>(series, range)
 }

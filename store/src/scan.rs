@@ -35,7 +35,7 @@ use crate::{
     rows::{file_schema, histogram_batches, rejection_batch},
     sample_projection,
     sample_rows::sample_batches,
-    series_day::merged_day,
+    series_day::SeriesDay,
     store::{Inner, WalTable},
 };
 
@@ -152,10 +152,14 @@ fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Fi
             for memtable in &memtables {
                 let series = filter.keep(&memtable.sorted(), |points| key_range(points))?;
                 let (repeated, batches) = match table {
-                    WalTable::Samples => {
-                        (&memtable.repeated_samples, sample_batches(series, |points| 0..points.len())?)
-                    }
-                    _ => (&memtable.repeated_histograms, histogram_batches(series, |points| 0..points.len())?),
+                    WalTable::Samples => (
+                        &memtable.repeated_samples,
+                        sample_batches(series, |points| 0..points.len()).collect::<Result<_, _>>()?,
+                    ),
+                    _ => (
+                        &memtable.repeated_histograms,
+                        histogram_batches(series, |points| 0..points.len()).collect::<Result<_, _>>()?,
+                    ),
                 };
                 unflushed.push(UnflushedRows::of(memtable, repeated, batches));
             }
@@ -168,8 +172,13 @@ fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Fi
             replaced_days = memtables.iter().flat_map(|memtable| memtable.days.iter().copied()).collect();
             let days: Vec<i32> = replaced_days.iter().copied().collect();
             let days = filter.keep(&days, |day| KeyRange { date: Some((*day, *day)), ..KeyRange::default() })?;
-            let batches = days.into_iter().map(|day| merged_day(&snapshot, &memtables, day));
-            unflushed.push(UnflushedRows::plain(batches.collect::<Result<Vec<_>, _>>()?));
+            let mut batches = Vec::new();
+            for day in days {
+                for batch in SeriesDay::new(&snapshot, &memtables, day)? {
+                    batches.push(batch?);
+                }
+            }
+            unflushed.push(UnflushedRows::plain(batches));
         }
     }
     for rows in &mut unflushed {
@@ -188,7 +197,7 @@ fn key_range(points: &SeriesPoints) -> KeyRange {
     let metric = &points.series.definition.metric;
     let id = points.series.id.to_column();
     KeyRange {
-        metric: Some((metric.clone(), metric.clone())),
+        metric: Some((metric.to_string(), metric.to_string())),
         series_id: Some((id, id)),
         // A series without points matches nothing; a range that is never selected says so.
         time: time.or(Some((i64::MIN, i64::MIN))),

@@ -150,11 +150,11 @@ fn attributes_json(attributes: &Attributes) -> Value {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesDefinition {
     /// Metric name as received.
-    pub metric: String,
+    pub metric: Arc<str>,
     /// UCUM unit as received.
-    pub unit: String,
+    pub unit: Arc<str>,
     /// Free text; not part of the identity.
-    pub description: String,
+    pub description: Arc<str>,
     /// Point kind.
     pub kind: Kind,
     /// Aggregation temporality.
@@ -163,14 +163,14 @@ pub struct SeriesDefinition {
     pub monotonic: bool,
     /// Upper bounds of explicit histogram buckets, increasing; empty for other kinds.
     pub bounds: Vec<f64>,
-    /// Resource attributes.
-    pub resource: Attributes,
+    /// Resource attributes, shared by the series of a resource (see [`Interner`](crate::Interner)).
+    pub resource: Arc<Attributes>,
     /// Instrumentation scope name.
-    pub scope_name: String,
+    pub scope_name: Arc<str>,
     /// Instrumentation scope version.
-    pub scope_version: String,
+    pub scope_version: Arc<str>,
     /// Instrumentation scope attributes.
-    pub scope: Attributes,
+    pub scope: Arc<Attributes>,
     /// Data point attributes.
     pub point: Attributes,
 }
@@ -184,50 +184,63 @@ pub struct Series {
     pub fingerprint: u128,
     /// What the ids were computed from.
     pub definition: SeriesDefinition,
-    /// The identity text: canonical JSON, the preimage of both hashes.
-    pub identity: String,
 }
 
 impl Series {
     /// Computes the ids of `definition`. Attributes are sorted by key; of a repeated key the last value stays.
     pub fn new(mut definition: SeriesDefinition) -> Arc<Self> {
-        sort(&mut definition.resource);
-        sort(&mut definition.scope);
+        for shared in [&mut definition.resource, &mut definition.scope] {
+            // Copied only if there is something to sort: an interned list is sorted.
+            if !is_sorted(shared) {
+                sort(Arc::make_mut(shared));
+            }
+        }
         sort(&mut definition.point);
         let identity = definition.identity();
         Arc::new(Self {
             id: SeriesId(xxh3_64(identity.as_bytes())),
             fingerprint: xxh3_128(identity.as_bytes()),
             definition,
-            identity,
         })
+    }
+
+    /// The identity text: canonical JSON, the preimage of both hashes. Computed anew: it is longer than all the rest.
+    pub fn identity(&self) -> String {
+        self.definition.identity()
     }
 }
 
 /// What the allocator adds to each block, about.
 const BLOCK_SIZE_BYTES: usize = 16;
+/// The counters of an `Arc`.
+const COUNTERS_SIZE_BYTES: usize = 2 * size_of::<usize>();
 
 impl Series {
-    /// Bytes of memory that this series takes, blocks of the allocator included. An estimate from capacities.
+    /// Bytes of memory that this series takes, blocks of the allocator included. An estimate from capacities; of what it
+    /// shares with other series, its part.
     pub fn size_bytes(&self) -> usize {
         let definition = &self.definition;
         let texts = [
-            &self.identity,
             &definition.metric,
             &definition.unit,
             &definition.description,
             &definition.scope_name,
             &definition.scope_version,
         ];
-        let lists = [&definition.resource, &definition.scope, &definition.point];
-        // Two counters of the `Arc`.
-        size_of::<Self>()
-            + 2 * size_of::<usize>()
-            + BLOCK_SIZE_BYTES
-            + texts.into_iter().map(|text| block(text.capacity())).sum::<usize>()
-            + lists.into_iter().map(attributes_size_bytes).sum::<usize>()
+        let lists = [&definition.resource, &definition.scope];
+        let list_size =
+            |list: &Attributes| block(COUNTERS_SIZE_BYTES + size_of_val(list)) + attributes_size_bytes(list);
+        block(COUNTERS_SIZE_BYTES + size_of::<Self>())
+            + texts.into_iter().map(|text| part(text, block(COUNTERS_SIZE_BYTES + text.len()))).sum::<usize>()
+            + lists.into_iter().map(|list| part(list, list_size(list))).sum::<usize>()
+            + attributes_size_bytes(&definition.point)
             + block(definition.bounds.capacity() * size_of::<f64>())
     }
+}
+
+/// The part of one holder of `shared`, which takes `size_bytes`.
+fn part<T: ?Sized>(shared: &Arc<T>, size_bytes: usize) -> usize {
+    size_bytes.div_ceil(Arc::strong_count(shared))
 }
 
 fn block(size_bytes: usize) -> usize {
@@ -270,7 +283,16 @@ struct Identity<'a> {
     point: Value,
 }
 
-fn sort(attributes: &mut Attributes) {
+/// Whether keys increase, so that none is repeated.
+fn is_sorted(attributes: &Attributes) -> bool {
+    attributes.is_sorted_by(|a, b| a.0 < b.0)
+}
+
+/// Sorts by key; of a repeated key the last value stays.
+pub(crate) fn sort(attributes: &mut Attributes) {
+    if is_sorted(attributes) {
+        return;
+    }
     // The sort is stable, so of equal keys the last received is last, and reversing lets `dedup` keep it.
     attributes.sort_by(|a, b| a.0.cmp(&b.0));
     attributes.reverse();
@@ -298,7 +320,7 @@ impl SeriesDefinition {
 
     /// The value of `key`: point attributes first, then scope, then resource.
     pub fn attribute(&self, key: &str) -> Option<&AttributeValue> {
-        [&self.point, &self.scope, &self.resource]
+        [&self.point, &*self.scope, &*self.resource]
             .into_iter()
             .find_map(|attributes| attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value))
     }
@@ -312,15 +334,15 @@ mod tests {
         SeriesDefinition {
             metric: "m".into(),
             unit: "1".into(),
-            description: String::new(),
+            description: "".into(),
             kind: Kind::Gauge,
             temporality: Temporality::Unspecified,
             monotonic: false,
             bounds: vec![],
-            resource: vec![],
-            scope_name: String::new(),
-            scope_version: String::new(),
-            scope: vec![],
+            resource: vec![].into(),
+            scope_name: "".into(),
+            scope_version: "".into(),
+            scope: vec![].into(),
             point,
         }
     }

@@ -1,11 +1,12 @@
 //! The `series` rows of one day: what files hold, merged with what the memtable knows. One row per series and day.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use datafusion::arrow::{
-    array::{ArrayRef, AsArray, Date32Array, RecordBatch, TimestampMicrosecondArray},
-    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
-    datatypes::{Int64Type, TimestampMicrosecondType},
+    array::{ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    buffer::ScalarBuffer,
+    compute::{SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch},
+    datatypes::{DataType, Int64Type, TimestampMicrosecondType},
 };
 
 use crate::{
@@ -13,13 +14,16 @@ use crate::{
     delta_log::TableSnapshot,
     error::Result,
     memtable::Memtable,
-    parquet_file::read_parquet,
+    parquet_file::{read_batches, read_columns},
     rows::{SeriesRow, series_batch},
     schema::series_schema,
 };
 
-/// Rows of `memtables` on `day`, one per series.
-fn unflushed_rows<'a>(memtables: &'a [&'a Memtable], day: i32) -> Vec<SeriesRow<'a>> {
+/// Stored rows, and unflushed ones, that are merged at a time.
+const BATCH_ROWS: usize = 8192;
+
+/// Rows of `memtables` on `day` in table order, one per series.
+fn unflushed_rows<'a>(memtables: &[&'a Memtable], day: i32) -> Vec<SeriesRow<'a>> {
     let mut rows: HashMap<_, SeriesRow<'a>> = HashMap::new();
     for points in memtables.iter().flat_map(|memtable| memtable.sorted()) {
         if let Some((first, last)) = points.time_range_on(day) {
@@ -28,23 +32,127 @@ fn unflushed_rows<'a>(memtables: &'a [&'a Memtable], day: i32) -> Vec<SeriesRow<
             row.2 = row.2.max(last);
         }
     }
-    rows.into_values().collect()
+    let mut rows: Vec<_> = rows.into_values().collect();
+    rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    rows
 }
 
-/// All `series` rows of `day`, sorted by `(metric, series_id)`: files of `snapshot` merged with `memtables`.
-///
-/// # Errors
-/// Any failure to read the day's files.
-pub(crate) fn merged_day(snapshot: &TableSnapshot, memtables: &[&Memtable], day: i32) -> Result<RecordBatch> {
-    let mut stored = Vec::new();
-    for file in snapshot.files.iter().filter(|file| file.date == day) {
+/// All `series` rows of a day, sorted by `(metric, series_id)`: files of a snapshot merged with memtables, a batch of each
+/// in memory.
+pub(crate) struct SeriesDay<'a> {
+    stored: Box<dyn Iterator<Item = Result<RecordBatch>>>,
+    /// Rows of a stored batch that come after all rows made so far.
+    rest: Option<RecordBatch>,
+    /// In table order, as `stored` is.
+    unflushed: std::vec::IntoIter<SeriesRow<'a>>,
+    day: i32,
+}
+
+impl<'a> SeriesDay<'a> {
+    /// The rows on `day` of `snapshot` and `memtables`.
+    ///
+    /// # Errors
+    /// Any failure to open the day's files.
+    pub(crate) fn new(snapshot: &TableSnapshot, memtables: &[&'a Memtable], day: i32) -> Result<Self> {
+        let stored = stored_rows(snapshot, day)?;
+        Ok(Self { stored, rest: None, unflushed: unflushed_rows(memtables, day).into_iter(), day })
+    }
+
+    fn step(&mut self) -> Result<Option<RecordBatch>> {
+        let stored = match self.rest.take() {
+            Some(rest) => rest,
+            None => match self.stored.next().transpose()? {
+                Some(batch) => batch,
+                None => RecordBatch::new_empty(series_schema()),
+            },
+        };
+        let (metrics, ids) = keys(&stored)?;
+        let at = |row: usize| (metrics.value(row), ids[row]);
+        let next = self.unflushed.as_slice();
+        let next = &next[..next.len().min(BATCH_ROWS)];
+        let count = match stored.num_rows() {
+            0 => next.len(),
+            rows => next.partition_point(|row| key(row) <= at(rows - 1)),
+        };
+        // With a full batch of new rows, what comes after the last of them waits for the next ones.
+        let cut = match next.get(count.wrapping_sub(1)) {
+            Some(last) if count == BATCH_ROWS => {
+                (0..stored.num_rows()).find(|row| at(*row) > key(last)).unwrap_or(stored.num_rows())
+            }
+            _ => stored.num_rows(),
+        };
+        if cut < stored.num_rows() {
+            self.rest = Some(stored.slice(cut, stored.num_rows() - cut));
+        }
+        let unflushed: Vec<_> = self.unflushed.by_ref().take(count).collect();
+        let merged = merge(stored.slice(0, cut), unflushed, self.day)?;
+        Ok((merged.num_rows() > 0).then_some(merged))
+    }
+}
+
+impl Iterator for SeriesDay<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+/// The place of a row in the table.
+fn key<'a>(row: &SeriesRow<'a>) -> (&'a str, i64) {
+    (&row.0.definition.metric, row.0.id.to_column())
+}
+
+fn keys(batch: &RecordBatch) -> Result<(StringArray, ScalarBuffer<i64>)> {
+    let metric = cast(&batch["metric"], &DataType::Utf8)?.as_string::<i32>().clone();
+    Ok((metric, batch["series_id"].as_primitive::<Int64Type>().values().clone()))
+}
+
+/// The stored rows of `day` in table order. One sorted file, as a flush leaves it, is read batch by batch;
+/// what others wrote is sorted in memory.
+fn stored_rows(snapshot: &TableSnapshot, day: i32) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>> {
+    let files: Vec<_> = snapshot.files.iter().filter(|file| file.date == day).collect();
+    for file in &files {
         compare_once(&snapshot.dir, file)?;
-        for batch in read_parquet(&snapshot.dir.join(&file.path))? {
-            stored.push(with_date(&batch, day)?);
+    }
+    if let [file] = files.as_slice()
+        && is_sorted(&snapshot.dir.join(&file.path))?
+    {
+        let reader = read_batches(&snapshot.dir.join(&file.path), BATCH_ROWS)?;
+        return Ok(Box::new(reader.map(move |batch| with_date(&batch?, day)).filter(is_not_empty)));
+    }
+    let mut batches = Vec::new();
+    for file in files {
+        for batch in read_batches(&snapshot.dir.join(&file.path), BATCH_ROWS)? {
+            batches.push(with_date(&batch?, day)?);
         }
     }
-    let rows = unflushed_rows(memtables, day);
-    merge(stored, rows, day)
+    let all = sorted(&concat_batches(&series_schema(), &batches)?)?;
+    Ok(Box::new(std::iter::once(Ok(all)).filter(is_not_empty)))
+}
+
+/// An empty batch means the end.
+fn is_not_empty(batch: &Result<RecordBatch>) -> bool {
+    batch.as_ref().map_or(true, |batch| batch.num_rows() > 0)
+}
+
+fn is_sorted(path: &Path) -> Result<bool> {
+    let mut last: Option<(String, i64)> = None;
+    for batch in read_columns(path, &["metric", "series_id"])? {
+        let (metrics, ids) = keys(&batch?)?;
+        let at = |row: usize| (metrics.value(row), ids[row]);
+        let follows = last.as_ref().is_none_or(|(metric, id)| ids.is_empty() || (metric.as_str(), *id) < at(0));
+        if !follows || (1..ids.len()).any(|row| at(row - 1) >= at(row)) {
+            return Ok(false);
+        }
+        last = ids.len().checked_sub(1).map(|row| (at(row).0.to_owned(), at(row).1)).or(last);
+    }
+    Ok(true)
+}
+
+fn sorted(batch: &RecordBatch) -> Result<RecordBatch> {
+    let key = ["metric", "series_id"].map(|name| SortColumn { values: Arc::clone(&batch[name]), options: None });
+    Ok(take_record_batch(batch, &lexsort_to_indices(&key, None)?)?)
 }
 
 fn with_date(batch: &RecordBatch, day: i32) -> Result<RecordBatch> {
@@ -53,8 +161,10 @@ fn with_date(batch: &RecordBatch, day: i32) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(series_schema(), columns)?)
 }
 
-fn merge(stored: Vec<RecordBatch>, rows: Vec<SeriesRow<'_>>, day: i32) -> Result<RecordBatch> {
-    let stored = concat_batches(&series_schema(), &stored)?;
+fn merge(stored: RecordBatch, rows: Vec<SeriesRow<'_>>, day: i32) -> Result<RecordBatch> {
+    if rows.is_empty() {
+        return Ok(stored);
+    }
     let ids = stored["series_id"].as_primitive::<Int64Type>();
     let index: HashMap<i64, usize> = ids.values().iter().enumerate().map(|(row, id)| (*id, row)).collect();
     let mut first = times(&stored["first_time"]);
@@ -70,9 +180,10 @@ fn merge(stored: Vec<RecordBatch>, rows: Vec<SeriesRow<'_>>, day: i32) -> Result
         }
     }
     let stored = replace_times(&stored, first, last)?;
-    let merged = concat_batches(&series_schema(), [&stored, &series_batch(&added, day)?])?;
-    let key = ["metric", "series_id"].map(|name| SortColumn { values: Arc::clone(&merged[name]), options: None });
-    Ok(take_record_batch(&merged, &lexsort_to_indices(&key, None)?)?)
+    if added.is_empty() {
+        return Ok(stored);
+    }
+    sorted(&concat_batches(&series_schema(), [&stored, &series_batch(&added, day)?])?)
 }
 
 fn times(column: &ArrayRef) -> Vec<i64> {

@@ -25,7 +25,9 @@ use crate::{
     delta_log::DeltaLog,
     disk_space::DiskSpace,
     error::{Error, Result},
-    failpoint, flush,
+    failpoint,
+    file_memory::FileMemory,
+    flush,
     metrics::Metrics,
     quarantine::{Quarantined, quarantine_damaged, quarantined},
     replay::Replayer,
@@ -111,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) compaction_wanted: Arc<Notify>,
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
+    pub(crate) file_memory: FileMemory,
     active_series: Arc<ActiveSeries>,
     /// By table, as found at start.
     quarantined: BTreeMap<String, Quarantined>,
@@ -265,6 +268,7 @@ impl Store {
             disk_space,
             active_series,
             quarantined,
+            file_memory: config.file_memory(),
             config,
             _lock: lock,
         });
@@ -396,7 +400,7 @@ impl Store {
             return Err(Error::ResultSchema { table: name.to_owned(), reason });
         }
         let dir = self.inner.table_dir(name);
-        let files = flush::write_days(dir, days.batches).await?;
+        let files = flush::write_days(dir, days.batches, self.inner.file_memory.row_group_size_bytes).await?;
         let snapshot = log.commit(files, &[], None).await?;
         let version = snapshot.version;
         self.inner.state_mut().publish(name, snapshot);

@@ -89,7 +89,10 @@ async fn requests_over_several_tables_survive_kills_whole_and_once() {
     }
     let ledger = ledger.lock().unwrap().clone();
     let acknowledged_count = ledger.acknowledged.len() as u64;
-    assert!(acknowledged_count >= ROUNDS / 2, "only {acknowledged_count} requests were acknowledged: kills came too early");
+    assert!(
+        acknowledged_count >= ROUNDS / 2,
+        "only {acknowledged_count} requests were acknowledged: kills came too early"
+    );
     let server = Server::start_with(&data, SETTINGS);
     check(&server, &ledger).await;
     let files = server.rows("SELECT files FROM system.tables WHERE name = 'samples'").await;

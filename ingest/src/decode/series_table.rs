@@ -147,16 +147,16 @@ mod tests {
     fn series(metric: &str, value: i64) -> Arc<Series> {
         Series::new(SeriesDefinition {
             metric: metric.into(),
-            unit: String::new(),
-            description: String::new(),
+            unit: "".into(),
+            description: "".into(),
             kind: Kind::Gauge,
             temporality: Temporality::Unspecified,
             monotonic: false,
             bounds: vec![],
-            resource: vec![],
-            scope_name: String::new(),
-            scope_version: String::new(),
-            scope: vec![],
+            resource: vec![].into(),
+            scope_name: "".into(),
+            scope_version: "".into(),
+            scope: vec![].into(),
             point: vec![("k".into(), AttributeValue::Int(value))],
         })
     }

@@ -155,7 +155,7 @@ fn refused_with(limits: Limits, reason: Reason, count: u64, mut metrics: Vec<Met
     let rows: Vec<_> = decoded.batch.rejections.iter().map(|row| (row.reason.as_str(), row.count)).collect();
     assert_eq!(rows, [(reason.code, count)]);
     assert_eq!(decoded.rejected_count, count);
-    let kept: Vec<_> = decoded.batch.series.iter().map(|series| series.definition.metric.as_str()).collect();
+    let kept: Vec<_> = decoded.batch.series.iter().map(|series| &*series.definition.metric).collect();
     assert!(kept.contains(&"good"), "{kept:?}");
 }
 
@@ -173,10 +173,10 @@ fn numbers_of_every_form_are_kept_as_sent() {
     assert_eq!(samples.series, [0, 0, 0, 1, 2]);
 
     let gauge = &batch.series[0].definition;
-    assert_eq!((gauge.metric.as_str(), gauge.unit.as_str(), gauge.description.as_str()), ("g", "s", "d"));
-    assert_eq!((gauge.scope_name.as_str(), gauge.scope_version.as_str()), ("lib", "1"));
-    assert_eq!(gauge.resource, [("service.name".into(), AttributeValue::String("api".into()))]);
-    assert_eq!(gauge.scope, [("s".into(), AttributeValue::Bool(true))]);
+    assert_eq!((&*gauge.metric, &*gauge.unit, &*gauge.description), ("g", "s", "d"));
+    assert_eq!((&*gauge.scope_name, &*gauge.scope_version), ("lib", "1"));
+    assert_eq!(*gauge.resource, [("service.name".into(), AttributeValue::String("api".into()))]);
+    assert_eq!(*gauge.scope, [("s".into(), AttributeValue::Bool(true))]);
     assert_eq!(gauge.point, [("k".into(), AttributeValue::String("v".into()))]);
     let shape = |index: usize| {
         let definition = &batch.series[index].definition;

@@ -30,15 +30,15 @@ fn series(metric: &str, kind: Kind, point: &[(&str, &str)]) -> Arc<Series> {
     Series::new(SeriesDefinition {
         metric: metric.into(),
         unit: "1".into(),
-        description: String::new(),
+        description: "".into(),
         kind,
         temporality: Temporality::Unspecified,
         monotonic: false,
         bounds: vec![],
-        resource: vec![("service.name".into(), AttributeValue::String("chat".into()))],
-        scope_name: String::new(),
-        scope_version: String::new(),
-        scope: vec![],
+        resource: vec![("service.name".into(), AttributeValue::String("chat".into()))].into(),
+        scope_name: "".into(),
+        scope_version: "".into(),
+        scope: vec![].into(),
         point: point.iter().map(text).collect(),
     })
 }

@@ -42,7 +42,7 @@ fn series(kind: &Kind, index: usize) -> Arc<Series> {
     Series::new(SeriesDefinition {
         metric: kind.name.into(),
         unit: "1".into(),
-        description: String::new(),
+        description: "".into(),
         kind: match (is_histogram, kind.cumulative) {
             (true, _) => driftwatt_store::Kind::Histogram,
             (_, true) => driftwatt_store::Kind::Sum,
@@ -51,10 +51,10 @@ fn series(kind: &Kind, index: usize) -> Arc<Series> {
         temporality: if kind.cumulative { Temporality::Cumulative } else { Temporality::Unspecified },
         monotonic: kind.cumulative,
         bounds: vec![],
-        resource: vec![("host.name".into(), text(format!("host-{}", index / SERIES_PER_HOST)))],
+        resource: vec![("host.name".into(), text(format!("host-{}", index / SERIES_PER_HOST)))].into(),
         scope_name: "bench".into(),
-        scope_version: String::new(),
-        scope: vec![],
+        scope_version: "".into(),
+        scope: vec![].into(),
         point: vec![("device".into(), text(format!("{}", index % SERIES_PER_HOST)))],
     })
 }

@@ -38,7 +38,7 @@ fn series(fleet: usize, index: usize) -> Arc<Series> {
     Series::new(SeriesDefinition {
         metric: metric.into(),
         unit: unit.into(),
-        description: String::new(),
+        description: "".into(),
         kind,
         temporality: if monotonic { Temporality::Cumulative } else { Temporality::Unspecified },
         monotonic,
@@ -48,10 +48,11 @@ fn series(fleet: usize, index: usize) -> Arc<Series> {
             ("host.name", format!("gpu-{fleet:02}-{:03}", gpu / 8)),
             ("k8s.cluster.name", "bench".into()),
             ("deployment.environment.name", "production".into()),
-        ]),
+        ])
+        .into(),
         scope_name: "bench".into(),
-        scope_version: String::new(),
-        scope: vec![],
+        scope_version: "".into(),
+        scope: vec![].into(),
         point: text(&[("hw.id", format!("GPU-{fleet:04x}-{gpu:08x}")), ("hw.model", "NVIDIA H100 80GB HBM3".into())]),
     })
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use crate::{live_file::LiveFile, memtable::DAY_US};
 
-/// Runs merged at once: each takes an open file and some pages in memory.
-pub(super) const FAN_IN_MAX: usize = 32;
-/// Neighbours of one level that are merged without waiting for a window to fill.
+/// Neighbours of one level that are merged without waiting for a window to fill, or as many as are merged at once.
 const RUNS_PER_WINDOW: usize = 16;
 /// Time after which a window is full.
 const WINDOW_US: i64 = 2 * 3_600_000_000;
@@ -73,11 +71,12 @@ impl Plan {
     }
 }
 
-/// Merges to do now at `now_us`, no file in two of them, oldest day first. After them there may be more.
-pub(super) fn plan(files: &[Arc<LiveFile>], now_us: i64, compaction: Compaction) -> Vec<Plan> {
+/// Merges of at most `fan_in` runs to do now at `now_us`, no file in two of them, oldest day first. After them there may be
+/// more.
+pub(super) fn plan(files: &[Arc<LiveFile>], now_us: i64, compaction: Compaction, fan_in: usize) -> Vec<Plan> {
     let mut files: Vec<_> = files.iter().map(Arc::clone).collect();
     files.sort_by(|a, b| (a.date, a.age_order()).cmp(&(b.date, b.age_order())));
-    files.chunk_by(|a, b| a.date == b.date).flat_map(|day| plan_day(&runs(day), now_us, compaction)).collect()
+    files.chunk_by(|a, b| a.date == b.date).flat_map(|day| plan_day(&runs(day), now_us, compaction, fan_in)).collect()
 }
 
 fn runs(day: &[Arc<LiveFile>]) -> Vec<Run> {
@@ -95,14 +94,14 @@ fn runs(day: &[Arc<LiveFile>]) -> Vec<Run> {
     runs.collect()
 }
 
-fn plan_day(runs: &[Run], now_us: i64, compaction: Compaction) -> Vec<Plan> {
+fn plan_day(runs: &[Run], now_us: i64, compaction: Compaction, fan_in: usize) -> Vec<Plan> {
     let Some(day) = runs.first().and_then(|run| run.first()).map(|file| file.date) else { return vec![] };
     let closed = now_us >= (i64::from(day) + 1) * DAY_US + CLOSED_AFTER_US;
     let whole = compaction == Compaction::Full || (closed && day_is_due(runs, now_us / 1000));
     if runs.len() < 2 {
         return vec![];
     }
-    if whole { merge_all(runs, if closed { 2 } else { 1 }) } else { merge_windows(runs) }
+    if whole { merge_all(runs, if closed { 2 } else { 1 }, fan_in) } else { merge_windows(runs, fan_in) }
 }
 
 /// Whether a day that is over should become one run.
@@ -124,17 +123,17 @@ fn size_bytes(runs: &[Run]) -> u64 {
 }
 
 /// One merge, or several of equal width that leave few enough runs for the next round.
-fn merge_all(runs: &[Run], level: u8) -> Vec<Plan> {
-    if runs.len() <= FAN_IN_MAX {
+fn merge_all(runs: &[Run], level: u8, fan_in: usize) -> Vec<Plan> {
+    if runs.len() <= fan_in {
         return vec![Plan::new(runs, level, true)];
     }
-    let width = runs.len().div_ceil(runs.len().div_ceil(FAN_IN_MAX));
+    let width = runs.len().div_ceil(runs.len().div_ceil(fan_in));
     let parts = runs.chunks(width).enumerate().filter(|(_, part)| part.len() > 1);
     parts.map(|(index, part)| Plan::new(part, 1, index == 0)).collect()
 }
 
 /// Neighbours of one level that fill a window.
-fn merge_windows(runs: &[Run]) -> Vec<Plan> {
+fn merge_windows(runs: &[Run], fan_in: usize) -> Vec<Plan> {
     let mergeable = |run: &Run| match run[0].level {
         0 => Some(0),
         1 if size_bytes(std::slice::from_ref(run)) < LARGE_RUN_BYTES => Some(1),
@@ -143,8 +142,8 @@ fn merge_windows(runs: &[Run]) -> Vec<Plan> {
     let alike = |a: &Run, b: &Run| mergeable(a).is_some() && mergeable(a) == mergeable(b);
     let mut plans = Vec::new();
     let mut before = 0;
-    for window in runs.chunk_by(alike).flat_map(|neighbours| neighbours.chunks(FAN_IN_MAX)) {
-        if mergeable(&window[0]).is_some() && window_is_full(window) {
+    for window in runs.chunk_by(alike).flat_map(|neighbours| neighbours.chunks(fan_in)) {
+        if mergeable(&window[0]).is_some() && window_is_full(window, fan_in) {
             plans.push(Plan::new(window, 1, before == 0));
         }
         before += window.len();
@@ -152,8 +151,8 @@ fn merge_windows(runs: &[Run]) -> Vec<Plan> {
     plans
 }
 
-fn window_is_full(window: &[Run]) -> bool {
-    if window.len() >= RUNS_PER_WINDOW {
+fn window_is_full(window: &[Run], fan_in: usize) -> bool {
+    if window.len() >= RUNS_PER_WINDOW.min(fan_in) {
         return true;
     }
     // By the newest point of each run: a late point must not make every two flushes a window.

@@ -40,14 +40,21 @@ pub(super) struct Rewritten {
     pub(super) duplicate_count: u64,
 }
 
-/// Merges the files of `plan` below `table_dir` into files of `schema` (without `date`). Blocks.
+/// Merges the files of `plan` below `table_dir` into files of `schema` (without `date`), a row group of at most about
+/// `row_group_size_bytes` at a time. Blocks.
 ///
 /// # Errors
 /// [`Error::Closing`] soon after `stopping` is set, [`Error::Corrupt`] if rows do not add up, and any failure to read or
 /// write. No new file is left behind then.
-pub(super) fn rewrite(table_dir: &Path, schema: &SchemaRef, plan: &Plan, stopping: &AtomicBool) -> Result<Rewritten> {
+pub(super) fn rewrite(
+    table_dir: &Path,
+    schema: &SchemaRef,
+    plan: &Plan,
+    row_group_size_bytes: usize,
+    stopping: &AtomicBool,
+) -> Result<Rewritten> {
     let mut inputs: Vec<_> = plan.runs.iter().map(|run| Input::new(table_dir, schema, run)).collect();
-    let mut output = Output::new(table_dir, schema, plan);
+    let mut output = Output::new(table_dir, schema, plan, row_group_size_bytes);
     let mut merge = Merge::new(Arc::clone(schema), inputs.len(), BATCH_ROWS);
     loop {
         match merge.step()? {
@@ -117,6 +124,7 @@ struct Output<'a> {
     table_dir: &'a Path,
     schema: &'a SchemaRef,
     plan: &'a Plan,
+    row_group_size_bytes: usize,
     part_size_bytes: u64,
     files: Vec<NewFile>,
     writer: Option<FileWriter>,
@@ -125,10 +133,20 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(table_dir: &'a Path, schema: &'a SchemaRef, plan: &'a Plan) -> Self {
+    fn new(table_dir: &'a Path, schema: &'a SchemaRef, plan: &'a Plan, row_group_size_bytes: usize) -> Self {
         // Parts are known by their common sequence, which rows of files with foreign names do not have.
         let part_size_bytes = if plan.sequence == 0 { u64::MAX } else { PART_SIZE_BYTES };
-        Self { table_dir, schema, plan, part_size_bytes, files: vec![], writer: None, last_series: 0, row_count: 0 }
+        Self {
+            table_dir,
+            schema,
+            plan,
+            row_group_size_bytes,
+            part_size_bytes,
+            files: vec![],
+            writer: None,
+            last_series: 0,
+            row_count: 0,
+        }
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -156,7 +174,10 @@ impl<'a> Output<'a> {
             none => {
                 let Plan { level, sequence, repeats, .. } = *self.plan;
                 let name = FileName { level, sequence, repeats };
-                none.insert(FileWriter::create(self.table_dir, self.plan.day, name, self.schema, Effort::Compaction)?)
+                let mut writer =
+                    FileWriter::create(self.table_dir, self.plan.day, name, self.schema, Effort::Compaction)?;
+                writer.row_group_size_bytes = self.row_group_size_bytes;
+                none.insert(writer)
             }
         };
         writer.write(rows)

@@ -32,17 +32,17 @@ pub(super) struct Load {
 fn series(kind: Kind, index: usize) -> Arc<Series> {
     let cumulative = matches!(kind, Kind::Sum | Kind::Histogram);
     Series::new(SeriesDefinition {
-        metric: format!("{}.{}", kind.as_str(), index % 3),
+        metric: format!("{}.{}", kind.as_str(), index % 3).into(),
         unit: "1".into(),
-        description: String::new(),
+        description: "".into(),
         kind,
         temporality: if cumulative { Temporality::Cumulative } else { Temporality::Unspecified },
         monotonic: kind == Kind::Sum,
         bounds: if kind == Kind::Histogram { vec![1.0, 2.0] } else { vec![] },
-        resource: vec![("host.name".into(), AttributeValue::String(format!("h{}", index % 4)))],
-        scope_name: String::new(),
-        scope_version: String::new(),
-        scope: vec![],
+        resource: vec![("host.name".into(), AttributeValue::String(format!("h{}", index % 4)))].into(),
+        scope_name: "".into(),
+        scope_version: "".into(),
+        scope: vec![].into(),
         point: vec![("index".into(), AttributeValue::Int(index as i64))],
     })
 }

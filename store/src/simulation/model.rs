@@ -35,7 +35,7 @@ impl Model {
         self.received += batch.point_count() as u64;
         self.duplicates += duplicate_count;
         self.metrics
-            .extend(batch.series.iter().map(|series| (series.id.to_column(), series.definition.metric.clone())));
+            .extend(batch.series.iter().map(|series| (series.id.to_column(), series.definition.metric.to_string())));
         let id = |index: u32| batch.series[index as usize].id.to_column();
         let samples = &batch.samples;
         for row in 0..samples.len() {

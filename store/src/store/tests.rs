@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod repeats;
+mod series_days;
 
 pub(crate) const START: i64 = 1_795_000_000_000_000;
 
@@ -31,10 +32,10 @@ pub(crate) fn series(metric: &str, host: &str) -> Arc<Series> {
         temporality: Temporality::Unspecified,
         monotonic: false,
         bounds: vec![],
-        resource: vec![("host.name".into(), AttributeValue::String(host.into()))],
+        resource: vec![("host.name".into(), AttributeValue::String(host.into()))].into(),
         scope_name: "test".into(),
-        scope_version: String::new(),
-        scope: vec![],
+        scope_version: "".into(),
+        scope: vec![].into(),
         point: vec![("core".into(), AttributeValue::Int(3))],
     })
 }

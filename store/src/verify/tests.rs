@@ -147,7 +147,8 @@ async fn holes_and_missing_files_are_found() {
 async fn plant(dir: &Path, table: &str, day: i32, batches: &[RecordBatch], mend: impl Fn(&mut LiveFile)) {
     let table_dir = dir.join("tables").join(table);
     let mut log = DeltaLog::open(table_dir.clone(), None).await.unwrap();
-    let mut new = write_parquet(&table_dir, day, FileName::RESULT, batches).unwrap().unwrap();
+    let mut new =
+        write_parquet(&table_dir, day, FileName::RESULT, 128 << 20, batches.iter().cloned().map(Ok)).unwrap().unwrap();
     mend(&mut new.file);
     log.commit(vec![new], &[], None).await.unwrap();
 }
@@ -214,8 +215,8 @@ async fn row_groups_are_compared_with_their_statistics() {
     };
     let dir = tempfile::tempdir().unwrap();
     let written = rows("b", START, vec![Some(1.0), None, Some(f64::NAN), Some(-0.0)]);
-    let rows_of = std::slice::from_ref(&written);
-    let new = write_parquet(dir.path(), day_of(START), FileName::RESULT, rows_of).unwrap().unwrap();
+    let new =
+        write_parquet(dir.path(), day_of(START), FileName::RESULT, 128 << 20, [Ok(written.clone())]).unwrap().unwrap();
     let opened = File::open(dir.path().join(&new.file.path)).unwrap();
     let options = parquet::arrow::arrow_reader::ArrowReaderOptions::new();
     let metadata = parquet::arrow::arrow_reader::ArrowReaderMetadata::load(&opened, options).unwrap();

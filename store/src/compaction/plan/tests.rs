@@ -2,6 +2,7 @@ use super::*;
 use crate::{file_name::FileName, live_file::KeyRange};
 
 const DAY: i32 = 20_000;
+const FAN_IN: usize = 32;
 const NOON: i64 = DAY as i64 * DAY_US + DAY_US / 2;
 const MINUTE: i64 = 60_000_000;
 
@@ -19,7 +20,7 @@ fn flushes(count: u64) -> Vec<Arc<LiveFile>> {
 
 /// Level and sequences of each merge.
 fn planned(files: &[Arc<LiveFile>], now_us: i64, compaction: Compaction) -> Vec<(u8, Vec<u64>)> {
-    let plans = plan(files, now_us, compaction);
+    let plans = plan(files, now_us, compaction, FAN_IN);
     plans.iter().map(|plan| (plan.level, plan.runs.iter().map(|run| run[0].sequence).collect())).collect()
 }
 
@@ -82,13 +83,13 @@ fn a_full_merge_reaches_one_run_with_a_bounded_fan_in() {
     let mut files = flushes(1000);
     let mut rounds = 0;
     loop {
-        let plans = plan(&files, NOON, Compaction::Full);
+        let plans = plan(&files, NOON, Compaction::Full, FAN_IN);
         if plans.is_empty() {
             break;
         }
         rounds += 1;
         for plan in plans {
-            assert!((2..=FAN_IN_MAX).contains(&plan.runs.len()));
+            assert!((2..=FAN_IN).contains(&plan.runs.len()));
             let merged: Vec<_> = plan.files().map(|file| file.path.clone()).collect();
             files.retain(|file| !merged.contains(&file.path));
             files.push(file(plan.level, plan.sequence, 1, 1 << 20));
@@ -108,7 +109,7 @@ fn parts_of_one_run_stay_together_in_key_order() {
     };
     let parts = [part(("b", "c"), -9), part(("a", "b"), 5), part(("b", "b"), 7), part(("b", "b"), 3)];
     let files: Vec<_> = parts.into_iter().chain([file(0, 10, 5, 1)]).collect();
-    let plans = plan(&files, NOON, Compaction::Full);
+    let plans = plan(&files, NOON, Compaction::Full, FAN_IN);
     let keys = plans[0].runs[0].iter().map(|file| (file.keys.metric.clone().unwrap(), file.keys.series_id.unwrap().0));
     let keys: Vec<_> = keys.map(|((low, high), id)| format!("{low}{high}{id}")).collect();
     assert_eq!(keys, ["ab5", "bb3", "bb7", "bc-9"]);
@@ -126,11 +127,11 @@ fn a_merge_without_the_oldest_run_may_still_repeat_it() {
     files[0] = file(1, 1, 1, LARGE_RUN_BYTES);
     files[5] = suspect(6, Some((3, 4)));
     files[7] = suspect(8, Some((1, 2)));
-    let plans = plan(&files, NOON, Compaction::Due);
+    let plans = plan(&files, NOON, Compaction::Due, FAN_IN);
     assert_eq!((plans.len(), plans[0].repeats, plans[0].repeated_times), (1, true, Some((1, 4))));
     files[9] = suspect(10, None);
-    assert_eq!(plan(&files, NOON, Compaction::Due)[0].repeated_times, None);
-    let whole = plan(&files[..20], NOON, Compaction::Full);
+    assert_eq!(plan(&files, NOON, Compaction::Due, FAN_IN)[0].repeated_times, None);
+    let whole = plan(&files[..20], NOON, Compaction::Full, FAN_IN);
     assert_eq!((whole[0].repeats, whole[0].repeated_times), (false, None));
 }
 
@@ -141,4 +142,14 @@ fn days_are_planned_apart() {
     next_day.date = DAY + 1;
     files.push(Arc::new(next_day));
     assert_eq!(planned(&files, NOON, Compaction::Full), [(1, vec![1, 2])]);
+}
+
+#[test]
+fn with_little_memory_windows_are_narrow_and_a_day_takes_more_rounds() {
+    let merged = |compaction| {
+        let plans = plan(&flushes(15), NOON, compaction, 4);
+        plans.iter().map(|plan| plan.runs.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(merged(Compaction::Due), [4, 4, 4]);
+    assert_eq!(merged(Compaction::Full), [4, 4, 4, 3]);
 }

@@ -1,10 +1,15 @@
 //! Attribute values and lists.
 
+use std::sync::Arc;
+
 use super::{
     reader::{DecodeResult, Reader},
     writer::{Tables, put_varint},
 };
-use crate::series::{AttributeValue, Attributes};
+use crate::{
+    interner::Interner,
+    series::{AttributeValue, Attributes},
+};
 
 /// Nesting of lists and maps that is stored as such. Bounds the stack of a decoder.
 pub(super) const DEPTH_MAX: usize = 128;
@@ -71,24 +76,46 @@ fn put_string(out: &mut Vec<u8>, tables: &mut Tables, text: &str) {
     put_varint(out, tables.string(text));
 }
 
-/// The table of distinct attribute lists, each with the bytes a copy of it takes.
-pub(super) fn read_lists(reader: &mut Reader<'_>, strings: &[&str]) -> DecodeResult<Vec<(Attributes, usize)>> {
+/// One of the distinct attribute lists of a record.
+pub(super) struct List {
+    attributes: Attributes,
+    /// Bytes that a copy takes.
+    size_bytes: usize,
+    shared: Option<Arc<Attributes>>,
+}
+
+/// The table of distinct attribute lists.
+pub(super) fn read_lists(reader: &mut Reader<'_>, strings: &[&str]) -> DecodeResult<Vec<List>> {
     let count = reader.count(1)?;
     let mut lists = Vec::with_capacity(count);
     for _ in 0..count {
-        let list = read_map(reader, strings, 0)?;
-        let size = map_size(&list);
-        lists.push((list, size));
+        let attributes = read_map(reader, strings, 0)?;
+        lists.push(List { size_bytes: map_size(&attributes), attributes, shared: None });
     }
     Ok(lists)
 }
 
-/// A copy of the list a reference names.
-pub(super) fn read_list(reader: &mut Reader<'_>, lists: &[(Attributes, usize)]) -> DecodeResult<Attributes> {
+/// The list a reference names, one for all that refer to it.
+pub(super) fn read_shared_list(
+    reader: &mut Reader<'_>,
+    lists: &mut [List],
+    interner: &mut Interner,
+) -> DecodeResult<Arc<Attributes>> {
     let index = reader.index(lists.len())?;
-    let Some((list, size)) = lists.get(index) else { return Err(reader.error("index out of range")) };
-    reader.expand(*size)?;
-    Ok(list.clone())
+    let Some(list) = lists.get_mut(index) else { return Err(reader.error("index out of range")) };
+    if let Some(shared) = &list.shared {
+        return Ok(Arc::clone(shared));
+    }
+    reader.expand(list.size_bytes)?;
+    Ok(Arc::clone(list.shared.insert(interner.list(list.attributes.clone()))))
+}
+
+/// A copy of the list a reference names.
+pub(super) fn read_list(reader: &mut Reader<'_>, lists: &[List]) -> DecodeResult<Attributes> {
+    let index = reader.index(lists.len())?;
+    let Some(list) = lists.get(index) else { return Err(reader.error("index out of range")) };
+    reader.expand(list.size_bytes)?;
+    Ok(list.attributes.clone())
 }
 
 fn read_map(reader: &mut Reader<'_>, strings: &[&str], depth: usize) -> DecodeResult<Attributes> {

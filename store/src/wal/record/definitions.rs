@@ -9,6 +9,7 @@ use super::{
     writer::Tables,
 };
 use crate::{
+    interner::Interner,
     series::{Series, SeriesId},
     series_map::SeriesMap,
 };
@@ -65,6 +66,8 @@ impl Definitions {
 #[derive(Debug, Default)]
 pub(crate) struct SeriesBook {
     series: SeriesMap<Arc<Series>>,
+    /// Outlives the segment: the next one defines mostly the same series.
+    interner: Interner,
 }
 
 impl SeriesBook {
@@ -86,8 +89,8 @@ impl SeriesBook {
             return Err(reader.error("unknown record version"));
         }
         let strings = reader.strings()?;
-        let lists = attributes::read_lists(reader, &strings)?;
-        for (id, series) in series::read_all(reader, &strings, &lists)? {
+        let mut lists = attributes::read_lists(reader, &strings)?;
+        for (id, series) in series::read_all(reader, &strings, &mut lists, &mut self.interner)? {
             self.series.entry(id).or_insert(series);
         }
         Ok(())

@@ -118,9 +118,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A reference into the string table.
-    pub(super) fn string(&mut self, strings: &[&str]) -> DecodeResult<String> {
+    pub(super) fn text<'s>(&mut self, strings: &[&'s str]) -> DecodeResult<&'s str> {
         let index = self.index(strings.len())?;
-        let text = strings.get(index).copied().unwrap_or_default();
+        Ok(strings.get(index).copied().unwrap_or_default())
+    }
+
+    /// A copy of the text that a reference names.
+    pub(super) fn string(&mut self, strings: &[&str]) -> DecodeResult<String> {
+        let text = self.text(strings)?;
         self.expand(text.len())?;
         Ok(text.to_owned())
     }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    attributes::{put_list, read_list},
+    attributes::{List, put_list, read_list, read_shared_list},
     columns::{put_f64s, read_f64s},
     reader::{DecodeResult, Reader},
     writer::{Tables, put_varint},
 };
-use crate::series::{Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
+use crate::{
+    interner::{Interner, is_exact},
+    series::{Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality},
+};
 
 /// Id, five texts, flags, number of bounds, three lists.
 const SERIES_SIZE_MIN: usize = 18;
@@ -47,20 +50,13 @@ fn repeated<'a>(
     attributes: &'a Attributes,
 ) -> u64 {
     if let Some((previous, index)) = *last
-        // Equality of doubles takes 0.0 for -0.0; the empty list and pure text do not have that problem.
-        && previous == attributes
-        && is_exact(attributes)
+        && (std::ptr::eq(previous, attributes) || previous == attributes && is_exact(attributes))
     {
         return index;
     }
     let index = intern(tables, scratch, attributes);
     *last = Some((attributes, index));
     index
-}
-
-fn is_exact(attributes: &Attributes) -> bool {
-    use crate::series::AttributeValue::{Bool, Bytes, Empty, Int, String};
-    attributes.iter().all(|(_, value)| matches!(value, Empty | String(_) | Bool(_) | Int(_) | Bytes(_)))
 }
 
 fn intern(tables: &mut Tables, scratch: &mut Vec<u8>, attributes: &Attributes) -> u64 {
@@ -74,13 +70,14 @@ fn intern(tables: &mut Tables, scratch: &mut Vec<u8>, attributes: &Attributes) -
 pub(super) fn read_all(
     reader: &mut Reader<'_>,
     strings: &[&str],
-    lists: &[(Attributes, usize)],
+    lists: &mut [List],
+    interner: &mut Interner,
 ) -> DecodeResult<Vec<(SeriesId, Arc<Series>)>> {
     let count = reader.count(SERIES_SIZE_MIN)?;
     let mut series = Vec::with_capacity(count);
     for _ in 0..count {
         let id = SeriesId(reader.u64()?);
-        series.push((id, Series::new(read_definition(reader, strings, lists)?)));
+        series.push((id, Series::new(read_definition(reader, strings, lists, interner)?)));
     }
     Ok(series)
 }
@@ -88,13 +85,11 @@ pub(super) fn read_all(
 fn read_definition(
     reader: &mut Reader<'_>,
     strings: &[&str],
-    lists: &[(Attributes, usize)],
+    lists: &mut [List],
+    interner: &mut Interner,
 ) -> DecodeResult<SeriesDefinition> {
-    let metric = reader.string(strings)?;
-    let unit = reader.string(strings)?;
-    let description = reader.string(strings)?;
-    let scope_name = reader.string(strings)?;
-    let scope_version = reader.string(strings)?;
+    let mut text = || Ok(interner.text(reader.text(strings)?));
+    let (metric, unit, description, scope_name, scope_version) = (text()?, text()?, text()?, text()?, text()?);
     let flags = reader.u8()?;
     let kind = Kind::from_u8(flags & 7).ok_or_else(|| reader.error("unknown kind"))?;
     let temporality = Temporality::from_u8(flags >> 3 & 3).ok_or_else(|| reader.error("unknown temporality"))?;
@@ -110,10 +105,10 @@ fn read_definition(
         temporality,
         monotonic: flags >> 5 & 1 == 1,
         bounds: read_f64s(reader, bound_count)?,
-        resource: read_list(reader, lists)?,
+        resource: read_shared_list(reader, lists, interner)?,
         scope_name,
         scope_version,
-        scope: read_list(reader, lists)?,
+        scope: read_shared_list(reader, lists, interner)?,
         point: read_list(reader, lists)?,
     })
 }

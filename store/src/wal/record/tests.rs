@@ -40,7 +40,7 @@ fn exact(batch: &WriteBatch) -> String {
     for series in &batch.series {
         let definition = &series.definition;
         bits.extend(definition.bounds.iter().map(|bound| bound.to_bits()));
-        for (_, value) in definition.resource.iter().chain(&definition.scope).chain(&definition.point) {
+        for (_, value) in definition.resource.iter().chain(definition.scope.iter()).chain(&definition.point) {
             double_bits(value, &mut bits);
         }
     }
@@ -65,15 +65,15 @@ fn definition(metric: &str, resource: Attributes, point: Attributes) -> SeriesDe
     SeriesDefinition {
         metric: metric.into(),
         unit: "1".into(),
-        description: String::new(),
+        description: "".into(),
         kind: Kind::Gauge,
         temporality: Temporality::Unspecified,
         monotonic: false,
         bounds: vec![],
-        resource,
+        resource: resource.into(),
         scope_name: "scope".into(),
-        scope_version: String::new(),
-        scope: vec![],
+        scope_version: "".into(),
+        scope: vec![].into(),
         point,
     }
 }
@@ -247,17 +247,17 @@ fn series() -> impl Strategy<Value = Arc<Series>> {
         let (kind, temporality, monotonic) = identity;
         let (resource, scope, point) = lists;
         Series::new(SeriesDefinition {
-            metric,
-            unit,
-            description,
+            metric: metric.into(),
+            unit: unit.into(),
+            description: description.into(),
             kind,
             temporality,
             monotonic,
             bounds,
-            resource,
-            scope_name,
-            scope_version,
-            scope,
+            resource: resource.into(),
+            scope_name: scope_name.into(),
+            scope_version: scope_version.into(),
+            scope: scope.into(),
             point,
         })
     })

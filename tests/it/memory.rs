@@ -1,0 +1,62 @@
+//! What a series costs in memory, measured on the process.
+
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    metrics::v1::{ResourceMetrics, ScopeMetrics},
+    resource::v1::Resource,
+};
+use prost::Message as _;
+
+use crate::{
+    otlp::{gauge, label, now_nanos, point, post},
+    server::Server,
+};
+
+/// Series of one host.
+pub(crate) const SERIES_PER_HOST: u64 = 50;
+/// Hosts of one request.
+const HOSTS_PER_REQUEST: u64 = 40;
+
+/// One point at `time` of each of 50 series, with 8 resource attributes and 2 of their own.
+pub(crate) fn host(number: u64, time: u64) -> ResourceMetrics {
+    let names =
+        ["service.namespace", "k8s.cluster.name", "k8s.namespace.name", "k8s.pod.name", "k8s.node.name", "os.type"];
+    let mut attributes: Vec<_> = names.into_iter().map(|name| label(name, &format!("{name} of {number}"))).collect();
+    attributes.push(label("service.name", "checkout"));
+    attributes.push(label("host.name", &format!("host-{number}")));
+    let points = |metric: u64| {
+        let of = |core: u64| vec![label("cpu", &format!("cpu{core}")), label("state", "system")];
+        gauge(&format!("system.cpu.{metric}"), (0..10).map(|core| point(time, core as f64, of(core))).collect())
+    };
+    let metrics = (0..SERIES_PER_HOST / 10).map(points).collect();
+    ResourceMetrics {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_metrics: vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }],
+        ..ResourceMetrics::default()
+    }
+}
+
+async fn send(client: &reqwest::Client, server: &Server, number: u64) {
+    let hosts = number * HOSTS_PER_REQUEST..(number + 1) * HOSTS_PER_REQUEST;
+    let resource_metrics = hosts.map(|number| host(number, now_nanos())).collect();
+    let body = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
+    assert_eq!(post(client, &server.otlp_http, body, &[]).await.unwrap().0, 200, "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_takes_less_than_a_kilobyte_of_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("DRIFTWATT_LIMITS__MEMORY", "8GiB"), ("DRIFTWATT_STORE__FLUSH_SIZE", "512MiB")];
+    let server = Server::start_with(&dir.path().join("data"), &settings);
+    let client = reqwest::Client::new();
+    // What a request takes while it is worked on is there already.
+    send(&client, &server, 0).await;
+    let before = server.memory_bytes("VmRSS");
+    let requests = 100_000 / (SERIES_PER_HOST * HOSTS_PER_REQUEST);
+    for number in 1..=requests {
+        send(&client, &server, number).await;
+    }
+    let series_size = (server.memory_bytes("VmRSS") - before) / 100_000;
+    println!("{series_size} bytes per series: register, cache, memtable with one point");
+    assert!(series_size < 1000, "{series_size}");
+}
