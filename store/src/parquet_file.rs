@@ -329,7 +329,7 @@ pub(crate) fn read_batches(path: &Path, batch_rows: usize) -> Result<ParquetReco
 
 /// Reads a whole file, without the partition column.
 #[cfg(test)]
-pub(crate) fn read_parquet(path: &PathBuf) -> Result<Vec<RecordBatch>> {
+pub(crate) fn read_parquet(path: &Path) -> Result<Vec<RecordBatch>> {
     Ok(read_batches(path, 1024)?.collect::<Result<Vec<_>, _>>()?)
 }
 
