@@ -27,7 +27,8 @@ mod delta_histograms;
 mod grpc;
 #[cfg(test)]
 mod limits;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod memory;
 #[cfg(test)]
 mod otlp;
@@ -39,7 +40,8 @@ mod sdk;
 mod sdk_instruments;
 #[cfg(test)]
 mod server;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod soak;
 #[cfg(test)]
 mod verify;
