@@ -14,7 +14,7 @@ use crate::{
     parquet_file::{NewFile, write_parquet},
     rows::{histogram_batches, rejection_batch},
     sample_rows::sample_file_batches,
-    series_day::SeriesDay,
+    series_day::{SeriesDay, unflushed_rows},
     stage::Stage,
     store::{FlushSummary, Inner, WalTable},
 };
@@ -129,7 +129,7 @@ fn day_batches<'a>(
     Ok(match table {
         WalTable::Samples => Box::new(sample_file_batches(memtable.sorted(), move |points| day_range(points, day))),
         WalTable::Histograms => Box::new(histogram_batches(memtable.sorted(), move |points| day_range(points, day))),
-        WalTable::Series => Box::new(SeriesDay::new(snapshot, &[memtable], day)?),
+        WalTable::Series => Box::new(SeriesDay::new(snapshot, unflushed_rows(&[memtable], day).into(), day)?),
         WalTable::Rejections => Box::new(std::iter::once(rejection_batch(&memtable.rejections, Some(day)))),
     })
 }

@@ -203,10 +203,10 @@ pub(crate) fn rejection_batch(rejections: &[Rejection], day: Option<i32>) -> Res
 }
 
 /// A `series` row: the series, with its first and last time on the day.
-pub(crate) type SeriesRow<'a> = (&'a Series, i64, i64);
+pub(crate) type SeriesRow = (Arc<Series>, i64, i64);
 
 /// `series` rows of one day.
-pub(crate) fn series_batch(rows: &[SeriesRow<'_>], day: i32) -> Result<RecordBatch> {
+pub(crate) fn series_batch(rows: &[SeriesRow], day: i32) -> Result<RecordBatch> {
     let definition = |pick: fn(&SeriesDefinition) -> &str| -> ArrayRef {
         let mut builder = StringBuilder::new();
         rows.iter().for_each(|(series, ..)| builder.append_value(pick(&series.definition)));
@@ -252,7 +252,7 @@ fn promoted_key(definition: &SeriesDefinition, keys: &'static [&'static str]) ->
     keys.iter().copied().find(|key| definition.attribute(key).is_some())
 }
 
-fn label_columns(rows: &[SeriesRow<'_>]) -> Vec<ArrayRef> {
+fn label_columns(rows: &[SeriesRow]) -> Vec<ArrayRef> {
     let column = |keys| -> ArrayRef {
         let mut builder = StringBuilder::new();
         for (series, ..) in rows {
@@ -264,7 +264,7 @@ fn label_columns(rows: &[SeriesRow<'_>]) -> Vec<ArrayRef> {
     PROMOTED.iter().map(|label| column(label.keys)).collect()
 }
 
-fn attributes_column(rows: &[SeriesRow<'_>]) -> Result<ArrayRef> {
+fn attributes_column(rows: &[SeriesRow]) -> Result<ArrayRef> {
     let names = MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
     let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
     for (series, ..) in rows {

@@ -1,6 +1,7 @@
 //! A table as DataFusion sees it: ordinary Parquet scans of the live files, and the unflushed rows beside them (`READ-1`).
 //! Sources that may hold the same point are merged, so that a point is one row (`READ-2`).
 
+mod series_source;
 mod sources;
 
 use std::{
@@ -35,10 +36,11 @@ use crate::{
     rows::{file_schema, histogram_batches, rejection_batch},
     sample_projection,
     sample_rows::sample_batches,
-    series_day::SeriesDay,
+    series_day::unflushed_rows,
     store::{Inner, WalTable},
 };
 
+use series_source::{SeriesSource, series_scan};
 use sources::{Sources, UnflushedRows};
 
 /// One table of an open store.
@@ -82,9 +84,9 @@ impl TableProvider for StoreTable {
         let table = WalTable::from_name(&self.name);
         let name = self.name.clone();
         let task_filter = filter.clone();
-        // Copying unflushed rows and reading a day of series are too long for the async threads.
+        // Copying unflushed rows is too long for the async threads.
         let read = tokio::task::spawn_blocking(move || read_snapshot(&store, &name, table, &task_filter));
-        let SnapshotRead { snapshot, unflushed, replaced_days } =
+        let SnapshotRead { snapshot, unflushed, series_days, replaced_days } =
             read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
         let files = filter.keep(&snapshot.files, |file| file.keys.clone())?;
         let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
@@ -94,6 +96,9 @@ impl TableProvider for StoreTable {
             Some(table) if table.holds_points() => sources.scan_points(files, unflushed)?,
             _ => sources.scan(&files, unflushed)?,
         };
+        if !series_days.is_empty() {
+            inputs.push(series_scan(series_days, projection, limit)?);
+        }
         match inputs.len() {
             0 => {
                 let schema = match projection {
@@ -137,6 +142,7 @@ impl Filter {
 struct SnapshotRead {
     snapshot: Arc<TableSnapshot>,
     unflushed: Vec<UnflushedRows>,
+    series_days: Vec<SeriesSource>,
     replaced_days: BTreeSet<i32>,
 }
 
@@ -144,9 +150,11 @@ fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Fi
     let state = store.state();
     let snapshot = state.snapshot(name).ok_or_else(|| DataFusionError::Plan(format!("table {name} does not exist")))?;
     let mut replaced_days = BTreeSet::new();
-    let Some(table) = table else { return Ok(SnapshotRead { snapshot, unflushed: vec![], replaced_days }) };
+    let Some(table) = table else {
+        return Ok(SnapshotRead { snapshot, unflushed: vec![], series_days: vec![], replaced_days });
+    };
     let memtables: Vec<&Memtable> = state.unflushed(&snapshot).collect();
-    let mut unflushed = Vec::new();
+    let (mut unflushed, mut series_days) = (Vec::new(), Vec::new());
     match table {
         WalTable::Samples | WalTable::Histograms => {
             for memtable in &memtables {
@@ -172,20 +180,15 @@ fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Fi
             replaced_days = memtables.iter().flat_map(|memtable| memtable.days.iter().copied()).collect();
             let days: Vec<i32> = replaced_days.iter().copied().collect();
             let days = filter.keep(&days, |day| KeyRange { date: Some((*day, *day)), ..KeyRange::default() })?;
-            let mut batches = Vec::new();
-            for day in days {
-                for batch in SeriesDay::new(&snapshot, &memtables, day)? {
-                    batches.push(batch?);
-                }
-            }
-            unflushed.push(UnflushedRows::plain(batches));
+            let source = |day| SeriesSource::new(&snapshot, unflushed_rows(&memtables, day), day);
+            series_days.extend(days.into_iter().map(source));
         }
     }
     for rows in &mut unflushed {
         rows.batches.retain(|batch| batch.num_rows() > 0);
     }
     unflushed.retain(|rows| !rows.batches.is_empty());
-    Ok(SnapshotRead { snapshot, unflushed, replaced_days })
+    Ok(SnapshotRead { snapshot, unflushed, series_days, replaced_days })
 }
 
 fn key_range(points: &SeriesPoints) -> KeyRange {

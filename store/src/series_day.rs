@@ -23,11 +23,11 @@ use crate::{
 const BATCH_ROWS: usize = 8192;
 
 /// Rows of `memtables` on `day` in table order, one per series.
-fn unflushed_rows<'a>(memtables: &[&'a Memtable], day: i32) -> Vec<SeriesRow<'a>> {
-    let mut rows: HashMap<_, SeriesRow<'a>> = HashMap::new();
+pub(crate) fn unflushed_rows(memtables: &[&Memtable], day: i32) -> Vec<SeriesRow> {
+    let mut rows: HashMap<_, SeriesRow> = HashMap::new();
     for points in memtables.iter().flat_map(|memtable| memtable.sorted()) {
         if let Some((first, last)) = points.time_range_on(day) {
-            let row = rows.entry(points.series.id).or_insert((&points.series, first, last));
+            let row = rows.entry(points.series.id).or_insert_with(|| (Arc::clone(&points.series), first, last));
             row.1 = row.1.min(first);
             row.2 = row.2.max(last);
         }
@@ -39,23 +39,25 @@ fn unflushed_rows<'a>(memtables: &[&'a Memtable], day: i32) -> Vec<SeriesRow<'a>
 
 /// All `series` rows of a day, sorted by `(metric, series_id)`: files of a snapshot merged with memtables, a batch of each
 /// in memory.
-pub(crate) struct SeriesDay<'a> {
-    stored: Box<dyn Iterator<Item = Result<RecordBatch>>>,
+pub(crate) struct SeriesDay {
+    stored: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
     /// Rows of a stored batch that come after all rows made so far.
     rest: Option<RecordBatch>,
     /// In table order, as `stored` is.
-    unflushed: std::vec::IntoIter<SeriesRow<'a>>,
+    unflushed: Arc<[SeriesRow]>,
+    /// How many of them are merged.
+    merged: usize,
     day: i32,
 }
 
-impl<'a> SeriesDay<'a> {
-    /// The rows on `day` of `snapshot` and `memtables`.
+impl SeriesDay {
+    /// The rows on `day` of `snapshot`, and the [`unflushed_rows`] of that day.
     ///
     /// # Errors
     /// Any failure to open the day's files.
-    pub(crate) fn new(snapshot: &TableSnapshot, memtables: &[&'a Memtable], day: i32) -> Result<Self> {
+    pub(crate) fn new(snapshot: &TableSnapshot, unflushed: Arc<[SeriesRow]>, day: i32) -> Result<Self> {
         let stored = stored_rows(snapshot, day)?;
-        Ok(Self { stored, rest: None, unflushed: unflushed_rows(memtables, day).into_iter(), day })
+        Ok(Self { stored, rest: None, unflushed, merged: 0, day })
     }
 
     fn step(&mut self) -> Result<Option<RecordBatch>> {
@@ -68,7 +70,7 @@ impl<'a> SeriesDay<'a> {
         };
         let (metrics, ids) = keys(&stored)?;
         let at = |row: usize| (metrics.value(row), ids[row]);
-        let next = self.unflushed.as_slice();
+        let next = &self.unflushed[self.merged..];
         let next = &next[..next.len().min(BATCH_ROWS)];
         let count = match stored.num_rows() {
             0 => next.len(),
@@ -84,13 +86,13 @@ impl<'a> SeriesDay<'a> {
         if cut < stored.num_rows() {
             self.rest = Some(stored.slice(cut, stored.num_rows() - cut));
         }
-        let unflushed: Vec<_> = self.unflushed.by_ref().take(count).collect();
-        let merged = merge(stored.slice(0, cut), unflushed, self.day)?;
+        let merged = merge(stored.slice(0, cut), &next[..count], self.day)?;
+        self.merged += count;
         Ok((merged.num_rows() > 0).then_some(merged))
     }
 }
 
-impl Iterator for SeriesDay<'_> {
+impl Iterator for SeriesDay {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -99,7 +101,7 @@ impl Iterator for SeriesDay<'_> {
 }
 
 /// The place of a row in the table.
-fn key<'a>(row: &SeriesRow<'a>) -> (&'a str, i64) {
+fn key(row: &SeriesRow) -> (&str, i64) {
     (&row.0.definition.metric, row.0.id.to_column())
 }
 
@@ -110,7 +112,7 @@ fn keys(batch: &RecordBatch) -> Result<(StringArray, ScalarBuffer<i64>)> {
 
 /// The stored rows of `day` in table order. One sorted file, as a flush leaves it, is read batch by batch;
 /// what others wrote is sorted in memory.
-fn stored_rows(snapshot: &TableSnapshot, day: i32) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>> {
+fn stored_rows(snapshot: &TableSnapshot, day: i32) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
     let files: Vec<_> = snapshot.files.iter().filter(|file| file.date == day).collect();
     for file in &files {
         compare_once(&snapshot.dir, file)?;
@@ -161,7 +163,7 @@ fn with_date(batch: &RecordBatch, day: i32) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(series_schema(), columns)?)
 }
 
-fn merge(stored: RecordBatch, rows: Vec<SeriesRow<'_>>, day: i32) -> Result<RecordBatch> {
+fn merge(stored: RecordBatch, rows: &[SeriesRow], day: i32) -> Result<RecordBatch> {
     if rows.is_empty() {
         return Ok(stored);
     }
@@ -176,7 +178,7 @@ fn merge(stored: RecordBatch, rows: Vec<SeriesRow<'_>>, day: i32) -> Result<Reco
                 first[at] = first[at].min(row.1);
                 last[at] = last[at].max(row.2);
             }
-            None => added.push(row),
+            None => added.push(row.clone()),
         }
     }
     let stored = replace_times(&stored, first, last)?;

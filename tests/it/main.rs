@@ -31,7 +31,8 @@ mod failing_disk;
 mod grpc;
 #[cfg(test)]
 mod limits;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod memory;
 #[cfg(test)]
 mod otlp;
@@ -45,7 +46,8 @@ mod sdk;
 mod sdk_instruments;
 #[cfg(test)]
 mod server;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod soak;
 #[cfg(test)]
 mod verify;
