@@ -70,10 +70,11 @@ impl CompactionSummary {
 pub(crate) async fn compact(store: &Arc<Inner>, compaction: Compaction) -> Result<CompactionSummary> {
     let _one_at_a_time = store.compacting.lock().await;
     let mut summary = CompactionSummary::default();
+    let mut outcome = Ok(());
     for table in WalTable::ALL.into_iter().filter(|table| table.holds_points()) {
-        compact_table(store, table.name(), compaction, &mut summary).await?;
+        outcome = outcome.and(compact_table(store, table.name(), compaction, &mut summary).await);
     }
-    Ok(summary)
+    outcome.map(|()| summary)
 }
 
 async fn compact_table(
@@ -95,9 +96,16 @@ async fn compact_table(
         if plans.is_empty() {
             return Ok(());
         }
+        let mut outcome = Ok(());
         for plan in plans {
-            summary.add(&carry_out(store, table, plan).await?);
+            // A damaged file of one day is no reason to leave the others unmerged.
+            match carry_out(store, table, plan).await {
+                Ok(merged) => summary.add(&merged),
+                Err(Error::Closing) => return Err(Error::Closing),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
+        outcome?;
     }
 }
 
