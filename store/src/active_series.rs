@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -15,13 +14,15 @@ use datafusion::arrow::{
     array::{AsArray, RecordBatch},
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
-use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
+    checksum::compare_once,
     delta_log::TableSnapshot,
-    error::{Error, Result},
+    error::Result,
+    live_file::LiveFile,
     memtable::day_of,
+    parquet_file::read_columns,
     series::{Series, SeriesId},
     series_map::SeriesMap,
 };
@@ -163,17 +164,15 @@ impl ActiveSeries {
         let since_us = now_us - i64::from(IDLE_HOURS) * HOUR_US;
         let mut outcome = Ok(());
         for file in snapshot.files.iter().filter(|file| file.date >= day_of(since_us)) {
-            outcome = outcome.and(self.seed_from_file(&snapshot.dir.join(&file.path), since_us, now_us));
+            outcome = outcome.and(self.seed_from_file(&snapshot.dir, file, since_us, now_us));
         }
         outcome
     }
 
-    fn seed_from_file(&self, path: &Path, since_us: i64, now_us: i64) -> Result<()> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    fn seed_from_file(&self, table_dir: &Path, file: &LiveFile, since_us: i64, now_us: i64) -> Result<()> {
+        compare_once(table_dir, file)?;
         let columns = ["metric", "series_id", "fingerprint", "last_time"];
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-        for batch in builder.with_projection(mask).build()? {
+        for batch in read_columns(&table_dir.join(&file.path), &columns)? {
             self.seed_from_batch(&batch?, since_us, now_us);
         }
         Ok(())

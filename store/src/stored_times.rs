@@ -3,17 +3,17 @@
 //! Invariant: a point after [`StoredTimes::through`] of its series is in no file. The converse does not hold: a point at or
 //! before it is only suspect. So forgetting a series is safe as long as the horizon moves behind its last time.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use datafusion::arrow::{
     array::AsArray,
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 
-use crate::{delta_log::TableSnapshot, error::Result, memtable::DAY_US, parquet_file::read_columns, series::SeriesId};
+use crate::{
+    checksum::compare_once, delta_log::TableSnapshot, error::Result, live_file::LiveFile, memtable::DAY_US,
+    parquet_file::read_columns, series::SeriesId, series_map::SeriesMap,
+};
 
 /// Series remembered; 16 bytes each and the table's slack, below 40 MB together.
 const SERIES_COUNT_MAX: usize = 1_800_000;
@@ -23,7 +23,7 @@ const DAYS_LOADED: usize = 3;
 /// Last stored time by series, for series stored at or after the horizon.
 #[derive(Debug)]
 pub(crate) struct StoredTimes {
-    times: HashMap<SeriesId, i64>,
+    times: SeriesMap<i64>,
     /// UTC microseconds. Series that are not in `times` were stored before it only.
     horizon: i64,
     series_count_max: usize,
@@ -32,20 +32,20 @@ pub(crate) struct StoredTimes {
 impl StoredTimes {
     /// Nothing is stored.
     pub(crate) fn new() -> Self {
-        Self { times: HashMap::new(), horizon: i64::MIN, series_count_max: SERIES_COUNT_MAX }
+        Self { times: SeriesMap::default(), horizon: i64::MIN, series_count_max: SERIES_COUNT_MAX }
     }
 
     /// Reads the newest days of the table `series`. A day that cannot be read ends it: everything up to and including
     /// that day is then suspect, which costs time and no correctness.
     pub(crate) fn load(series: &TableSnapshot) -> Self {
         let mut stored = Self::new();
-        let mut days: BTreeMap<i32, Vec<PathBuf>> = BTreeMap::new();
+        let mut days: BTreeMap<i32, Vec<&LiveFile>> = BTreeMap::new();
         for file in &series.files {
-            days.entry(file.date).or_default().push(series.dir.join(&file.path));
+            days.entry(file.date).or_default().push(file);
         }
-        for (count, (day, paths)) in days.into_iter().rev().enumerate() {
+        for (count, (day, files)) in days.into_iter().rev().enumerate() {
             let full = count == DAYS_LOADED || stored.times.len() >= stored.series_count_max;
-            let loaded = !full && paths.iter().all(|path| stored.load_file(path).is_ok());
+            let loaded = !full && files.iter().all(|file| stored.load_file(&series.dir, file).is_ok());
             if !full && !loaded {
                 tracing::warn!(
                     day,
@@ -60,8 +60,9 @@ impl StoredTimes {
         stored
     }
 
-    fn load_file(&mut self, path: &Path) -> Result<()> {
-        for batch in read_columns(path, &["series_id", "last_time"])? {
+    fn load_file(&mut self, table_dir: &Path, file: &LiveFile) -> Result<()> {
+        compare_once(table_dir, file)?;
+        for batch in read_columns(&table_dir.join(&file.path), &["series_id", "last_time"])? {
             let batch = batch?;
             let ids = batch["series_id"].as_primitive::<Int64Type>();
             let times = batch["last_time"].as_primitive::<TimestampMicrosecondType>();
@@ -103,6 +104,8 @@ impl StoredTimes {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
