@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     failpoint::{self, Failpoint},
     live_file::{LiveFile, date_text},
+    parquet_file::sync_dir,
     partial_file::{remove_unused, write_synced},
     state::WalTable,
 };
@@ -68,6 +69,8 @@ pub(crate) fn quarantine_damaged(
         }
         let folder = data_dir.join(QUARANTINE).join(name);
         fs::create_dir_all(&folder).map_err(Error::io("create directory", &folder))?;
+        sync_dir(&data_dir.join(QUARANTINE))?;
+        sync_dir(data_dir)?;
         for (file, reason) in &damaged {
             keep(&folder, &snapshot.dir, name, file, reason)?;
         }
