@@ -72,7 +72,7 @@ pub enum Error {
     #[error("result table {table}: {reason}")]
     ResultSchema { table: String, reason: String },
     /// An intact log record holds something that this build does not write.
-    #[error("log record {sequence}: {reason}")]
+    #[error("log record {sequence}: {reason}; open the directory with the version that wrote it")]
     Record { sequence: u64, reason: String },
     #[error("delta table: {0}")]
     Delta(#[from] deltalake::DeltaTableError),

@@ -211,6 +211,11 @@ impl Memtable {
         self.series.iter().filter_map(|points| Some((points.series.id, points.last_time()?))).collect()
     }
 
+    /// Every series with its points, in no order.
+    pub(crate) fn series(&self) -> &[SeriesPoints] {
+        &self.series
+    }
+
     /// Every series with its points, in table order: by metric, then by the signed `series_id`.
     pub(crate) fn sorted(&self) -> Vec<&SeriesPoints> {
         let mut sorted: Vec<_> = self.series.iter().collect();

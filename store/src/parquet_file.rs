@@ -1,4 +1,4 @@
-//! Writing one immutable, synced Parquet file.
+//! Writing one immutable, synced Parquet file, and reading it.
 
 use std::{
     fs::{self, File},
@@ -44,6 +44,8 @@ mod measure;
 /// Rows per row group: larger groups were both smaller and faster to scan than smaller ones (`docs/format/tables.md`).
 const ROW_GROUP_ROWS: usize = 1 << 20;
 const PAGE_ROWS: usize = 20_000;
+/// Higher levels gain little (`docs/performance.md`).
+const ZSTD_LEVEL: i32 = 1;
 
 /// How much work goes into a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +54,6 @@ pub(crate) enum Effort {
     Flush,
     /// The smallest encoding of each column of each row group, measured on a sample of its rows.
     Compaction,
-}
-
-impl Effort {
-    fn zstd_level(self) -> i32 {
-        match self {
-            Self::Flush | Self::Compaction => 1,
-        }
-    }
 }
 
 /// A file that no version of its table refers to yet; dropping it deletes the file.
@@ -129,13 +123,13 @@ impl FileWriter {
             fs::create_dir_all(&dir).map_err(Error::io("create directory", &dir))?;
             sync_dir(table_dir)?;
         }
-        let (schema, zstd_level) = (file_schema(schema), effort.zstd_level());
+        let schema = file_schema(schema);
         let text = name.to_text();
         let path = dir.join(&text);
         failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
         let handle = ChecksumWriter::new(File::create_new(&path).map_err(Error::io("create", &path))?);
         let uncommitted = Uncommitted(path);
-        let writer = ArrowWriter::try_new(handle, Arc::clone(&schema), Some(properties(&schema, zstd_level)?.build()));
+        let writer = ArrowWriter::try_new(handle, Arc::clone(&schema), Some(properties(&schema, ZSTD_LEVEL)?.build()));
         let (writer, _) = writer.and_then(ArrowWriter::into_serialized_writer)?;
         Ok(Self {
             leaves: writer.schema_descr().columns().to_vec(),
@@ -143,7 +137,7 @@ impl FileWriter {
             uncommitted,
             schema,
             effort,
-            zstd_level,
+            zstd_level: ZSTD_LEVEL,
             row_group_size_bytes: FileMemory::of(FileMemory::BUDGET_BYTES_MAX).row_group_size_bytes,
             buffered: Vec::new(),
             buffered_rows: 0,

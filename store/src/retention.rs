@@ -140,8 +140,7 @@ pub fn preview_retention(data_dir: &Path, retention: &Retention) -> Result<Reten
     let mut tables = Tables::new();
     for (name, found) in replay_tables(data_dir)? {
         if let Some(fault) = found.log.faults.first() {
-            let reason = format!("{}; run `driftwatt verify --data DIR`", fault.message);
-            return Err(Error::DamagedFile { path: fault.path.clone(), reason });
+            return Err(Error::DamagedFile { path: fault.path.clone(), reason: fault.message.clone() });
         }
         tables.insert(name, found.log.table.files.into_values().map(Arc::new).collect());
     }
@@ -202,7 +201,7 @@ pub(crate) async fn expire_and_tidy(store: &Arc<Inner>, retention: &Retention) {
         Ok(report) if report.clock_held_back => {
             tracing::warn!(
                 counted_from = report.counted_from_us,
-                "the clock is more than a week ahead of what is stored; retention counts from what is stored"
+                "the clock is more than a week ahead of what is stored; retention counts from what is stored; check the clock of this machine"
             );
         }
         Ok(_) | Err(Error::Closing) => {}

@@ -25,7 +25,7 @@ const BATCH_ROWS: usize = 8192;
 /// Rows of `memtables` on `day` in table order, one per series.
 pub(crate) fn unflushed_rows(memtables: &[&Memtable], day: i32) -> Vec<SeriesRow> {
     let mut rows: HashMap<_, SeriesRow> = HashMap::new();
-    for points in memtables.iter().flat_map(|memtable| memtable.sorted()) {
+    for points in memtables.iter().flat_map(|memtable| memtable.series()) {
         if let Some((first, last)) = points.time_range_on(day) {
             let row = rows.entry(points.series.id).or_insert_with(|| (Arc::clone(&points.series), first, last));
             row.1 = row.1.min(first);
@@ -37,8 +37,8 @@ pub(crate) fn unflushed_rows(memtables: &[&Memtable], day: i32) -> Vec<SeriesRow
     rows
 }
 
-/// All `series` rows of a day, sorted by `(metric, series_id)`: files of a snapshot merged with memtables, a batch of each
-/// in memory.
+/// All `series` rows of a day, sorted by `(metric, series_id)`: files of a snapshot merged with memtables. A batch
+/// of each is in memory, or the whole day if its files are not one sorted file.
 pub(crate) struct SeriesDay {
     stored: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
     /// Rows of a stored batch that come after all rows made so far.
