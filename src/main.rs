@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod exit;
 mod memory;
+mod query_runtime;
 mod retention;
 mod self_metrics;
 mod server;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Addresses, Config},
     memory,
+    query_runtime::QueryRuntime,
     self_metrics::{SelfMetrics, store_exports},
     web,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Server {
     metrics: Arc<SelfMetrics>,
     shutdown: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
+    /// Held: questions over HTTP run on its threads.
+    _queries: QueryRuntime,
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -62,16 +65,18 @@ impl Server {
         }
         let router = web::router(&store, &session, &metrics, config)?;
         let stop = shutdown.clone();
-        tasks.spawn(async move {
+        let queries = QueryRuntime::start().context("start the threads of queries")?;
+        let served = async move {
             let served = axum::serve(http, router).with_graceful_shutdown(async move { stop.cancelled().await });
             served.await.context("HTTP server")
-        });
+        };
+        tasks.spawn_on(served, queries.handle());
         let (for_grpc, stop) = (Arc::clone(&ingest), shutdown.clone());
         tasks.spawn(async move { serve_grpc(for_grpc, grpc, stop).await.context("OTLP/gRPC server") });
         let stop = shutdown.clone();
         tasks.spawn(async move { serve_http(ingest, otlp, stop).await.context("OTLP/HTTP server") });
         let addresses = Addresses { http: http_address, otlp_grpc: grpc_address, otlp_http: otlp_address };
-        Ok(Self { addresses, store, session, metrics, shutdown, tasks })
+        Ok(Self { addresses, store, session, metrics, shutdown, tasks, _queries: queries })
     }
 
     /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… data=…`.

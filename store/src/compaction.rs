@@ -18,6 +18,7 @@ use plan::{Plan, plan};
 use rewrite::rewrite;
 
 use crate::{
+    background::{self, Priority},
     error::{Error, Result},
     live_file::now_ms,
     retention::expire_and_tidy,
@@ -124,8 +125,7 @@ async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<Compac
     // An abandoned task drops its files, which deletes them.
     let size = store.file_memory.row_group_size_bytes;
     let work = move || Stage::Compaction.run(|| rewrite(&dir, &schema, &plan, size, &stopping));
-    let rewritten = tokio::task::spawn_blocking(work);
-    let rewritten = rewritten.await.map_err(|error| Error::Task(error.to_string()))??;
+    let rewritten = background::run("merge", Priority::Merge, work).await?;
     let summary = CompactionSummary {
         files_before: replaced.len() as u64,
         files_after: rewritten.files.len() as u64,

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use datafusion::arrow::array::RecordBatch;
 
 use crate::{
+    background::{self, Priority},
     delta_log::TableSnapshot,
     error::{Error, Result},
     failpoint::{self, Failpoint},
@@ -81,8 +82,7 @@ async fn flush_table(
         }
         Ok(files)
     };
-    let write = tokio::task::spawn_blocking(move || Stage::Flush.run(write_files));
-    let files = write.await.map_err(|error| Error::Task(error.to_string()))??;
+    let files = background::run("flush", priority(store), move || Stage::Flush.run(write_files)).await?;
     if files.is_empty() && table != WalTable::LAST {
         return Ok(());
     }
@@ -98,6 +98,15 @@ async fn flush_table(
     failpoint::hit(Failpoint::FlushAfterCommit, &snapshot.dir)?;
     store.state_mut().publish(name, committed);
     Ok(())
+}
+
+/// A memtable half full fills up before a flush that gives way is done.
+fn priority(store: &Inner) -> Priority {
+    if store.state().size_bytes() > store.config.memtable_size_bytes_max / 2 {
+        Priority::Pressing
+    } else {
+        Priority::Flush
+    }
 }
 
 /// Times of the points on `day` that may repeat points stored before; `None` if there is no such point.
@@ -136,11 +145,11 @@ fn day_batches<'a>(
 
 /// Writes one file per day of a result table.
 pub(crate) async fn write_days(dir: PathBuf, days: Vec<Day>, row_group_size_bytes: usize) -> Result<Vec<NewFile>> {
-    let write = tokio::task::spawn_blocking(move || {
+    let write = move || {
         let files = days.into_iter().map(|(day, batches)| {
             write_parquet(&dir, day, FileName::RESULT, row_group_size_bytes, batches.into_iter().map(Ok))
         });
-        files.filter_map(Result::transpose).collect::<Result<Vec<_>>>()
-    });
-    write.await.map_err(|error| Error::Task(error.to_string()))?
+        files.filter_map(Result::transpose).collect()
+    };
+    background::run("results", Priority::Flush, write).await
 }

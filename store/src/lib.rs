@@ -5,6 +5,7 @@
 //! replayed, `STORE-1` every record reaches the tables exactly once, `STORE-2` received = stored + duplicate + rejected.
 
 mod active_series;
+mod background;
 mod checksum;
 mod compaction;
 mod config;
