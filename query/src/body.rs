@@ -6,9 +6,9 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::{common::runtime::SpawnedTask, execution::SendableRecordBatchStream};
 use futures::{Stream, StreamExt, stream};
-use tokio::{sync::OwnedSemaphorePermit, sync::mpsc, time::Instant};
+use tokio::{sync::OwnedSemaphorePermit, sync::mpsc};
 
-use crate::output::BatchWriter;
+use crate::{error::Error, metrics::Running, output::BatchWriter};
 
 /// Written pieces that wait for the client. Each holds one batch.
 const PIECES_WAITING_MAX: usize = 2;
@@ -24,7 +24,9 @@ pub(crate) struct Begun {
     pub(crate) writer: BatchWriter,
     /// Given back when the query ends, whether or not the client has read everything.
     pub(crate) slot: OwnedSemaphorePermit,
-    pub(crate) deadline: Instant,
+    /// Ends with the slot.
+    pub(crate) running: Running,
+    /// Counted from its arrival.
     pub(crate) timeout: Duration,
 }
 
@@ -41,24 +43,34 @@ pub(crate) fn body(query: Begun) -> impl Stream<Item = Piece> + Send {
 }
 
 async fn produce(query: Begun, pieces: mpsc::Sender<Piece>) {
-    let Begun { first, batches, mut writer, slot, deadline, timeout } = query;
+    let Begun { first, batches, mut writer, slot, running, timeout } = query;
     let work = async {
         let mut batches = stream::iter(first.map(Ok)).chain(batches);
         while let Some(batch) = batches.next().await {
-            let piece = batch.map_err(BodyError::from).and_then(|batch| writer.write(&batch).map_err(BodyError::from));
-            let failed = piece.is_err();
-            if pieces.send(piece).await.is_err() || failed {
-                return;
+            match batch.and_then(|batch| Ok(writer.write(&batch)?)) {
+                Ok(piece) => pieces.send(Ok(piece)).await.ok()?,
+                // Part of the answer is out already, so the message can only break off the rest.
+                Err(error) => {
+                    let error = Error::of("", error);
+                    pieces.send(Err(BodyError::from(error.to_string()))).await.ok()?;
+                    return Some(Err(error));
+                }
             }
         }
-        // The client may have left; nobody is there to be told.
-        let _client_left = pieces.send(writer.finish().map_err(BodyError::from)).await;
+        pieces.send(writer.finish().map_err(BodyError::from)).await.ok().map(Ok)
     };
-    let ended = tokio::time::timeout_at(deadline, work).await;
+    let ended = tokio::time::timeout_at(running.started() + timeout, work).await;
     drop(slot);
-    if ended.is_err() {
-        // An answer that ends in an error is not taken for a whole one: the connection breaks off.
-        let error = BodyError::from(format!("the query took longer than {timeout:?} and was stopped"));
-        let _client_left = pieces.send(Err(error)).await;
+    match ended {
+        Ok(Some(Ok(()))) => running.answered(),
+        Ok(Some(Err(error))) => running.failed(&error),
+        // The client left.
+        Ok(None) => drop(running),
+        Err(_elapsed) => {
+            running.failed(&Error::Timeout { timeout });
+            // An answer that ends in an error is not taken for a whole one: the connection breaks off.
+            let error = BodyError::from(format!("the query took longer than {timeout:?} and was stopped"));
+            let _client_left = pieces.send(Err(error)).await;
+        }
     }
 }

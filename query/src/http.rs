@@ -15,12 +15,16 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::{
     body::{Begun, body},
     config::Config,
     error::{Error, ErrorKind, Result},
+    metrics::{Metrics, Running},
     output::{BatchWriter, Format, json_answer},
     run,
 };
@@ -32,6 +36,7 @@ struct Sql {
     ctx: SessionContext,
     config: Config,
     slots: Arc<Semaphore>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +68,7 @@ pub fn router(ctx: SessionContext, config: Config) -> Router {
     Router::new()
         .route("/api/v1/sql", get(sql).post(sql))
         .layer(DefaultBodyLimit::max(QUERY_SIZE_BYTES_MAX))
-        .with_state(Arc::new(Sql { ctx, config, slots }))
+        .with_state(Arc::new(Sql { ctx, config, slots, metrics: Metrics::new() }))
 }
 
 impl IntoResponse for Error {
@@ -109,30 +114,62 @@ async fn question(request: Request) -> Result<Question> {
 impl Sql {
     async fn answer(&self, question: Question) -> Result<Response> {
         let format = Format::parse(question.format.as_deref().unwrap_or("json"))?;
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        let slot = slot.map_err(|_full| Error::Busy { running: self.config.concurrency_max })?;
-        let asked = question.timeout_ms.map_or(self.config.timeout, Duration::from_millis);
-        let timeout = asked.min(self.config.timeout);
-        let timed_out = |_elapsed| Error::Timeout { timeout };
-        let started = Instant::now();
-        let sql = question.query;
-        if format == Format::Json {
-            let work = async {
-                let stream = run::start(&self.ctx, &sql, &question.params).await?;
-                json_answer(&sql, stream, self.config.rows_max, started).await
-            };
-            let answer = tokio::time::timeout(timeout, work).await.map_err(timed_out)??;
-            return Ok(Json(answer).into_response());
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_full| {
+            self.metrics.refused();
+            Error::Busy { running: self.config.concurrency_max }
+        })?;
+        let running = self.metrics.begin();
+        if format != Format::Json {
+            return self.streamed(question, format, slot, running).await;
         }
-        // The first batch is awaited before the status is sent, so that most errors still get their own status.
-        let first = async {
-            let mut stream = run::start(&self.ctx, &sql, &question.params).await?;
-            let first = stream.next().await.transpose().map_err(|error| Error::of(&sql, error))?;
-            Ok((stream, first))
+        let answer = self.whole(&question, running.started()).await;
+        match &answer {
+            Ok(_) => running.answered(),
+            Err(error) => running.failed(error),
+        }
+        answer.map(|answer| Json(answer).into_response())
+    }
+
+    /// Shorter than the server's limit, never longer.
+    fn timeout(&self, question: &Question) -> Duration {
+        let asked = question.timeout_ms.map_or(self.config.timeout, Duration::from_millis);
+        asked.min(self.config.timeout)
+    }
+
+    async fn whole(&self, question: &Question, started: Instant) -> Result<Value> {
+        let timeout = self.timeout(question);
+        let work = async {
+            let stream = run::start(&self.ctx, &question.query, &question.params).await?;
+            json_answer(&question.query, stream, self.config.rows_max, started).await
         };
-        let (stream, first) = tokio::time::timeout(timeout, first).await.map_err(timed_out)??;
-        let writer = BatchWriter::new(format, stream.schema()).map_err(|error| Error::of(&sql, error.into()))?;
-        let begun = Begun { first, batches: stream, writer, slot, deadline: started + timeout, timeout };
+        tokio::time::timeout(timeout, work).await.map_err(|_elapsed| Error::Timeout { timeout })?
+    }
+
+    /// The first batch is awaited before the status is sent, so that most errors still get their own status.
+    async fn streamed(
+        &self,
+        question: Question,
+        format: Format,
+        slot: OwnedSemaphorePermit,
+        running: Running,
+    ) -> Result<Response> {
+        let timeout = self.timeout(&question);
+        let of = |error| Error::of(&question.query, error);
+        let first = async {
+            let mut stream = run::start(&self.ctx, &question.query, &question.params).await?;
+            let first = stream.next().await.transpose().map_err(of)?;
+            let writer = BatchWriter::new(format, stream.schema()).map_err(|error| of(error.into()))?;
+            Ok((stream, first, writer))
+        };
+        let first = tokio::time::timeout(timeout, first).await.map_err(|_elapsed| Error::Timeout { timeout });
+        let (batches, first, writer) = match first.flatten() {
+            Ok(first) => first,
+            Err(error) => {
+                running.failed(&error);
+                return Err(error);
+            }
+        };
+        let begun = Begun { first, batches, writer, slot, running, timeout };
         Ok(([(header::CONTENT_TYPE, format.content_type())], Body::from_stream(body(begun))).into_response())
     }
 }

@@ -11,6 +11,7 @@ mod day_of_time;
 mod error;
 mod http;
 mod json;
+mod metrics;
 mod output;
 mod roles;
 mod run;

@@ -140,4 +140,10 @@ async fn sql_that_never_ends_or_asks_for_everything_is_bounded() {
     let (status, body) = server.ask(json!({ "query": "DROP TABLE raw.samples" })).await;
     assert_eq!((status, &body["error"]["kind"]), (403, &json!("denied")), "{body}");
     assert_eq!(server.get("/readyz").await.0, 200);
+    let (_, metrics) = server.get("/metrics").await;
+    for outcome in ["timeout", "answered", "denied"] {
+        let line = format!("driftwatt_query_duration_seconds_count{{outcome=\"{outcome}\"}} 1");
+        assert!(metrics.contains(&line), "{line} not in\n{metrics}");
+    }
+    assert!(metrics.contains("driftwatt_query_running 0"), "{metrics}");
 }
