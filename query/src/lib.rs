@@ -15,6 +15,7 @@ mod metrics;
 mod output;
 mod roles;
 mod run;
+mod series_runs;
 mod session;
 mod system;
 mod text_table;

@@ -6,7 +6,7 @@ use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
     datasource::ViewTable,
     error::DataFusionError,
-    execution::runtime_env::RuntimeEnvBuilder,
+    execution::{runtime_env::RuntimeEnvBuilder, session_state::SessionStateBuilder},
     prelude::{SessionConfig, SessionContext},
 };
 use driftwatt_store::Store;
@@ -18,6 +18,7 @@ use crate::{
     day_of_time::DayOfTime,
     error::{Error, Result},
     roles::{Role, View, roles},
+    series_runs::{AggregateRunsFirst, RunsQueryPlanner},
     system::{SystemSchema, role_table},
     views,
 };
@@ -41,8 +42,15 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
         .with_memory_limit(config.memory_bytes, 1.0)
         .with_max_temp_directory_size(config.spill_bytes);
     let runtime = runtime.build_arc().map_err(Error::Internal)?;
-    let ctx = SessionContext::new_with_config_rt(options, runtime);
+    let state = SessionStateBuilder::new()
+        .with_config(options)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_query_planner(Arc::new(RunsQueryPlanner))
+        .build();
+    let ctx = SessionContext::new_with_state(state);
     ctx.add_optimizer_rule(Arc::new(DayOfTime));
+    ctx.add_optimizer_rule(Arc::new(AggregateRunsFirst));
     let table = roles()?;
     let cardinality = Arc::new(OnceLock::new());
     register(&ctx, store, config, table, &cardinality).map_err(Error::Internal)?;

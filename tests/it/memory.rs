@@ -1,4 +1,6 @@
-//! What a series costs in memory, measured on the process.
+//! What series cost in memory, measured on the process.
+//!
+//! `DRIFTWATT_MEMORY_SERIES` sets how many are active at once, 100 000 by default.
 
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
@@ -16,6 +18,8 @@ use crate::{
 pub(crate) const SERIES_PER_HOST: u64 = 50;
 /// Hosts of one request.
 const HOSTS_PER_REQUEST: u64 = 40;
+
+const SERIES_PER_REQUEST: u64 = SERIES_PER_HOST * HOSTS_PER_REQUEST;
 
 /// One point at `time` of each of 50 series, with 8 resource attributes and 2 of their own.
 pub(crate) fn host(number: u64, time: u64) -> ResourceMetrics {
@@ -52,11 +56,29 @@ async fn a_series_takes_less_than_a_kilobyte_of_the_process() {
     // What a request takes while it is worked on is there already.
     send(&client, &server, 0).await;
     let before = server.memory_bytes("VmRSS");
-    let requests = 100_000 / (SERIES_PER_HOST * HOSTS_PER_REQUEST);
-    for number in 1..=requests {
+    for number in 1..=100_000 / SERIES_PER_REQUEST {
         send(&client, &server, number).await;
     }
     let series_size = (server.memory_bytes("VmRSS") - before) / 100_000;
     println!("{series_size} bytes per series: register, cache, memtable with one point");
     assert!(series_size < 1000, "{series_size}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn active_series_fit_in_less_than_two_kilobytes_each_flushes_included() {
+    let series: u64 = std::env::var("DRIFTWATT_MEMORY_SERIES").map_or(100_000, |text| text.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(&dir.path().join("data"), &[("DRIFTWATT_LIMITS__MEMORY", "2GiB")]);
+    let client = reqwest::Client::new();
+    for _round in 0..3 {
+        for number in 0..series / SERIES_PER_REQUEST {
+            send(&client, &server, number).await;
+        }
+        server.flush().await;
+    }
+    assert_eq!(server.rows("SELECT count(DISTINCT series_id) FROM raw.series").await, [[serde_json::json!(series)]]);
+    let peak = server.memory_bytes("VmHWM");
+    println!("{series} active series: peak {} MiB", peak >> 20);
+    // A million in 2 GiB; the base is the process with its request buffers.
+    assert!(peak < (256 << 20) + series * 1850, "{} MiB for {series} series", peak >> 20);
 }
