@@ -74,11 +74,12 @@ impl State {
         self.tables.insert(name.to_owned(), snapshot);
     }
 
-    /// Memtables whose rows `snapshot` does not hold.
-    pub(crate) fn unflushed(&self, snapshot: &TableSnapshot) -> impl Iterator<Item = &Memtable> {
+    /// The rows of this moment that `snapshot` does not hold, oldest memtable first: shared, not copied.
+    pub(crate) fn unflushed(&self, snapshot: &TableSnapshot) -> Vec<Arc<Memtable>> {
         let position = snapshot.wal_position;
-        let sealed = self.sealed.iter().map(Arc::as_ref).filter(move |memtable| memtable.last_sequence > position);
-        sealed.chain(std::iter::once(&self.active).filter(|memtable| !memtable.is_empty()))
+        let sealed = self.sealed.iter().filter(|memtable| memtable.last_sequence > position);
+        let active = (!self.active.is_empty()).then(|| Arc::new(self.active.share()));
+        sealed.map(Arc::clone).chain(active).collect()
     }
 
     /// Bytes of all unflushed points.
