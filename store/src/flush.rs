@@ -11,7 +11,7 @@ use crate::{
     failpoint::{self, Failpoint},
     file_name::FileName,
     live_file::LiveFile,
-    memtable::{Memtable, day_range},
+    memtable::{Memtable, day_of},
     parquet_file::{NewFile, write_parquet},
     rows::{histogram_batches, rejection_batch},
     sample_rows::sample_file_batches,
@@ -121,7 +121,7 @@ fn repeated_times(memtable: &Memtable, table: WalTable, day: i32) -> Option<(i64
 fn rows_days(memtable: &Memtable, table: WalTable) -> Vec<i32> {
     match table {
         WalTable::Rejections => {
-            let days = memtable.rejections.iter().map(|rejection| crate::memtable::day_of(rejection.time));
+            let days = memtable.rejections.iter().flat_map(|of_record| of_record.iter().map(|one| day_of(one.time)));
             days.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
         }
         _ => memtable.days.iter().copied().collect(),
@@ -136,10 +136,14 @@ fn day_batches<'a>(
     snapshot: &TableSnapshot,
 ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>> {
     Ok(match table {
-        WalTable::Samples => Box::new(sample_file_batches(memtable.sorted(), move |points| day_range(points, day))),
-        WalTable::Histograms => Box::new(histogram_batches(memtable.sorted(), move |points| day_range(points, day))),
-        WalTable::Series => Box::new(SeriesDay::new(snapshot, unflushed_rows(&[memtable], day).into(), day)?),
-        WalTable::Rejections => Box::new(std::iter::once(rejection_batch(&memtable.rejections, Some(day)))),
+        WalTable::Samples => Box::new(sample_file_batches(memtable.sorted(), day)),
+        WalTable::Histograms => Box::new(histogram_batches(memtable.sorted(), day)),
+        WalTable::Series => Box::new(SeriesDay::new(snapshot, unflushed_rows([memtable], day).into(), day)?),
+        WalTable::Rejections => {
+            let rejections = memtable.rejections.iter().flat_map(|of_record| of_record.iter());
+            let on_day: Vec<_> = rejections.filter(|rejection| day_of(rejection.time) == day).collect();
+            Box::new(std::iter::once(rejection_batch(&on_day)))
+        }
     })
 }
 

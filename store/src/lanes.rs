@@ -12,7 +12,7 @@ use datafusion::{
     error::{DataFusionError, Result},
 };
 
-use crate::{memtable::Sample, write_batch::SampleColumns};
+use crate::{sample::Sample, write_batch::SampleColumns};
 
 /// Largest exponent that is tried.
 const EXPONENT_MAX: usize = 9;
@@ -53,10 +53,10 @@ fn scale(value: f64, exponent: usize) -> Option<i64> {
 ///
 /// What fits one exponent fits every larger one below the range of exact integers, so a pass with a rising exponent
 /// finds it: about one test per point.
-pub(crate) fn run_exponent(samples: &[Sample]) -> Option<usize> {
-    let mut exceptions_left = samples.len() / EXCEPTIONS_PER_RUN;
+pub(crate) fn run_exponent<'a>(chunks: impl Iterator<Item = &'a [Sample]> + Clone) -> Option<usize> {
+    let mut exceptions_left = chunks.clone().map(<[Sample]>::len).sum::<usize>() / EXCEPTIONS_PER_RUN;
     let mut exponent = 0;
-    for sample in samples.iter().filter(|sample| sample.form == SampleColumns::DOUBLE) {
+    for sample in chunks.flatten().filter(|sample| sample.form() == SampleColumns::DOUBLE) {
         let value = f64::from_bits(sample.bits);
         match (exponent..=EXPONENT_MAX).find(|exponent| scale(value, *exponent).is_some()) {
             Some(fitting) => exponent = fitting,
@@ -77,7 +77,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     /// The lanes of `sample` in a run with `exponent`.
     pub(crate) fn new(sample: &Sample, exponent: Option<usize>) -> Self {
-        let value = match sample.form {
+        let value = match sample.form() {
             SampleColumns::INT => return Self { decimal: Some((sample.bits.cast_signed(), 0)), double: None },
             SampleColumns::NO_VALUE => return Self { decimal: None, double: None },
             _ => f64::from_bits(sample.bits),

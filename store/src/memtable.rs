@@ -1,20 +1,21 @@
 //! Acknowledged points that no file holds yet, per series and in time order.
 //!
 //! Each series keeps its points sorted by `(time, start_time)`, so a flush only sorts the list of series, and a repeated
-//! point is found by binary search: the last write replaces the earlier one (`STORE-2` counts it as a duplicate).
+//! point is found by binary search: the last write replaces the earlier one (`STORE-2` counts it as a duplicate). A scan
+//! shares the points; an append beside it copies what it changes of one series.
 
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
     sync::Arc,
     time::Instant,
 };
 
 use crate::{
+    points::{Point, Points, on_day},
+    sample::Sample,
     series::{Series, SeriesId},
     series_map::SeriesMap,
-    write_batch::{HistogramPoint, HistogramShape, Rejection, WriteBatch},
+    write_batch::{HistogramPoint, HistogramShape, Rejection, SampleColumns, WriteBatch},
 };
 
 /// Microseconds of one UTC day.
@@ -25,56 +26,26 @@ pub(crate) fn day_of(time_us: i64) -> i32 {
     i32::try_from(time_us.div_euclid(DAY_US)).unwrap_or(i32::MAX)
 }
 
-/// One number data point.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    pub(crate) time: i64,
-    pub(crate) start_time: i64,
-    pub(crate) bits: u64,
-    pub(crate) form: u8,
-}
-
-/// A point with an identity inside its series.
-pub(crate) trait Point {
-    /// `(time, start_time)`, microseconds.
-    fn key(&self) -> (i64, i64);
-}
-
-impl Point for Sample {
-    fn key(&self) -> (i64, i64) {
-        (self.time, self.start_time)
-    }
-}
-
-impl Point for HistogramPoint {
-    fn key(&self) -> (i64, i64) {
-        (self.time, self.start_time)
-    }
-}
-
 /// The points of one series.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SeriesPoints {
     pub(crate) series: Arc<Series>,
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) histograms: Vec<HistogramPoint>,
+    pub(crate) samples: Points<Sample>,
+    pub(crate) histograms: Points<HistogramPoint>,
     /// Points up to this time may be stored outside this memtable already; later ones are not.
     stored_through: i64,
 }
 
 impl SeriesPoints {
-    /// Time of the last point, if there is one.
-    pub(crate) fn last_time(&self) -> Option<i64> {
-        let (samples, histograms) = (self.samples.last(), self.histograms.last());
-        samples.map(|point| point.time).max(histograms.map(|point| point.time))
+    /// Time of the first and of the last point, if there are points.
+    fn times(&self) -> Option<(i64, i64)> {
+        widest([self.samples.times(), self.histograms.times()])
     }
 
     /// First and last time of the points on `day`, if there are any.
     pub(crate) fn time_range_on(&self, day: i32) -> Option<(i64, i64)> {
-        let samples = &self.samples[day_range(&self.samples, day)];
-        let histograms = &self.histograms[day_range(&self.histograms, day)];
-        let ends = [ends(samples), ends(histograms)].into_iter().flatten();
-        ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        let samples = self.samples.chunks().map(|chunk| ends(on_day(chunk, day)));
+        widest(samples.chain(self.histograms.chunks().map(|chunk| ends(on_day(chunk, day)))))
     }
 }
 
@@ -82,13 +53,12 @@ fn ends<P: Point>(points: &[P]) -> Option<(i64, i64)> {
     Some((points.first()?.key().0, points.last()?.key().0))
 }
 
-/// Index range of the points on `day`.
-pub(crate) fn day_range<P: Point>(points: &[P], day: i32) -> Range<usize> {
-    let start = i64::from(day) * DAY_US;
-    let from = points.partition_point(|point| point.key().0 < start);
-    let to = points.partition_point(|point| point.key().0 < start + DAY_US);
-    from..to
+fn widest(ranges: impl IntoIterator<Item = Option<(i64, i64)>>) -> Option<(i64, i64)> {
+    ranges.into_iter().flatten().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
+
+/// Bytes of a series in memory beside its points and what it is: the counts of what shares it, and a block of the allocator.
+const SERIES_POINTS_SIZE_BYTES: usize = size_of::<SeriesPoints>() + 32;
 
 /// By day, first and last time of the points that may repeat points stored elsewhere.
 pub(crate) type RepeatedTimes = BTreeMap<i32, (i64, i64)>;
@@ -103,8 +73,10 @@ fn note_repeat(repeated: &mut RepeatedTimes, time: i64) {
 pub(crate) struct Memtable {
     /// Place of each series in `series`.
     places: SeriesMap<u32>,
-    series: Vec<SeriesPoints>,
-    pub(crate) rejections: Vec<Rejection>,
+    /// Beside each series its id, so that a guess of its place is checked without reading the series.
+    series: Vec<(SeriesId, Arc<SeriesPoints>)>,
+    /// Of each record.
+    pub(crate) rejections: Vec<Arc<[Rejection]>>,
     pub(crate) days: BTreeSet<i32>,
     pub(crate) repeated_samples: RepeatedTimes,
     pub(crate) repeated_histograms: RepeatedTimes,
@@ -132,6 +104,19 @@ impl Memtable {
         self.first_append.is_none()
     }
 
+    /// The rows of this moment for a scan, shared and not copied; without the places, which only appends need.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            places: SeriesMap::default(),
+            series: self.series.clone(),
+            rejections: self.rejections.clone(),
+            days: self.days.clone(),
+            repeated_samples: self.repeated_samples.clone(),
+            repeated_histograms: self.repeated_histograms.clone(),
+            ..*self
+        }
+    }
+
     /// Adds the points of one log record and returns how many replaced an earlier point of the same identity.
     /// `stored_through` tells up to which time points of a series may be stored outside this memtable.
     pub(crate) fn insert(
@@ -141,117 +126,130 @@ impl Memtable {
         now: Instant,
         stored_through: impl Fn(SeriesId) -> i64,
     ) -> u64 {
-        let mut duplicate_count = 0;
+        let mut places: Vec<u32> = Vec::with_capacity(batch.series.len());
+        for series in &batch.series {
+            places.push(self.place(series, places.last().copied(), &stored_through));
+        }
+        self.insert_at(sequence, batch, &places, now)
+    }
+
+    /// As [`Memtable::insert`]; points refer to a series by its index in `places`, whatever series `batch` names.
+    pub(crate) fn insert_at(&mut self, sequence: u64, batch: WriteBatch, places: &[u32], now: Instant) -> u64 {
         self.last_sequence = sequence;
         self.first_append.get_or_insert(now);
-        self.size_bytes += batch.rejections.iter().map(rejection_size_bytes).sum::<usize>();
-        self.rejections.extend(batch.rejections);
-        let places: Vec<usize> = batch.series.iter().map(|series| self.place(series, &stored_through)).collect();
-        let mut last_day = None;
-        let samples = &batch.samples;
-        for row in 0..samples.len() {
-            let sample = Sample {
-                time: samples.time[row],
-                start_time: samples.start_time[row],
-                bits: samples.bits[row],
-                form: samples.form[row],
-            };
-            note_day(&mut self.days, &mut last_day, sample.time);
-            let points = &mut self.series[places[samples.series[row] as usize]];
-            if sample.time <= points.stored_through {
-                note_repeat(&mut self.repeated_samples, sample.time);
-            }
-            let capacity = points.samples.capacity();
-            duplicate_count += u64::from(insert_sorted(&mut points.samples, sample));
-            self.size_bytes += (points.samples.capacity() - capacity) * size_of::<Sample>();
+        if !batch.rejections.is_empty() {
+            self.size_bytes += batch.rejections.iter().map(rejection_size_bytes).sum::<usize>();
+            self.rejections.push(batch.rejections.into());
         }
-        for point in batch.histograms {
-            note_day(&mut self.days, &mut last_day, point.time);
-            self.size_bytes += shape_size_bytes(&point.shape);
-            let points = &mut self.series[places[point.series as usize]];
-            if point.time <= points.stored_through {
-                note_repeat(&mut self.repeated_histograms, point.time);
+        note_days(&mut self.days, &batch.samples.time);
+        self.insert_samples(&batch.samples, places) + self.insert_histograms(batch.histograms, places)
+    }
+
+    fn insert_samples(&mut self, samples: &SampleColumns, places: &[u32]) -> u64 {
+        let mut duplicate_count = 0;
+        let mut end = 0;
+        // Points of one series mostly stand together.
+        for of_series in samples.series.chunk_by(|a, b| a == b) {
+            let rows = end..end + of_series.len();
+            end = rows.end;
+            let points = Arc::make_mut(&mut self.series[places[of_series[0] as usize] as usize].1);
+            for row in rows {
+                let time = samples.time[row];
+                if time <= points.stored_through {
+                    note_repeat(&mut self.repeated_samples, time);
+                }
+                let sample = Sample::new(time, samples.start_time[row], samples.bits[row], samples.form[row]);
+                duplicate_count += u64::from(points.samples.insert(sample, &mut self.size_bytes));
             }
-            let capacity = points.histograms.capacity();
-            duplicate_count += u64::from(insert_sorted(&mut points.histograms, point));
-            self.size_bytes += (points.histograms.capacity() - capacity) * size_of::<HistogramPoint>();
         }
         duplicate_count
     }
 
-    /// Where the points of `series` are; makes room for a series that is new here.
-    fn place(&mut self, series: &Arc<Series>, stored_through: &impl Fn(SeriesId) -> i64) -> usize {
+    fn insert_histograms(&mut self, histograms: Vec<HistogramPoint>, places: &[u32]) -> u64 {
+        let mut duplicate_count = 0;
+        for point in histograms {
+            self.days.insert(day_of(point.time));
+            self.size_bytes += shape_size_bytes(&point.shape);
+            let points = Arc::make_mut(&mut self.series[places[point.series as usize] as usize].1);
+            if point.time <= points.stored_through {
+                note_repeat(&mut self.repeated_histograms, point.time);
+            }
+            duplicate_count += u64::from(points.histograms.insert(point, &mut self.size_bytes));
+        }
+        duplicate_count
+    }
+
+    /// Where the points of `series` are; makes room for a series that is new here. Series mostly come in the same order
+    /// every time, so the place after the one of the series `before` is tried first.
+    pub(crate) fn place(
+        &mut self,
+        series: &Arc<Series>,
+        before: Option<u32>,
+        stored_through: &impl Fn(SeriesId) -> i64,
+    ) -> u32 {
+        let guess = before.map_or(0, |before| before + 1);
+        if self.series.get(guess as usize).is_some_and(|(id, _)| *id == series.id) {
+            return guess;
+        }
         if let Some(place) = self.places.get(&series.id) {
-            return *place as usize;
+            return *place;
         }
         let capacities = (self.places.capacity(), self.series.capacity());
-        let place = self.series.len();
-        self.places.insert(series.id, place as u32);
-        self.series.push(SeriesPoints {
+        let place = self.series.len() as u32;
+        self.places.insert(series.id, place);
+        let points = SeriesPoints {
             series: Arc::clone(series),
-            samples: Vec::new(),
-            histograms: Vec::new(),
+            samples: Points::default(),
+            histograms: Points::default(),
             stored_through: stored_through(series.id),
-        });
+        };
+        self.series.push((series.id, Arc::new(points)));
         // A map keeps an eighth of its buckets free and one byte for each.
         let buckets = (self.places.capacity() - capacities.0) * 8 / 7;
         self.size_bytes += series.size_bytes()
+            + SERIES_POINTS_SIZE_BYTES
             + buckets * (size_of::<(SeriesId, u32)>() + 1)
-            + (self.series.capacity() - capacities.1) * size_of::<SeriesPoints>();
+            + (self.series.capacity() - capacities.1) * size_of::<(SeriesId, Arc<SeriesPoints>)>();
         place
     }
 
     /// Time of the last point of series `id`, if it has one here.
     pub(crate) fn last_time(&self, id: SeriesId) -> Option<i64> {
-        self.series[*self.places.get(&id)? as usize].last_time()
+        Some(self.series[*self.places.get(&id)? as usize].1.times()?.1)
     }
 
     /// Every series with the time of its last point.
     pub(crate) fn last_times(&self) -> Vec<(SeriesId, i64)> {
-        self.series.iter().filter_map(|points| Some((points.series.id, points.last_time()?))).collect()
+        self.series.iter().filter_map(|(id, points)| Some((*id, points.times()?.1))).collect()
     }
 
     /// Every series with its points, in no order.
-    pub(crate) fn series(&self) -> &[SeriesPoints] {
-        &self.series
+    pub(crate) fn series(&self) -> impl Iterator<Item = &Arc<SeriesPoints>> {
+        self.series.iter().map(|(_, points)| points)
     }
 
-    /// Every series with its points, in table order: by metric, then by the signed `series_id`.
-    pub(crate) fn sorted(&self) -> Vec<&SeriesPoints> {
-        let mut sorted: Vec<_> = self.series.iter().collect();
-        sorted.sort_unstable_by(|a, b| {
-            let metric = a.series.definition.metric.cmp(&b.series.definition.metric);
-            metric.then_with(|| a.series.id.to_column().cmp(&b.series.id.to_column()))
-        });
+    /// Every series with its points, in table order.
+    pub(crate) fn sorted(&self) -> Vec<Arc<SeriesPoints>> {
+        let mut sorted: Vec<_> = self.series().map(Arc::clone).collect();
+        sort_in_table_order(&mut sorted);
         sorted
     }
 }
 
-fn note_day(days: &mut BTreeSet<i32>, last_day: &mut Option<i32>, time: i64) {
-    let day = day_of(time);
-    if *last_day != Some(day) {
-        *last_day = Some(day);
-        days.insert(day);
-    }
+/// Sorts by metric, then by the signed `series_id`.
+pub(crate) fn sort_in_table_order(series: &mut [Arc<SeriesPoints>]) {
+    series.sort_unstable_by(|a, b| {
+        let metric = a.series.definition.metric.cmp(&b.series.definition.metric);
+        metric.then_with(|| a.series.id.to_column().cmp(&b.series.id.to_column()))
+    });
 }
 
-/// Inserts in key order; true when it replaced a point of the same key.
-fn insert_sorted<P: Point>(points: &mut Vec<P>, point: P) -> bool {
-    match points.last().map_or(Ordering::Less, |last| last.key().cmp(&point.key())) {
-        Ordering::Less => {
-            points.push(point);
-            false
-        }
-        _ => match points.binary_search_by(|probe| probe.key().cmp(&point.key())) {
-            Ok(index) => {
-                points[index] = point;
-                true
-            }
-            Err(index) => {
-                points.insert(index, point);
-                false
-            }
-        },
+fn note_days(days: &mut BTreeSet<i32>, times: &[i64]) {
+    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return };
+    if day_of(*first) == day_of(*last) {
+        days.insert(day_of(*first));
+    } else {
+        days.extend(times.iter().map(|time| day_of(*time)));
     }
 }
 
@@ -276,26 +274,7 @@ fn rejection_size_bytes(rejection: &Rejection) -> usize {
 mod tests {
     use super::*;
 
-    fn sample(time: i64, bits: u64) -> Sample {
-        Sample { time, start_time: 0, bits, form: 0 }
-    }
-
-    #[test]
-    fn points_arrive_in_any_order_and_the_last_write_of_an_identity_stays() {
-        let mut points = Vec::new();
-        let mut model = BTreeMap::new();
-        let mut duplicates = 0;
-        for (n, time) in [5i64, 7, 6, 5, 1, 9, 7, 7, 2].into_iter().enumerate() {
-            duplicates += u64::from(insert_sorted(&mut points, sample(time, n as u64)));
-            model.insert(time, n as u64);
-        }
-        let stored: Vec<_> = points.iter().map(|point| (point.time, point.bits)).collect();
-        assert_eq!(stored, model.into_iter().collect::<Vec<_>>());
-        assert_eq!(duplicates, 3);
-    }
-
-    #[test]
-    fn size_is_what_the_lists_and_maps_have_reserved() {
+    fn batch() -> WriteBatch {
         let definition = crate::series::SeriesDefinition {
             metric: "m".into(),
             unit: "".into(),
@@ -312,22 +291,51 @@ mod tests {
         };
         let mut batch = WriteBatch { series: vec![Series::new(definition)], ..WriteBatch::default() };
         (0..100).for_each(|time| batch.samples.push(0, 0, time, 0, 0));
-        let mut memtable = Memtable::new();
-        memtable.insert(1, batch.clone(), Instant::now(), |_| i64::MIN);
-        let samples = |memtable: &Memtable| memtable.series[0].samples.capacity();
-        let expected = |memtable: &Memtable| samples(memtable) * 32 + batch.series[0].size_bytes();
-        assert!(batch.series[0].size_bytes() > 1000);
-        let overhead = memtable.size_bytes - expected(&memtable);
-        assert!(overhead < 1024, "{overhead} bytes for a map of one");
-        memtable.insert(2, batch.clone(), Instant::now(), |_| i64::MIN);
-        assert_eq!(memtable.size_bytes, expected(&memtable) + overhead, "repeats take no memory");
+        batch
     }
 
     #[test]
-    fn days_are_utc_and_split_before_the_epoch_too() {
-        assert_eq!(day_of(-1), -1);
-        assert_eq!(day_of(DAY_US), 1);
-        let points = [sample(DAY_US - 1, 0), sample(DAY_US, 0), sample(2 * DAY_US, 0)];
-        assert_eq!(day_range(&points, 1), 1..2);
+    fn size_is_what_the_lists_and_maps_have_reserved() {
+        let batch = batch();
+        let mut memtable = Memtable::new();
+        memtable.insert(1, batch.clone(), Instant::now(), |_| i64::MIN);
+        let expected = 128 * 24 + SERIES_POINTS_SIZE_BYTES + batch.series[0].size_bytes();
+        assert!(batch.series[0].size_bytes() > 1000);
+        let overhead = memtable.size_bytes - expected;
+        assert!(overhead < 1024, "{overhead} bytes for a map of one");
+        let scan = memtable.share();
+        memtable.insert(2, batch.clone(), Instant::now(), |_| i64::MIN);
+        assert_eq!(memtable.size_bytes, expected + overhead, "repeats take no memory, beside a scan neither");
+        assert_eq!(scan.last_sequence, 1);
+    }
+
+    #[test]
+    fn what_a_scan_shares_stays_as_it_was() {
+        let mut memtable = Memtable::new();
+        memtable.insert(1, batch(), Instant::now(), |_| i64::MIN);
+        let scan = memtable.share();
+        let mut more = batch();
+        more.samples.time.iter_mut().for_each(|time| *time += 50);
+        more.samples.bits.fill(7);
+        assert_eq!(memtable.insert(2, more, Instant::now(), |_| i64::MIN), 50);
+        let points = |memtable: &Memtable| -> Vec<(i64, u64)> {
+            let samples = memtable.series().flat_map(|points| points.samples.chunks().flatten());
+            samples.map(|sample| (sample.time, sample.bits)).collect()
+        };
+        assert_eq!(points(&scan), (0..100).map(|time| (time, 0)).collect::<Vec<_>>());
+        assert_eq!(points(&memtable), (0..150).map(|time| (time, if time < 50 { 0 } else { 7 })).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn days_of_a_record_are_all_noted() {
+        assert_eq!((day_of(-1), day_of(DAY_US)), (-1, 1));
+        let days = |times: &[i64]| {
+            let mut days = BTreeSet::new();
+            note_days(&mut days, times);
+            days.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(days(&[DAY_US, -1, DAY_US + 1, 0]), [-1, 0, 1]);
+        assert_eq!(days(&[5, 7]), [0]);
+        assert!(days(&[]).is_empty());
     }
 }

@@ -13,6 +13,7 @@ use datafusion::arrow::{
 use crate::{
     error::Result,
     memtable::{SeriesPoints, day_of},
+    point_cursor::{PointCursor, Run},
     schema::{PROMOTED, histograms_schema, rejections_schema, series_schema},
     series::{Series, SeriesDefinition},
     write_batch::{HistogramPoint, HistogramShape, Rejection},
@@ -163,29 +164,29 @@ fn append_counts(builder: &mut ListBuilder<Int64Builder>, counts: Option<&Vec<u6
     builder.append(counts.is_some());
 }
 
-/// `histograms` rows of `series`, which is in table order; `range` picks the points of each.
-pub(crate) fn histogram_batches<'a>(
-    series: impl IntoIterator<Item = &'a SeriesPoints>,
-    range: impl Fn(&[HistogramPoint]) -> std::ops::Range<usize>,
-) -> impl Iterator<Item = Result<RecordBatch>> {
-    let points = series.into_iter().flat_map(move |points| {
-        points.histograms[range(&points.histograms)].iter().map(|point| (&*points.series, point))
-    });
-    let mut points = points.peekable();
+/// `histograms` rows of `runs`.
+pub(crate) fn histogram_batch(runs: &[Run<'_, HistogramPoint>]) -> Result<RecordBatch> {
+    let mut rows = HistogramRows::new();
+    for run in runs {
+        run.points.iter().for_each(|point| rows.push(&run.of.series, point));
+    }
+    rows.finish()
+}
+
+/// `histograms` rows on `day` of `series`, which is in table order.
+pub(crate) fn histogram_batches(series: Vec<Arc<SeriesPoints>>, day: i32) -> impl Iterator<Item = Result<RecordBatch>> {
+    let mut cursor = PointCursor::on_day(day);
     std::iter::from_fn(move || {
-        points.peek()?;
-        let mut rows = HistogramRows::new();
-        points.by_ref().take(HISTOGRAM_BATCH_ROWS).for_each(|(series, point)| rows.push(series, point));
-        Some(rows.finish())
+        let runs = cursor.next_runs(&series, |points| &points.histograms, HISTOGRAM_BATCH_ROWS);
+        (!runs.is_empty()).then(|| histogram_batch(&runs))
     })
 }
 
-/// `rejections` rows on `day`, or all of them.
-pub(crate) fn rejection_batch(rejections: &[Rejection], day: Option<i32>) -> Result<RecordBatch> {
-    let rows = || rejections.iter().filter(|rejection| day.is_none_or(|day| day_of(rejection.time) == day));
+/// `rejections` rows.
+pub(crate) fn rejection_batch(rejections: &[&Rejection]) -> Result<RecordBatch> {
     let mut time = time_builder();
     let (mut reason, mut metric, mut message) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
-    for rejection in rows() {
+    for rejection in rejections {
         time.append_value(rejection.time);
         reason.append_value(&rejection.reason);
         metric.append_value(&rejection.metric);
@@ -195,9 +196,9 @@ pub(crate) fn rejection_batch(rejections: &[Rejection], day: Option<i32>) -> Res
         Arc::new(time.finish()),
         Arc::new(reason.finish()),
         Arc::new(metric.finish()),
-        Arc::new(Int64Array::from_iter_values(rows().map(|rejection| rejection.count.cast_signed()))),
+        Arc::new(Int64Array::from_iter_values(rejections.iter().map(|rejection| rejection.count.cast_signed()))),
         Arc::new(message.finish()),
-        Arc::new(Date32Array::from_iter_values(rows().map(|rejection| day_of(rejection.time)))),
+        Arc::new(Date32Array::from_iter_values(rejections.iter().map(|rejection| day_of(rejection.time)))),
     ];
     Ok(RecordBatch::try_new(rejections_schema(), columns)?)
 }

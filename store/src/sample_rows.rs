@@ -1,11 +1,11 @@
 //! Points of `samples` as Arrow batches in table order: as queries see them, and in the lanes that files hold.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::arrow::{
     array::{
-        ArrayRef, Date32Builder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-        TimestampMicrosecondBuilder,
+        ArrayRef, Date32Array, Float64Builder, Int32Builder, Int64Array, Int64Builder, RecordBatch, RecordBatchOptions,
+        StringBuilder, TimestampMicrosecondArray,
     },
     datatypes::SchemaRef,
 };
@@ -13,179 +13,146 @@ use datafusion::arrow::{
 use crate::{
     error::Result,
     lanes::{Lanes, beyond_double, run_exponent},
-    memtable::{Sample, SeriesPoints, day_of},
-    rows::{BATCH_ROWS, optional_time, time_builder},
-    schema::{samples_file_schema, samples_schema},
-    series::Series,
+    memtable::{SeriesPoints, day_of},
+    point_cursor::{PointCursor, Run},
+    points::on_day,
+    rows::{BATCH_ROWS, optional_time},
+    sample::Sample,
+    schema::samples_file_schema,
+    series::SeriesId,
     write_batch::SampleColumns,
 };
 
-/// The columns of a row that hold its value.
-trait ValueColumns: Default {
-    /// What the points of one series in a batch share.
-    type Run: Copy;
-    fn schema() -> SchemaRef;
-    fn run(samples: &[Sample]) -> Self::Run;
-    fn push(&mut self, run: Self::Run, sample: &Sample);
-    fn finish(self) -> Vec<ArrayRef>;
+type SampleRun<'a> = Run<'a, Sample>;
+
+fn row_count(runs: &[SampleRun<'_>]) -> usize {
+    runs.iter().map(|run| run.points.len()).sum()
 }
 
-/// `value` and `value_int`, as queries see them.
-#[derive(Default)]
-struct PublicValues {
-    value: Float64Builder,
-    value_int: Int64Builder,
+fn samples<'a>(runs: &'a [SampleRun<'_>]) -> impl Iterator<Item = &'a Sample> {
+    runs.iter().flat_map(|run| run.points)
 }
 
-impl ValueColumns for PublicValues {
-    type Run = ();
-
-    fn schema() -> SchemaRef {
-        samples_schema()
-    }
-
-    fn run(_samples: &[Sample]) {}
-
-    fn push(&mut self, _run: (), sample: &Sample) {
-        let (value, value_int) = match sample.form {
-            SampleColumns::INT => {
-                let int = sample.bits.cast_signed();
-                (Some(int as f64), beyond_double(int))
+/// A column that files and queries have in common.
+fn key_column(name: &str, runs: &[SampleRun<'_>]) -> Option<ArrayRef> {
+    Some(match name {
+        "metric" => {
+            let of_run = |run: &SampleRun<'_>| run.of.series.definition.metric.len() * run.points.len();
+            let mut metrics = StringBuilder::with_capacity(row_count(runs), runs.iter().map(of_run).sum());
+            for run in runs {
+                run.points.iter().for_each(|_| metrics.append_value(&run.of.series.definition.metric));
             }
-            SampleColumns::NO_VALUE => (None, None),
-            _ => (Some(f64::from_bits(sample.bits)), None),
-        };
-        self.value.append_option(value);
-        self.value_int.append_option(value_int);
-    }
-
-    fn finish(mut self) -> Vec<ArrayRef> {
-        vec![Arc::new(self.value.finish()), Arc::new(self.value_int.finish())]
-    }
-}
-
-/// `scaled`, `exponent` and `value`, as files hold them.
-#[derive(Default)]
-struct LaneValues {
-    scaled: Int64Builder,
-    exponent: Int32Builder,
-    value: Float64Builder,
-}
-
-impl ValueColumns for LaneValues {
-    type Run = Option<usize>;
-
-    fn schema() -> SchemaRef {
-        samples_file_schema()
-    }
-
-    fn run(samples: &[Sample]) -> Option<usize> {
-        run_exponent(samples)
-    }
-
-    fn push(&mut self, exponent: Option<usize>, sample: &Sample) {
-        let lanes = Lanes::new(sample, exponent);
-        let (scaled, exponent) = lanes.decimal.unzip();
-        self.scaled.append_option(scaled);
-        self.exponent.append_option(exponent);
-        self.value.append_option(lanes.double);
-    }
-
-    fn finish(mut self) -> Vec<ArrayRef> {
-        vec![Arc::new(self.scaled.finish()), Arc::new(self.exponent.finish()), Arc::new(self.value.finish())]
-    }
-}
-
-/// Builds batches, row by row, in the order pushed.
-struct SampleRows<V> {
-    metric: StringBuilder,
-    series_id: Int64Builder,
-    start_time: TimestampMicrosecondBuilder,
-    time: TimestampMicrosecondBuilder,
-    values: V,
-    date: Date32Builder,
-    row_count: usize,
-}
-
-impl<V: ValueColumns> SampleRows<V> {
-    fn new() -> Self {
-        Self {
-            metric: StringBuilder::new(),
-            series_id: Int64Builder::new(),
-            start_time: time_builder(),
-            time: time_builder(),
-            values: V::default(),
-            date: Date32Builder::new(),
-            row_count: 0,
+            Arc::new(metrics.finish())
         }
-    }
-
-    fn push(&mut self, series: &Series, run: V::Run, sample: &Sample) {
-        self.metric.append_value(&series.definition.metric);
-        self.series_id.append_value(series.id.to_column());
-        self.start_time.append_option(optional_time(sample.start_time));
-        self.time.append_value(sample.time);
-        self.values.push(run, sample);
-        self.date.append_value(day_of(sample.time));
-        self.row_count += 1;
-    }
-
-    fn finish(mut self) -> Result<RecordBatch> {
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(self.metric.finish()),
-            Arc::new(self.series_id.finish()),
-            Arc::new(self.start_time.finish()),
-            Arc::new(self.time.finish()),
-        ];
-        columns.extend(self.values.finish());
-        columns.push(Arc::new(self.date.finish()));
-        Ok(RecordBatch::try_new(V::schema(), columns)?)
-    }
-}
-
-/// The points of a series that no batch has yet.
-struct Rest<'a, V: ValueColumns> {
-    series: &'a Series,
-    run: V::Run,
-    samples: &'a [Sample],
-}
-
-fn batches<'a, V: ValueColumns>(
-    series: impl IntoIterator<Item = &'a SeriesPoints>,
-    range: impl Fn(&[Sample]) -> Range<usize>,
-) -> impl Iterator<Item = Result<RecordBatch>> {
-    let rests = series.into_iter().map(move |points| {
-        let samples = &points.samples[range(&points.samples)];
-        Rest::<V> { series: &points.series, run: V::run(samples), samples }
-    });
-    let mut rests = rests.peekable();
-    std::iter::from_fn(move || {
-        let mut rows = SampleRows::<V>::new();
-        while let Some(rest) = rests.peek_mut() {
-            let (taken, left) = rest.samples.split_at(rest.samples.len().min(BATCH_ROWS - rows.row_count));
-            taken.iter().for_each(|sample| rows.push(rest.series, rest.run, sample));
-            rest.samples = left;
-            if rows.row_count == BATCH_ROWS {
-                break;
-            }
-            rests.next();
+        "series_id" => {
+            let mut ids = Vec::with_capacity(row_count(runs));
+            runs.iter().for_each(|run| ids.resize(ids.len() + run.points.len(), run.of.series.id.to_column()));
+            Arc::new(Int64Array::from(ids))
         }
-        (rows.row_count > 0).then(|| rows.finish())
+        "start_time" => {
+            let starts: TimestampMicrosecondArray =
+                samples(runs).map(|sample| optional_time(sample.start_time())).collect();
+            Arc::new(starts.with_timezone("UTC"))
+        }
+        "time" => {
+            let mut times = Vec::with_capacity(row_count(runs));
+            times.extend(samples(runs).map(|sample| sample.time));
+            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
+        }
+        "date" => Arc::new(Date32Array::from_iter_values(samples(runs).map(|sample| day_of(sample.time)))),
+        _ => return None,
     })
 }
 
-/// Rows of `series`, which is in table order, as queries see them; `range` picks the points of each.
-pub(crate) fn sample_batches<'a>(
-    series: impl IntoIterator<Item = &'a SeriesPoints>,
-    range: impl Fn(&[Sample]) -> Range<usize>,
-) -> impl Iterator<Item = Result<RecordBatch>> {
-    batches::<PublicValues>(series, range)
+/// `value` as queries see it.
+fn value_column(runs: &[SampleRun<'_>]) -> ArrayRef {
+    let mut values = Float64Builder::with_capacity(row_count(runs));
+    for sample in samples(runs) {
+        values.append_option(match sample.form() {
+            SampleColumns::INT => Some(sample.bits.cast_signed() as f64),
+            SampleColumns::NO_VALUE => None,
+            _ => Some(f64::from_bits(sample.bits)),
+        });
+    }
+    Arc::new(values.finish())
 }
 
-/// The same rows as a file holds them.
-pub(crate) fn sample_file_batches<'a>(
-    series: impl IntoIterator<Item = &'a SeriesPoints>,
-    range: impl Fn(&[Sample]) -> Range<usize>,
+/// `value_int` as queries see it: integers that no double holds.
+fn integer_column(runs: &[SampleRun<'_>]) -> ArrayRef {
+    let mut integers = Int64Builder::with_capacity(row_count(runs));
+    for sample in samples(runs) {
+        let is_int = sample.form() == SampleColumns::INT;
+        integers.append_option(is_int.then_some(sample.bits.cast_signed()).and_then(beyond_double));
+    }
+    Arc::new(integers.finish())
+}
+
+/// The rows of `runs` as queries see them, with the columns of `schema`, some of those of `samples`.
+pub(crate) fn sample_batch(runs: &[SampleRun<'_>], schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| match field.name().as_str() {
+        "value" => value_column(runs),
+        "value_int" => integer_column(runs),
+        name => key_column(name, runs).unwrap_or_else(|| unreachable!("samples has no column {name}")),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(row_count(runs)));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &options)?)
+}
+
+/// Writes the points of a day as files hold them.
+struct FileRows {
+    day: i32,
+    cursor: PointCursor,
+    /// Of the last series, whose points may go on in the next batch.
+    exponent: Option<(SeriesId, Option<usize>)>,
+}
+
+impl FileRows {
+    fn exponent(&mut self, of: &SeriesPoints) -> Option<usize> {
+        let id = of.series.id;
+        let day = self.day;
+        let compute = || run_exponent(of.samples.chunks().map(|chunk| on_day(chunk, day)));
+        let known = self.exponent.filter(|(known, _)| *known == id);
+        let (_, exponent) = *self.exponent.insert(known.unwrap_or_else(|| (id, compute())));
+        exponent
+    }
+
+    fn batch(&mut self, runs: &[SampleRun<'_>]) -> Result<RecordBatch> {
+        let row_count = row_count(runs);
+        let mut scaled_lane = Int64Builder::with_capacity(row_count);
+        let mut exponent_lane = Int32Builder::with_capacity(row_count);
+        let mut value_lane = Float64Builder::with_capacity(row_count);
+        for run in runs {
+            let exponent = self.exponent(run.of);
+            for sample in run.points {
+                let lanes = Lanes::new(sample, exponent);
+                let (scaled, exponent) = lanes.decimal.unzip();
+                scaled_lane.append_option(scaled);
+                exponent_lane.append_option(exponent);
+                value_lane.append_option(lanes.double);
+            }
+        }
+        let schema = samples_file_schema();
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            match field.name().as_str() {
+                "scaled" => Arc::new(scaled_lane.finish()),
+                "exponent" => Arc::new(exponent_lane.finish()),
+                "value" => Arc::new(value_lane.finish()),
+                name => key_column(name, runs).unwrap_or_else(|| unreachable!("samples has no column {name}")),
+            }
+        });
+        let columns = columns.collect();
+        Ok(RecordBatch::try_new(schema, columns)?)
+    }
+}
+
+/// Rows on `day` of `series`, which is in table order, as a file holds them.
+pub(crate) fn sample_file_batches(
+    series: Vec<Arc<SeriesPoints>>,
+    day: i32,
 ) -> impl Iterator<Item = Result<RecordBatch>> {
-    batches::<LaneValues>(series, range)
+    let mut rows = FileRows { day, cursor: PointCursor::on_day(day), exponent: None };
+    std::iter::from_fn(move || {
+        let runs = rows.cursor.next_runs(&series, |points| &points.samples, BATCH_ROWS);
+        (!runs.is_empty()).then(|| rows.batch(&runs))
+    })
 }

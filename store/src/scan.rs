@@ -1,8 +1,10 @@
 //! A table as DataFusion sees it: ordinary Parquet scans of the live files, and the unflushed rows beside them (`READ-1`).
 //! Sources that may hold the same point are merged, so that a point is one row (`READ-2`).
 
+mod pruning;
 mod series_source;
 mod sources;
+mod unflushed;
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +15,7 @@ use async_trait::async_trait;
 use datafusion::{
     arrow::datatypes::{Field, SchemaRef},
     catalog::{Session, TableProvider},
-    common::{DFSchema, ScalarValue},
+    common::ScalarValue,
     datasource::{
         listing::PartitionedFile,
         physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource},
@@ -22,8 +24,7 @@ use datafusion::{
     },
     error::{DataFusionError, Result},
     execution::object_store::ObjectStoreUrl,
-    logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction},
-    physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder},
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
 };
 use object_store::path::Path as ObjectPath;
@@ -31,17 +32,17 @@ use object_store::path::Path as ObjectPath;
 use crate::{
     checksum::compare_before_scan,
     delta_log::TableSnapshot,
-    live_file::{KeyRange, KeyRanges, LiveFile},
-    memtable::{Memtable, Point, SeriesPoints, day_of},
-    rows::{file_schema, histogram_batches, rejection_batch},
+    live_file::{KeyRange, LiveFile},
+    rows::file_schema,
     sample_projection,
-    sample_rows::sample_batches,
     series_day::unflushed_rows,
     store::{Inner, WalTable},
 };
 
+use pruning::Filter;
 use series_source::{SeriesSource, series_scan};
 use sources::{Sources, UnflushedRows};
+use unflushed::SharedRows;
 
 /// One table of an open store.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl TableProvider for StoreTable {
         let table = WalTable::from_name(&self.name);
         let name = self.name.clone();
         let task_filter = filter.clone();
-        // Copying unflushed rows is too long for the async threads.
+        // Looking through all unflushed series is too long for the async threads.
         let read = tokio::task::spawn_blocking(move || read_snapshot(&store, &name, table, &task_filter));
         let SnapshotRead { snapshot, unflushed, series_days, replaced_days } =
             read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
@@ -113,30 +114,6 @@ impl TableProvider for StoreTable {
     }
 }
 
-/// The pushed-down predicate, applied to key ranges.
-#[derive(Clone)]
-struct Filter(Option<Arc<PruningPredicate>>);
-
-impl Filter {
-    fn new(state: &dyn Session, schema: &SchemaRef, filters: &[Expr]) -> Result<Self> {
-        let Some(filter) = conjunction(filters.to_vec()) else { return Ok(Self(None)) };
-        let df_schema = DFSchema::try_from(Arc::clone(schema))?;
-        let predicate = state.create_physical_expr(filter, &df_schema)?;
-        // A predicate that pruning cannot use is not an error: the filter above the scan still applies it.
-        Ok(Self(PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).build(predicate)))
-    }
-
-    fn keep<T: Clone>(&self, items: &[T], keys: impl Fn(&T) -> KeyRange) -> Result<Vec<T>> {
-        let Some(predicate) = &self.0 else { return Ok(items.to_vec()) };
-        if items.is_empty() {
-            return Ok(vec![]);
-        }
-        let ranges: Vec<_> = items.iter().map(keys).collect();
-        let kept = predicate.prune(&KeyRanges(&ranges))?;
-        Ok(items.iter().zip(kept).filter(|(_, keep)| *keep).map(|(item, _)| item.clone()).collect())
-    }
-}
-
 /// One consistent view: the table's version, the rows that it does not hold yet (oldest memtable first), and the days
 /// whose files those rows already include.
 struct SnapshotRead {
@@ -147,65 +124,44 @@ struct SnapshotRead {
 }
 
 fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Filter) -> Result<SnapshotRead> {
-    let state = store.state();
-    let snapshot = state.snapshot(name).ok_or_else(|| DataFusionError::Plan(format!("table {name} does not exist")))?;
-    let mut replaced_days = BTreeSet::new();
-    let Some(table) = table else {
-        return Ok(SnapshotRead { snapshot, unflushed: vec![], series_days: vec![], replaced_days });
+    let (snapshot, memtables) = {
+        // Appends wait for this lock, so it is held only while the rows are shared.
+        let state = store.state();
+        let snapshot =
+            state.snapshot(name).ok_or_else(|| DataFusionError::Plan(format!("table {name} does not exist")))?;
+        let memtables = table.map(|_| state.unflushed(&snapshot)).unwrap_or_default();
+        (snapshot, memtables)
     };
-    let memtables: Vec<&Memtable> = state.unflushed(&snapshot).collect();
-    let (mut unflushed, mut series_days) = (Vec::new(), Vec::new());
+    let (mut unflushed, mut series_days, mut replaced_days) = (Vec::new(), Vec::new(), BTreeSet::new());
     match table {
-        WalTable::Samples | WalTable::Histograms => {
+        None => {}
+        Some(WalTable::Samples) => {
             for memtable in &memtables {
-                let series = filter.keep(&memtable.sorted(), |points| key_range(points))?;
-                let (repeated, batches) = match table {
-                    WalTable::Samples => (
-                        &memtable.repeated_samples,
-                        sample_batches(series, |points| 0..points.len()).collect::<Result<_, _>>()?,
-                    ),
-                    _ => (
-                        &memtable.repeated_histograms,
-                        histogram_batches(series, |points| 0..points.len()).collect::<Result<_, _>>()?,
-                    ),
-                };
-                unflushed.push(UnflushedRows::of(memtable, repeated, batches));
+                let series = filter.keep_series(memtable, |points| points.samples.times())?;
+                unflushed.push(UnflushedRows::of(memtable, &memtable.repeated_samples, SharedRows::Samples(series)));
             }
         }
-        WalTable::Rejections => {
-            let batches = memtables.iter().map(|memtable| rejection_batch(&memtable.rejections, None));
-            unflushed.push(UnflushedRows::plain(batches.collect::<Result<Vec<_>, _>>()?));
+        Some(WalTable::Histograms) => {
+            for memtable in &memtables {
+                let series = filter.keep_series(memtable, |points| points.histograms.times())?;
+                let rows = SharedRows::Histograms(series);
+                unflushed.push(UnflushedRows::of(memtable, &memtable.repeated_histograms, rows));
+            }
         }
-        WalTable::Series => {
+        Some(WalTable::Rejections) => {
+            let lists = memtables.iter().flat_map(|memtable| memtable.rejections.iter().map(Arc::clone));
+            unflushed.push(UnflushedRows::plain(SharedRows::Rejections(lists.collect())));
+        }
+        Some(WalTable::Series) => {
             replaced_days = memtables.iter().flat_map(|memtable| memtable.days.iter().copied()).collect();
             let days: Vec<i32> = replaced_days.iter().copied().collect();
             let days = filter.keep(&days, |day| KeyRange { date: Some((*day, *day)), ..KeyRange::default() })?;
-            let source = |day| SeriesSource::new(&snapshot, unflushed_rows(&memtables, day), day);
-            series_days.extend(days.into_iter().map(source));
+            let rows = |day| unflushed_rows(memtables.iter().map(Arc::as_ref), day);
+            series_days.extend(days.into_iter().map(|day| SeriesSource::new(&snapshot, rows(day), day)));
         }
     }
-    for rows in &mut unflushed {
-        rows.batches.retain(|batch| batch.num_rows() > 0);
-    }
-    unflushed.retain(|rows| !rows.batches.is_empty());
+    unflushed.retain(|rows| !rows.rows.is_empty());
     Ok(SnapshotRead { snapshot, unflushed, series_days, replaced_days })
-}
-
-fn key_range(points: &SeriesPoints) -> KeyRange {
-    fn ends<P: Point>(points: &[P]) -> Option<(i64, i64)> {
-        Some((points.first()?.key().0, points.last()?.key().0))
-    }
-    let time = [ends(&points.samples), ends(&points.histograms)].into_iter().flatten();
-    let time = time.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-    let metric = &points.series.definition.metric;
-    let id = points.series.id.to_column();
-    KeyRange {
-        metric: Some((metric.to_string(), metric.to_string())),
-        series_id: Some((id, id)),
-        // A series without points matches nothing; a range that is never selected says so.
-        time: time.or(Some((i64::MIN, i64::MIN))),
-        date: time.map(|(first, last)| (day_of(first), day_of(last))).or(Some((i32::MIN, i32::MIN))),
-    }
 }
 
 fn file_scan(

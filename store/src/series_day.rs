@@ -23,9 +23,9 @@ use crate::{
 const BATCH_ROWS: usize = 8192;
 
 /// Rows of `memtables` on `day` in table order, one per series.
-pub(crate) fn unflushed_rows(memtables: &[&Memtable], day: i32) -> Vec<SeriesRow> {
+pub(crate) fn unflushed_rows<'a>(memtables: impl IntoIterator<Item = &'a Memtable>, day: i32) -> Vec<SeriesRow> {
     let mut rows: HashMap<_, SeriesRow> = HashMap::new();
-    for points in memtables.iter().flat_map(|memtable| memtable.series()) {
+    for points in memtables.into_iter().flat_map(Memtable::series) {
         if let Some((first, last)) = points.time_range_on(day) {
             let row = rows.entry(points.series.id).or_insert_with(|| (Arc::clone(&points.series), first, last));
             row.1 = row.1.min(first);

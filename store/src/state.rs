@@ -7,7 +7,11 @@ use std::{
 };
 
 use crate::{
-    delta_log::TableSnapshot, memtable::Memtable, series::SeriesId, stored_times::StoredTimes, write_batch::WriteBatch,
+    delta_log::TableSnapshot,
+    memtable::Memtable,
+    series::{Series, SeriesId},
+    stored_times::StoredTimes,
+    write_batch::WriteBatch,
 };
 
 /// A table fed by the log.
@@ -74,11 +78,12 @@ impl State {
         self.tables.insert(name.to_owned(), snapshot);
     }
 
-    /// Memtables whose rows `snapshot` does not hold.
-    pub(crate) fn unflushed(&self, snapshot: &TableSnapshot) -> impl Iterator<Item = &Memtable> {
+    /// The rows of this moment that `snapshot` does not hold, oldest memtable first: shared, not copied.
+    pub(crate) fn unflushed(&self, snapshot: &TableSnapshot) -> Vec<Arc<Memtable>> {
         let position = snapshot.wal_position;
-        let sealed = self.sealed.iter().map(Arc::as_ref).filter(move |memtable| memtable.last_sequence > position);
-        sealed.chain(std::iter::once(&self.active).filter(|memtable| !memtable.is_empty()))
+        let sealed = self.sealed.iter().filter(|memtable| memtable.last_sequence > position);
+        let active = (!self.active.is_empty()).then(|| Arc::new(self.active.share()));
+        sealed.map(Arc::clone).chain(active).collect()
     }
 
     /// Bytes of all unflushed points.
@@ -91,12 +96,18 @@ impl State {
     }
 
     pub(crate) fn insert(&mut self, sequence: u64, batch: WriteBatch) -> u64 {
-        let (sealed, stored) = (&self.sealed, &self.stored);
-        let stored_through = |id| {
-            let waiting = sealed.iter().filter_map(|memtable| memtable.last_time(id)).max();
-            waiting.map_or(stored.through(id), |time| time.max(stored.through(id)))
-        };
+        let stored_through = stored_through(&self.sealed, &self.stored);
         self.active.insert(sequence, batch, Instant::now(), stored_through)
+    }
+
+    /// The place of `series` in the active memtable, until that is sealed; `before` is the place of the series before it.
+    pub(crate) fn place(&mut self, series: &Arc<Series>, before: Option<u32>) -> u32 {
+        self.active.place(series, before, &stored_through(&self.sealed, &self.stored))
+    }
+
+    /// As [`State::insert`]; points refer to a series by its index in `places`.
+    pub(crate) fn insert_at(&mut self, sequence: u64, batch: WriteBatch, places: &[u32]) -> u64 {
+        self.active.insert_at(sequence, batch, places, Instant::now())
     }
 
     /// Notes points of a sealed memtable as stored. Any part of them, any number of times, before it is dropped.
@@ -133,5 +144,13 @@ impl State {
 
     pub(crate) fn drop_through(&mut self, sequence: u64) {
         self.sealed.retain(|memtable| memtable.last_sequence > sequence);
+    }
+}
+
+/// Up to which time points of a series may be stored outside the active memtable.
+fn stored_through<'a>(sealed: &'a [Arc<Memtable>], stored: &'a StoredTimes) -> impl Fn(SeriesId) -> i64 + 'a {
+    move |id| {
+        let waiting = sealed.iter().filter_map(|memtable| memtable.last_time(id)).max();
+        waiting.map_or(stored.through(id), |time| time.max(stored.through(id)))
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
     stored_times::StoredTimes,
-    wal::{Definitions, Found, Sink, Wal, encode},
+    wal::{Definitions, Sink, Wal, encode},
     write_batch::WriteBatch,
 };
 
@@ -236,9 +236,9 @@ impl Store {
         let seeded = Arc::clone(&active_series);
         let opened = tokio::task::spawn_blocking(move || {
             let now_us = chrono::Utc::now().timestamp_micros();
-            let mut replayer = Replayer::new(replayed, seeded, partial_through, now_us);
-            let mut replay = |found: Found<'_>| replayer.take(found);
-            Wal::open(wal_dir, durability, segment_size, flushed_through, partial_through, &mut replay, applier)
+            Replayer::new(replayed, seeded, partial_through, now_us).run_beside(|replay| {
+                Wal::open(wal_dir, durability, segment_size, flushed_through, partial_through, replay, applier)
+            })
         });
         let (wal, replay) = opened.await.map_err(|error| Error::Task(error.to_string()))??;
         write_state(&state).seal_partial(partial_through);

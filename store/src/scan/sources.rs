@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::{
-    arrow::{array::RecordBatch, datatypes::SchemaRef},
+    arrow::datatypes::SchemaRef,
     catalog::Session,
-    datasource::memory::MemorySourceConfig,
     error::Result,
     physical_expr::expressions::Column,
     physical_plan::{
@@ -14,7 +13,10 @@ use datafusion::{
     },
 };
 
-use super::file_scan;
+use super::{
+    file_scan,
+    unflushed::{SharedRows, unflushed_scan},
+};
 use crate::{
     delta_log::TableSnapshot,
     live_file::{KeyRange, LiveFile},
@@ -28,18 +30,18 @@ use crate::{
 pub(super) struct UnflushedRows {
     sequence: u64,
     repeated_times: Option<(i64, i64)>,
-    pub(super) batches: Vec<RecordBatch>,
+    pub(super) rows: SharedRows,
 }
 
 impl UnflushedRows {
-    pub(super) fn of(memtable: &Memtable, repeated: &RepeatedTimes, batches: Vec<RecordBatch>) -> Self {
+    pub(super) fn of(memtable: &Memtable, repeated: &RepeatedTimes, rows: SharedRows) -> Self {
         let repeated_times = repeated.values().copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        Self { sequence: memtable.last_sequence, repeated_times, batches }
+        Self { sequence: memtable.last_sequence, repeated_times, rows }
     }
 
     /// Rows of which no identity is asked.
-    pub(super) fn plain(batches: Vec<RecordBatch>) -> Self {
-        Self { sequence: 0, repeated_times: None, batches }
+    pub(super) fn plain(rows: SharedRows) -> Self {
+        Self { sequence: 0, repeated_times: None, rows }
     }
 
     fn span(&self) -> Span {
@@ -67,19 +69,19 @@ impl Sources<'_> {
         if !files.is_empty() {
             inputs.push(file_scan(self.state, &self.schema, self.snapshot, files, self.projection, self.limit)?);
         }
-        let batches: Vec<_> = unflushed.into_iter().flat_map(|rows| rows.batches).collect();
-        if !batches.is_empty() {
-            inputs.push(self.memory_scan(batches, self.projection)?);
+        if !unflushed.is_empty() {
+            inputs.push(self.memory_scan(unflushed, self.projection, self.limit)?);
         }
         Ok(inputs)
     }
 
     fn memory_scan(
         &self,
-        batches: Vec<RecordBatch>,
+        unflushed: Vec<UnflushedRows>,
         projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(MemorySourceConfig::try_new_exec(&[batches], Arc::clone(&self.schema), projection.cloned())?)
+        unflushed_scan(unflushed.into_iter().map(|rows| rows.rows), &self.schema, projection, limit)
     }
 
     /// As [`Sources::scan`], with each group of sources that may repeat each other's points merged.
@@ -103,7 +105,7 @@ impl Sources<'_> {
                 if let Some(file) = files.get_mut(index).and_then(Option::take) {
                     inputs.push(file_scan(self.state, &self.schema, self.snapshot, &[file], Some(&wide), None)?);
                 } else if let Some(rows) = index.checked_sub(file_count).and_then(|at| unflushed[at].take()) {
-                    inputs.push(self.memory_scan(rows.batches, Some(&wide))?);
+                    inputs.push(self.memory_scan(vec![rows], Some(&wide), None)?);
                 }
             }
             merged.push(narrowed(Arc::new(MergeExec::new(inputs)), narrow)?);

@@ -20,6 +20,7 @@ use crate::{
 
 mod repeats;
 mod series_days;
+mod unflushed;
 
 pub(crate) const START: i64 = 1_795_000_000_000_000;
 

@@ -24,6 +24,17 @@ use writer::{Tables, put_varint};
 
 const FORMAT_VERSION: u8 = 2;
 
+/// The points of a record, by the places of their series in the book of the segment.
+#[derive(Debug)]
+pub(crate) struct RecordPoints {
+    /// Place of each series that the points refer to.
+    pub(crate) series: Vec<u32>,
+    /// What [`encode`] was given, without its series and without the points that are lost.
+    pub(crate) batch: WriteBatch,
+    /// Points whose series no readable record of the segment defines.
+    pub(crate) lost_point_count: usize,
+}
+
 /// A record read back.
 #[derive(Debug)]
 pub(crate) struct DecodedRecord {
@@ -56,12 +67,25 @@ pub(crate) fn encode(batch: &WriteBatch) -> Bytes {
 /// # Errors
 /// [`reader::DecodeError`] for any other bytes; allocations stay in proportion to `payload` and under a fixed limit.
 pub(crate) fn decode(payload: &[u8], book: &mut SeriesBook) -> DecodeResult<DecodedRecord> {
+    let RecordPoints { series, batch, lost_point_count } = decode_points(payload, book)?;
+    let series = series.into_iter().filter_map(|place| book.at(place)).collect();
+    Ok(DecodedRecord { batch: WriteBatch { series, ..batch }, lost_point_count })
+}
+
+/// As [`decode`], for whoever knows the series of `book`.
+///
+/// # Errors
+/// The same.
+pub(crate) fn decode_points(payload: &[u8], book: &mut SeriesBook) -> DecodeResult<RecordPoints> {
     let mut reader = Reader::new(payload);
     book.read(&mut reader)?;
     let series_count = reader.count(8)?;
-    let mut series = Vec::with_capacity(series_count);
+    let mut places: Vec<Option<u32>> = Vec::with_capacity(series_count);
+    let mut before = None;
     for _ in 0..series_count {
-        series.push(book.get(reader.u64()?));
+        let place = book.place(reader.u64()?, before);
+        before = place.or(before);
+        places.push(place);
     }
     let mut samples = columns::read_samples(&mut reader, series_count)?;
     let mut histograms = histograms::read_all(&mut reader, series_count)?;
@@ -69,13 +93,13 @@ pub(crate) fn decode(payload: &[u8], book: &mut SeriesBook) -> DecodeResult<Deco
     let rejections = read_rejections(&mut reader, &strings)?;
     reader.finish()?;
     let point_count = samples.len() + histograms.len();
-    if series.contains(&None) {
-        let known = |index: u32| series.get(index as usize).is_some_and(Option::is_some);
+    if places.contains(&None) {
+        let known = |index: u32| places.get(index as usize).is_some_and(Option::is_some);
         samples.retain(known);
         histograms.retain(|point| known(point.series));
         // Indices of what stays follow the shorter list.
         let mut next = 0;
-        let places: Vec<u32> = series
+        let shorter: Vec<u32> = places
             .iter()
             .map(|entry| {
                 let at = next;
@@ -83,12 +107,13 @@ pub(crate) fn decode(payload: &[u8], book: &mut SeriesBook) -> DecodeResult<Deco
                 at
             })
             .collect();
-        samples.series.iter_mut().for_each(|index| *index = places[*index as usize]);
-        histograms.iter_mut().for_each(|point| point.series = places[point.series as usize]);
+        samples.series.iter_mut().for_each(|index| *index = shorter[*index as usize]);
+        histograms.iter_mut().for_each(|point| point.series = shorter[point.series as usize]);
     }
     let lost_point_count = point_count - samples.len() - histograms.len();
-    let series = series.into_iter().flatten().collect();
-    Ok(DecodedRecord { batch: WriteBatch { series, samples, histograms, rejections }, lost_point_count })
+    let series = places.into_iter().flatten().collect();
+    let batch = WriteBatch { samples, histograms, rejections, ..WriteBatch::default() };
+    Ok(RecordPoints { series, batch, lost_point_count })
 }
 
 pub(super) fn is_consistent(batch: &WriteBatch) -> bool {

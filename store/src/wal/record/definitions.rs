@@ -1,6 +1,6 @@
 //! Series definitions at the head of records: what a segment has defined so far, as a writer and as a reader.
 
-use std::sync::Arc;
+use std::{collections::hash_map::Entry, sync::Arc};
 
 use super::{
     FORMAT_VERSION, attributes,
@@ -65,7 +65,10 @@ impl Definitions {
 /// The series that the segment being read has defined so far.
 #[derive(Debug, Default)]
 pub(crate) struct SeriesBook {
-    series: SeriesMap<Arc<Series>>,
+    /// In the order of their definitions, each beside the id that the points of the segment use.
+    series: Vec<(SeriesId, Arc<Series>)>,
+    /// Place of each id in `series`.
+    places: SeriesMap<u32>,
     /// Outlives the segment: the next one defines mostly the same series.
     interner: Interner,
 }
@@ -74,6 +77,7 @@ impl SeriesBook {
     /// Forgets everything: the next record is the first of its segment.
     pub(crate) fn clear(&mut self) {
         self.series.clear();
+        self.places.clear();
     }
 
     /// Learns what a record defines whose points are not needed.
@@ -91,12 +95,30 @@ impl SeriesBook {
         let strings = reader.strings()?;
         let mut lists = attributes::read_lists(reader, &strings)?;
         for (id, series) in series::read_all(reader, &strings, &mut lists, &mut self.interner)? {
-            self.series.entry(id).or_insert(series);
+            if let Entry::Vacant(place) = self.places.entry(id) {
+                place.insert(self.series.len() as u32);
+                self.series.push((id, series));
+            }
         }
         Ok(())
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<Arc<Series>> {
-        self.series.get(&SeriesId(id)).map(Arc::clone)
+    /// The place of the series that points call `id`. Series mostly come in the same order every time, so the place after
+    /// `before` is tried first.
+    pub(super) fn place(&self, id: u64, before: Option<u32>) -> Option<u32> {
+        let guess = before.map_or(0, |before| before.saturating_add(1));
+        if self.series.get(guess as usize).is_some_and(|(known, _)| known.0 == id) {
+            return Some(guess);
+        }
+        self.places.get(&SeriesId(id)).copied()
+    }
+
+    pub(super) fn at(&self, place: u32) -> Option<Arc<Series>> {
+        self.series.get(place as usize).map(|(_, series)| Arc::clone(series))
+    }
+
+    /// The series from `place` on, in the order of their places.
+    pub(crate) fn since(&self, place: usize) -> Vec<Arc<Series>> {
+        self.series.iter().skip(place).map(|(_, series)| Arc::clone(series)).collect()
     }
 }
