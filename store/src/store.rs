@@ -32,7 +32,7 @@ use crate::{
     quarantine::{Quarantined, quarantine_damaged, quarantined},
     replay::Replayer,
     result_table::split_by_day,
-    retention::{Expiry, Retention, RetentionReport, expire},
+    retention::{Expiry, Retention, RetentionReport, RowCounts, expire},
     scan::StoreTable,
     schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
@@ -114,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
     pub(crate) file_memory: FileMemory,
+    /// Of files that retention has looked at.
+    pub(crate) row_counts: RowCounts,
     active_series: Arc<ActiveSeries>,
     /// By table, as found at start.
     quarantined: BTreeMap<String, Quarantined>,
@@ -229,9 +231,8 @@ impl Store {
             flush_size_bytes: config.flush_size_bytes,
             flush_wanted: Arc::clone(&flush_wanted),
         };
-        let wal_dir = config.data_dir.join("wal");
-        let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
-        let replayed = Arc::clone(&state);
+        let (wal_dir, durability) = (config.data_dir.join("wal"), config.durability);
+        let (segment_size, replayed) = (config.wal_segment_size_bytes, Arc::clone(&state));
         let active_series = Arc::new(ActiveSeries::new());
         let seeded = Arc::clone(&active_series);
         let opened = tokio::task::spawn_blocking(move || {
@@ -269,6 +270,7 @@ impl Store {
             active_series,
             quarantined,
             file_memory: config.file_memory(),
+            row_counts: RowCounts::default(),
             config,
             _lock: lock,
         });
@@ -328,8 +330,9 @@ impl Store {
         compact(&self.inner, compaction).await
     }
 
-    /// Removes, or counts, whole days that are older than `retention` keeps their table. Their files are deleted ten
-    /// minutes later. Ingest and queries go on meanwhile, and queries under way keep what they see.
+    /// Removes, or counts, whole days that are older than `retention` keeps their table, and rows of metrics that a rule
+    /// keeps shorter. Replaced files are deleted ten minutes later. Ingest and queries go on meanwhile, and queries under
+    /// way keep what they see.
     ///
     /// # Errors
     /// [`Error::Closing`] when the store closes meanwhile; [`Error::Io`] if a commit could not be made durable. What was
