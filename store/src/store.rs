@@ -348,6 +348,15 @@ impl Store {
         Some(Arc::new(StoreTable::new(&self.inner, name, public_schema(name, &snapshot.schema))))
     }
 
+    /// The table of points `name` (`samples`, `histograms`) in the order `(metric, series_id, time)`, which the provider
+    /// declares: what goes through series one by one needs no sort and no memory for more than one. For few days at a
+    /// time: all files that a scan reads are open at once.
+    pub fn table_in_order(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
+        WalTable::from_name(name).filter(|table| table.holds_points())?;
+        let snapshot = self.inner.state().snapshot(name)?;
+        Some(Arc::new(StoreTable::new(&self.inner, name, public_schema(name, &snapshot.schema)).in_order()))
+    }
+
     /// Tables that [`Store::table`] knows, with their size.
     pub fn tables(&self) -> Vec<TableSummary> {
         let state = self.inner.state();
