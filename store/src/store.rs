@@ -320,8 +320,8 @@ impl Store {
         flush::flush(&self.inner).await
     }
 
-    /// Merges files of `samples` and `histograms`: what is due, or every day fully. Repeated points are dropped for good.
-    /// Ingest and queries go on meanwhile.
+    /// Merges files of all tables: what is due, or every day fully. Repeated points are dropped for good. Ingest and
+    /// queries go on meanwhile.
     ///
     /// # Errors
     /// [`Error::Closing`] when the store closes meanwhile; any failure to read, write or commit. What was merged until
@@ -335,8 +335,8 @@ impl Store {
     /// way keep what they see.
     ///
     /// # Errors
-    /// [`Error::Closing`] when the store closes meanwhile; [`Error::Io`] if a commit could not be made durable. What was
-    /// committed until then stays so.
+    /// [`Error::Closing`] when the store closes meanwhile; any failure to read or write files that are rewritten;
+    /// [`Error::Io`] if a commit could not be made durable. What was committed until then stays so.
     pub async fn expire(&self, retention: &Retention, expiry: Expiry) -> Result<RetentionReport> {
         expire(&self.inner, retention, chrono::Utc::now().timestamp_micros(), expiry).await
     }
