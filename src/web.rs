@@ -48,7 +48,7 @@ pub(crate) fn router(
         session: session.clone(),
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
-        retention: config.store.retention,
+        retention: config.store.retention.clone(),
     };
     let own = Router::new()
         .route("/", get(start_page))

@@ -7,6 +7,7 @@ mod body;
 mod cardinality;
 mod catalog;
 mod config;
+mod coverage;
 mod day_of_time;
 mod error;
 mod http;

@@ -1,6 +1,6 @@
 //! The one session factory.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
@@ -15,11 +15,12 @@ use crate::{
     cardinality::cardinality_sql,
     catalog::{Shown, StoreSchema},
     config::Config,
+    coverage::{Coverage, SERIES_SQL},
     day_of_time::DayOfTime,
     error::{Error, Result},
     roles::{Role, View, roles},
     series_runs::{AggregateRunsFirst, RunsQueryPlanner},
-    system::{SystemSchema, role_table},
+    system::{Planned, SystemSchema, role_table},
     views,
 };
 
@@ -52,11 +53,10 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     ctx.add_optimizer_rule(Arc::new(DayOfTime));
     ctx.add_optimizer_rule(Arc::new(AggregateRunsFirst));
     let table = roles()?;
-    let cardinality = Arc::new(OnceLock::new());
-    register(&ctx, store, config, table, &cardinality).map_err(Error::Internal)?;
+    let planned = Arc::new(Planned::default());
+    register(&ctx, store, config, table, &planned).map_err(Error::Internal)?;
     add_views(&ctx, table).await.map_err(Error::Internal)?;
-    let view = view(&ctx, &cardinality_sql()).await.map_err(Error::Internal)?;
-    cardinality.get_or_init(|| view);
+    add_functions(&ctx, store, &planned).await.map_err(Error::Internal)?;
     Ok(ctx)
 }
 
@@ -65,14 +65,14 @@ fn register(
     store: &Arc<Store>,
     config: &Config,
     table: &[Role],
-    cardinality: &Arc<OnceLock<Arc<dyn TableProvider>>>,
+    planned: &Arc<Planned>,
 ) -> Result<(), DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
     let schema = |shown| -> Arc<dyn SchemaProvider> { Arc::new(StoreSchema { store: Arc::clone(store), shown }) };
     catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
     catalog.register_schema("raw", schema(Shown::Raw))?;
     catalog.register_schema("reports", schema(Shown::Reports))?;
-    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table, cardinality)?))?;
+    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table, planned)?))?;
     ctx.register_catalog("driftwatt", Arc::new(catalog));
     Ok(())
 }
@@ -88,6 +88,15 @@ async fn add_views(ctx: &SessionContext, table: &[Role]) -> Result<(), DataFusio
         ctx.register_table(name, view(ctx, &sql).await?)?;
     }
     ctx.register_table("roles", role_table(table)?)?;
+    Ok(())
+}
+
+/// What can be planned only once the tables are there.
+async fn add_functions(ctx: &SessionContext, store: &Arc<Store>, planned: &Planned) -> Result<(), DataFusionError> {
+    let cardinality = view(ctx, &cardinality_sql()).await?;
+    planned.cardinality.get_or_init(|| cardinality);
+    let coverage = Arc::new(Coverage::new(store, ctx.state().create_logical_plan(SERIES_SQL).await?));
+    ctx.register_udtf("coverage", Arc::clone(planned.coverage.get_or_init(|| coverage)) as _);
     Ok(())
 }
 

@@ -13,32 +13,33 @@ use datafusion::{
 };
 use driftwatt_store::Store;
 
-use crate::{config::Config, roles::Role};
+use crate::{config::Config, coverage::Coverage, roles::Role};
 
-const NAMES: [&str; 5] = ["cardinality", "rejections", "roles", "settings", "tables"];
+const NAMES: [&str; 6] = ["cardinality", "coverage", "rejections", "roles", "settings", "tables"];
 
-/// `cardinality`, `rejections`, `roles`, `settings` and `tables`.
+/// `cardinality`, `coverage`, `rejections`, `roles`, `settings` and `tables`.
 #[derive(Debug)]
 pub(crate) struct SystemSchema {
     store: Arc<Store>,
     roles: Arc<dyn TableProvider>,
     settings: Arc<dyn TableProvider>,
-    /// A view, which is planned once the other schemas are there.
-    cardinality: Arc<OnceLock<Arc<dyn TableProvider>>>,
+    planned: Arc<Planned>,
+}
+
+/// Tables that are planned once the other schemas are there.
+#[derive(Debug, Default)]
+pub(crate) struct Planned {
+    pub(crate) cardinality: OnceLock<Arc<dyn TableProvider>>,
+    pub(crate) coverage: OnceLock<Arc<Coverage>>,
 }
 
 impl SystemSchema {
-    pub(crate) fn new(
-        store: &Arc<Store>,
-        config: &Config,
-        roles: &[Role],
-        cardinality: &Arc<OnceLock<Arc<dyn TableProvider>>>,
-    ) -> Result<Self> {
+    pub(crate) fn new(store: &Arc<Store>, config: &Config, roles: &[Role], planned: &Arc<Planned>) -> Result<Self> {
         Ok(Self {
             store: Arc::clone(store),
             roles: role_table(roles)?,
             settings: setting_table(config)?,
-            cardinality: Arc::clone(cardinality),
+            planned: Arc::clone(planned),
         })
     }
 }
@@ -51,7 +52,8 @@ impl SchemaProvider for SystemSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         Ok(match name {
-            "cardinality" => self.cardinality.get().map(Arc::clone),
+            "cardinality" => self.planned.cardinality.get().map(Arc::clone),
+            "coverage" => self.planned.coverage.get().map(|coverage| coverage.of_last_day()).transpose()?,
             "rejections" => self.store.table("rejections"),
             "roles" => Some(Arc::clone(&self.roles)),
             "settings" => Some(Arc::clone(&self.settings)),

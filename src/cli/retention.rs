@@ -13,7 +13,7 @@ pub(super) async fn run(args: RetentionArgs) -> anyhow::Result<()> {
     let mut raw = RawConfig::read(args.config.as_ref())?;
     raw.server.data_dir = Some(args.data.clone());
     let mut settings = raw.validate()?.store;
-    let (kept, expiry) = (settings.retention, if args.dry_run { Expiry::DryRun } else { Expiry::Apply });
+    let (kept, expiry) = (settings.retention.clone(), if args.dry_run { Expiry::DryRun } else { Expiry::Apply });
     let running = "for a running server, use POST /api/v1/admin/retention";
     let report = if args.dry_run {
         let data = args.data;

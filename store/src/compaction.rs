@@ -1,8 +1,10 @@
-//! Merging the files of a table: fewer and larger files, and each point once for good.
+//! Merging the files of a table: fewer and larger files, and each point once for good. A day of `series` is one file
+//! already, by every flush.
 //!
 //! A merge reads the files of a snapshot and writes new ones without any lock; only its commit takes the committer, for
 //! as long as one log entry takes, and it is dropped if one of its files is not live any more.
 
+mod concatenate;
 mod plan;
 mod rewrite;
 
@@ -13,8 +15,9 @@ use std::{
 
 use tokio::sync::Notify;
 
+use concatenate::concatenate;
 pub use plan::Compaction;
-use plan::{Plan, plan};
+use plan::{Plan, plan, plan_rows};
 use rewrite::rewrite;
 
 use crate::{
@@ -64,7 +67,16 @@ impl CompactionSummary {
     }
 }
 
-/// Merges what is due, or every day fully, in all tables of points.
+/// What the rows of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// Points, of which the newest of each identity stays.
+    Points,
+    /// Rejections and results, which all stay.
+    Plain,
+}
+
+/// Merges what is due, or every day fully, in all tables but `series`.
 ///
 /// # Errors
 /// [`Error::Closing`] when the store closes meanwhile; any failure to read, write or commit. What was committed stays.
@@ -72,8 +84,14 @@ pub(crate) async fn compact(store: &Arc<Inner>, compaction: Compaction) -> Resul
     let _one_at_a_time = store.compacting.lock().await;
     let mut summary = CompactionSummary::default();
     let mut outcome = Ok(());
-    for table in WalTable::ALL.into_iter().filter(|table| table.holds_points()) {
-        outcome = outcome.and(compact_table(store, table.name(), compaction, &mut summary).await);
+    let tables: Vec<String> = store.state().tables().map(|(name, _)| name.clone()).collect();
+    for name in tables {
+        let rows = match WalTable::from_name(&name) {
+            Some(WalTable::Series) => continue,
+            Some(table) if table.holds_points() => Rows::Points,
+            _ => Rows::Plain,
+        };
+        outcome = outcome.and(compact_table(store, &name, rows, compaction, &mut summary).await);
     }
     outcome.map(|()| summary)
 }
@@ -81,6 +99,7 @@ pub(crate) async fn compact(store: &Arc<Inner>, compaction: Compaction) -> Resul
 async fn compact_table(
     store: &Arc<Inner>,
     table: &str,
+    rows: Rows,
     compaction: Compaction,
     summary: &mut CompactionSummary,
 ) -> Result<()> {
@@ -93,14 +112,18 @@ async fn compact_table(
         let snapshot = store.state().snapshot(table).ok_or_else(unknown)?;
         let files = snapshot.files.iter().filter(|file| file.sequence <= newest);
         let files: Vec<_> = files.map(Arc::clone).collect();
-        let plans = plan(&files, now_ms().saturating_mul(1000), compaction, store.file_memory.fan_in);
+        let now_us = now_ms().saturating_mul(1000);
+        let plans = match rows {
+            Rows::Points => plan(&files, now_us, compaction, store.file_memory.fan_in),
+            Rows::Plain => plan_rows(&files, now_us, compaction),
+        };
         if plans.is_empty() {
             return Ok(());
         }
         let mut outcome = Ok(());
         for plan in plans {
             // A damaged file of one day is no reason to leave the others unmerged.
-            match carry_out(store, table, plan).await {
+            match carry_out(store, table, rows, plan).await {
                 Ok(merged) => summary.add(&merged),
                 Err(Error::Closing) => return Err(Error::Closing),
                 Err(error) => outcome = outcome.and(Err(error)),
@@ -111,7 +134,7 @@ async fn compact_table(
 }
 
 /// Writes the files of one plan and commits them.
-async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<CompactionSummary> {
+async fn carry_out(store: &Arc<Inner>, table: &str, rows: Rows, plan: Plan) -> Result<CompactionSummary> {
     if store.stopping.load(Ordering::Relaxed) {
         return Err(Error::Closing);
     }
@@ -124,7 +147,12 @@ async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<Compac
     let (day, replaced): (i32, Vec<_>) = (plan.day, plan.files().map(Arc::clone).collect());
     // An abandoned task drops its files, which deletes them.
     let size = store.file_memory.row_group_size_bytes;
-    let work = move || Stage::Compaction.run(|| rewrite(&dir, &schema, &plan, size, &stopping));
+    let work = move || {
+        Stage::Compaction.run(|| match rows {
+            Rows::Points => rewrite(&dir, &schema, &plan, size, &stopping),
+            Rows::Plain => concatenate(&dir, &schema, &plan, size, &stopping),
+        })
+    };
     let rewritten = background::run("merge", Priority::Merge, work).await?;
     let summary = CompactionSummary {
         files_before: replaced.len() as u64,

@@ -65,7 +65,10 @@ pub use inspect::{ColumnContents, InspectReport, MetricContents, Share, TableCon
 pub use interner::Interner;
 #[doc(hidden)]
 pub use parquet_file::write_compacted;
-pub use retention::{ExpiredDays, Expiry, Keep, RawRetention, Retention, RetentionReport, preview_retention};
+pub use retention::{
+    ExpiredDays, ExpiredMetrics, Expiry, Keep, MetricRule, RawMetricRule, RawRetention, Retention, RetentionReport,
+    preview_retention,
+};
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
 pub use store::{Appended, FlushSummary, Store, TableSummary};

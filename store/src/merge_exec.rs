@@ -3,10 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use datafusion::{
+    arrow::compute::SortOptions,
     common::{config::ConfigOptions, tree_node::TreeNodeRecursion},
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr},
+    physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, expressions::Column},
     physical_expr_common::physical_expr::is_volatile,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
@@ -21,6 +22,9 @@ use futures::{StreamExt, stream};
 
 use crate::merge::{KEY_COLUMNS, Merge, Step};
 
+/// The order of the rows, as far as a planner can use it: a start time that is missing sorts as 0.
+const ORDER: [&str; 3] = ["metric", "series_id", "time"];
+
 /// Merges sorted inputs of one partition each, oldest first; of rows of one identity the newest input's stays.
 #[derive(Debug)]
 pub(crate) struct MergeExec {
@@ -32,8 +36,12 @@ pub(crate) struct MergeExec {
 impl MergeExec {
     /// `inputs` have one schema, with all of [`KEY_COLUMNS`].
     pub(crate) fn new(inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
+        let schema = inputs[0].schema();
+        let columns = ORDER.iter().filter_map(|name| Some(Column::new(name, schema.index_of(name).ok()?)));
+        let ascending = SortOptions { descending: false, nulls_first: false };
+        let order = columns.map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(inputs[0].schema()),
+            EquivalenceProperties::new_with_orderings(Arc::clone(&schema), [order]),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,

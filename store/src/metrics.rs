@@ -14,7 +14,6 @@ use crate::{
     active_series::ActiveSeries,
     compaction::CompactionSummary,
     disk_space::DiskSpace,
-    retention::ExpiredDays,
     state::State,
     store::{FlushSummary, read_state},
 };
@@ -73,11 +72,11 @@ impl Metrics {
                 .build(),
             expired_rows: meter
                 .u64_counter("driftwatt_store_expired_rows")
-                .with_description("Rows removed because their day is older than its table is kept")
+                .with_description("Rows removed because they are older than their table or metric is kept")
                 .build(),
             expired_bytes: meter
                 .u64_counter("driftwatt_store_expired_bytes")
-                .with_description("Bytes of the files of these rows")
+                .with_description("Bytes of these rows in their files")
                 .build(),
             quarantined_files: meter
                 .u64_gauge("driftwatt_store_quarantined_files")
@@ -101,10 +100,10 @@ impl Metrics {
         self.flush_duration.record(duration.as_secs_f64(), &[]);
     }
 
-    /// Records days of one table that were removed.
-    pub(crate) fn expired(&self, days: &ExpiredDays) {
-        self.expired_rows.add(days.row_count, &[]);
-        self.expired_bytes.add(days.size_bytes, &[]);
+    /// Records rows of one table that were removed, and their share of the bytes of their files.
+    pub(crate) fn expired(&self, row_count: u64, size_bytes: u64) {
+        self.expired_rows.add(row_count, &[]);
+        self.expired_bytes.add(size_bytes, &[]);
     }
 
     /// Records one merge.

@@ -1,25 +1,36 @@
-//! Retention: whole days that are older than their table is kept go by one commit per table.
+//! Retention: whole days that are older than their table is kept go by one commit per table, metrics with a rule of
+//! their own by rewriting the files of a day that hold them.
 //!
 //! Invariants: a day goes only when all of it is past the horizon; `series` go after the points that refer to them, and
 //! no flush comes in between; the clock is believed only as far as stored points bear it out ([`plan::Now`]). Files stay
 //! for the grace period of replaced files and while something reads them.
 
+mod horizon;
+mod metric_rows;
+mod metric_rule;
 mod plan;
 mod policy;
+mod row_counts;
+mod tally;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
 
+use horizon::TablePlan;
+use metric_rows::MetricPass;
+pub use metric_rule::{MetricRule, RawMetricRule};
 use plan::Now;
 pub use policy::{Keep, RawRetention, Retention};
+pub(crate) use row_counts::RowCounts;
+use tally::{Tallies, Tally};
 
 use crate::{
     data_dir::read_format,
     error::{Error, Result},
-    live_file::{LiveFile, date_text, now_ms},
+    live_file::{LiveFile, now_ms},
     state::WalTable,
     store::Inner,
     verify::{lock_shared, replay_tables},
@@ -44,9 +55,11 @@ pub struct RetentionReport {
     pub clock_held_back: bool,
     /// Every table, `series` last.
     pub tables: Vec<ExpiredDays>,
+    /// Every rule for metrics, in the order of the settings.
+    pub metrics: Vec<ExpiredMetrics>,
 }
 
-/// The days of one table that go, or would go.
+/// The days of one table that go, or would go, and rows of metrics without a rule on days that others are kept on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiredDays {
     /// Table name.
@@ -59,9 +72,26 @@ pub struct ExpiredDays {
     pub day_count: u64,
     /// Files.
     pub file_count: u64,
-    /// Rows in these files.
+    /// Rows that go.
     pub row_count: u64,
-    /// Bytes of these files.
+    /// Bytes of these files, or their share where other rows stay.
+    pub size_bytes: u64,
+}
+
+/// The rows of one rule's metrics that go, or would go, from all tables, except those that go with whole days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredMetrics {
+    /// The rule.
+    pub rule: MetricRule,
+    /// Days before this one go, as `2026-11-24`; `None`: none go.
+    pub first_kept_day: Option<String>,
+    /// Days with such rows.
+    pub day_count: u64,
+    /// Files that hold them.
+    pub file_count: u64,
+    /// Rows that go.
+    pub row_count: u64,
+    /// The share of these rows in the bytes of the files.
     pub size_bytes: u64,
 }
 
@@ -74,66 +104,30 @@ pub(crate) struct ExpiryRule {
     pub(crate) predicate: String,
 }
 
-/// What one table's share of a pass is.
-struct TablePlan {
-    table: String,
-    setting: &'static str,
-    keep: Keep,
-    first_kept_day: Option<i32>,
-}
-
-impl TablePlan {
-    fn expired<'a>(&self, files: impl Iterator<Item = &'a Arc<LiveFile>>) -> Vec<Arc<LiveFile>> {
-        let expired = files.filter(|file| self.first_kept_day.is_some_and(|first| file.date < first));
-        expired.map(Arc::clone).collect()
-    }
-
-    fn count(&self, files: &[Arc<LiveFile>]) -> ExpiredDays {
-        ExpiredDays {
-            table: self.table.clone(),
-            keep: self.keep,
-            first_kept_day: self.first_kept_day.map(date_text),
-            day_count: files.iter().map(|file| file.date).collect::<BTreeSet<_>>().len() as u64,
-            file_count: files.len() as u64,
-            row_count: files.iter().map(|file| file.row_count).sum(),
-            size_bytes: files.iter().map(|file| file.size_bytes).sum(),
-        }
-    }
-
-    fn rule(&self, first_kept_day: i32) -> ExpiryRule {
-        ExpiryRule {
-            setting: format!("store.retention.{} = \"{}\"", self.setting, self.keep),
-            predicate: format!("date < '{}'", date_text(first_kept_day)),
-        }
-    }
-}
-
 /// Live files by table.
 type Tables = BTreeMap<String, Vec<Arc<LiveFile>>>;
 
+/// What a pass goes by: what is believed of the clock, and every table's plan, `series` last.
 fn plan_tables(tables: &Tables, retention: &Retention, now_us: i64) -> (Now, Vec<TablePlan>) {
     let holds_points = |name: &str| WalTable::from_name(name).is_some_and(WalTable::holds_points);
     let points = tables.iter().filter(|(name, _)| holds_points(name)).flat_map(|(_, files)| files);
     let now = Now::trusted(now_us, &points.map(|file| file.date).collect());
     let mut names: Vec<&String> = tables.keys().collect();
     names.sort_by_key(|name| *name == WalTable::Series.name());
-    let plans = names.into_iter().map(|table| {
-        let (setting, keep) = retention.of_table(table);
-        TablePlan { table: table.clone(), setting, keep, first_kept_day: now.first_kept_day(keep) }
-    });
-    (now, plans.collect())
+    (now, names.into_iter().map(|table| TablePlan::new(table, retention, now)).collect())
 }
 
-fn report(now: Now, tables: Vec<ExpiredDays>) -> RetentionReport {
-    let clock_held_back = matches!(now, Now::HeldBack(_));
-    RetentionReport { counted_from_us: now.time(), clock_held_back, tables }
+/// The files that go because all of their day does.
+fn whole_days<'a>(plan: &TablePlan, files: impl Iterator<Item = &'a Arc<LiveFile>>) -> Vec<Arc<LiveFile>> {
+    let first_day = plan.horizon.first_day();
+    files.filter(|file| first_day.is_some_and(|first| file.date < first)).map(Arc::clone).collect()
 }
 
 /// What [`Store::expire`](crate::Store::expire) would remove from the directory `data_dir`, which no server may have open
 /// and which is not changed. Points that only the log holds are not counted.
 ///
 /// # Errors
-/// [`Error::Locked`], [`Error::NewerFormat`], any failure to read the Delta logs.
+/// [`Error::Locked`], [`Error::NewerFormat`], any failure to read the Delta logs, or files where rows have to be counted.
 pub fn preview_retention(data_dir: &Path, retention: &Retention) -> Result<RetentionReport> {
     read_format(data_dir)?;
     let _lock = lock_shared(data_dir)?;
@@ -145,42 +139,60 @@ pub fn preview_retention(data_dir: &Path, retention: &Retention) -> Result<Reten
         tables.insert(name, found.log.table.files.into_values().map(Arc::new).collect());
     }
     let (now, plans) = plan_tables(&tables, retention, now_ms().saturating_mul(1000));
-    let counted = plans.iter().map(|plan| plan.count(&plan.expired(tables.get(&plan.table).into_iter().flatten())));
-    Ok(report(now, counted.collect()))
+    let mut tallies = Tallies::new(&retention.metrics);
+    for plan in &plans {
+        tallies.add_files(&plan.table, &whole_days(plan, tables.get(&plan.table).into_iter().flatten()));
+    }
+    let pass = MetricPass::new(retention, &plans, data_dir.join("tables"));
+    pass.count(&tables, &RowCounts::default(), &mut tallies)?;
+    Ok(tallies.report(now, &plans))
 }
 
-/// Removes, or counts, the days that `retention` does not keep at `now_us`.
+/// Removes, or counts, the days and metrics that `retention` does not keep at `now_us`.
 ///
 /// # Errors
-/// [`Error::Closing`] when the store closes; [`Error::Io`] if a commit could not be made durable. What was committed stays.
+/// [`Error::Closing`] when the store closes; [`Error::Io`] if a commit could not be made durable; any failure to read or
+/// write files that are rewritten. What was committed stays.
 pub(crate) async fn expire(
     store: &Arc<Inner>,
     retention: &Retention,
     now_us: i64,
     expiry: Expiry,
 ) -> Result<RetentionReport> {
-    // A flush in between could bring points to a day whose series go.
-    let _between_flushes = store.flushing.lock().await;
     let tables: Tables =
         store.state().tables().map(|(name, snapshot)| (name.clone(), snapshot.files.clone())).collect();
     let (now, plans) = plan_tables(&tables, retention, now_us);
-    let mut counted = Vec::new();
+    let mut tallies = Tallies::new(&retention.metrics);
+    expire_days(store, &plans, expiry, &mut tallies).await?;
+    if !retention.metrics.is_empty() {
+        let pass = Arc::new(MetricPass::new(retention, &plans, store.config.data_dir.join("tables")));
+        match expiry {
+            Expiry::DryRun => tallies = metric_rows::count(store, pass, tallies).await?,
+            Expiry::Apply => metric_rows::expire(store, &pass, &mut tallies).await?,
+        }
+    }
+    Ok(tallies.report(now, &plans))
+}
+
+async fn expire_days(store: &Arc<Inner>, plans: &[TablePlan], expiry: Expiry, tallies: &mut Tallies) -> Result<()> {
+    // A flush in between could bring points to a day whose series go.
+    let _between_flushes = store.flushing.lock().await;
     for plan in plans {
         if store.stopping.load(Ordering::Relaxed) {
             return Err(Error::Closing);
         }
         let Some(committer) = store.committer(&plan.table) else { continue };
         let mut log = committer.lock().await;
-        let files = plan.expired(log.settle().await?.files.iter());
-        let days = plan.count(&files);
-        if let (Expiry::Apply, Some(first), false) = (expiry, plan.first_kept_day, files.is_empty()) {
-            let rule = plan.rule(first);
-            let committed = log.expire(&files, &rule).await?;
+        let files = whole_days(plan, log.settle().await?.files.iter());
+        let days = Tally::of_files(&files);
+        if let (Expiry::Apply, Some(first), false) = (expiry, plan.horizon.first_day(), files.is_empty()) {
+            let rule = plan.days_rule(first);
+            let Some(committed) = log.expire(&files, vec![], &rule).await? else { continue };
             store.state_mut().publish(&plan.table, committed);
-            store.metrics.expired(&days);
+            store.metrics.expired(days.row_count, days.size_bytes);
             tracing::info!(
                 table = plan.table,
-                days = days.day_count,
+                days = days.day_count(),
                 files = days.file_count,
                 rows = days.row_count,
                 size_bytes = days.size_bytes,
@@ -189,9 +201,9 @@ pub(crate) async fn expire(
                 "expired"
             );
         }
-        counted.push(days);
+        tallies.add_files(&plan.table, &files);
     }
-    Ok(report(now, counted))
+    Ok(())
 }
 
 /// What the background task does: removes what is too old by the store's own settings, and what was left behind.
@@ -217,5 +229,7 @@ pub(crate) async fn expire_and_tidy(store: &Arc<Inner>, retention: &Retention) {
     }
 }
 
+#[cfg(test)]
+mod metric_tests;
 #[cfg(test)]
 mod tests;

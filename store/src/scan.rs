@@ -50,11 +50,17 @@ pub(crate) struct StoreTable {
     store: Weak<Inner>,
     name: String,
     schema: SchemaRef,
+    in_order: bool,
 }
 
 impl StoreTable {
     pub(crate) fn new(store: &Arc<Inner>, name: &str, schema: SchemaRef) -> Self {
-        Self { store: Arc::downgrade(store), name: name.to_owned(), schema }
+        Self { store: Arc::downgrade(store), name: name.to_owned(), schema, in_order: false }
+    }
+
+    /// The same table of points as one stream in table order, which needs no sort but has one reader.
+    pub(crate) fn in_order(self) -> Self {
+        Self { in_order: true, ..self }
     }
 }
 
@@ -92,7 +98,8 @@ impl TableProvider for StoreTable {
         let files = filter.keep(&snapshot.files, |file| file.keys.clone())?;
         let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
         compare_before_scan(&snapshot.dir, &files).await?;
-        let sources = Sources { state, snapshot: &snapshot, schema: self.schema(), projection, limit };
+        let (schema, in_order) = (self.schema(), self.in_order);
+        let sources = Sources { state, snapshot: &snapshot, schema, projection, limit, in_order };
         let mut inputs = match table {
             Some(table) if table.holds_points() => sources.scan_points(files, unflushed)?,
             _ => sources.scan(&files, unflushed)?,

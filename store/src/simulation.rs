@@ -1,5 +1,6 @@
-//! Seeded schedules of appends, flushes, failures, power cuts and restarts against an in-memory model: acknowledged points
-//! are there as last written, nothing else is, before and after every flush and restart.
+//! Seeded schedules of appends, flushes, merges, retention, failures, power cuts and restarts against an in-memory model:
+//! acknowledged points are there as last written until they are too old, nothing else is, before and after every flush and
+//! restart.
 //!
 //! 50 seeds by default. `DRIFTWATT_SIM_SEEDS=500` runs more, `DRIFTWATT_SIM_SEED=17` runs one again; both with
 //! `cargo test -p driftwatt-store --lib simulation`. The clock of the store is that of the points, so a schedule needs none.
@@ -34,11 +35,16 @@ use datafusion::{
 use tokio::task::JoinSet;
 
 use self::{
-    load::{Load, Request, marker_series},
+    load::{Load, MIDNIGHT, Request, marker_series},
     model::Model,
     rng::Rng,
 };
-use crate::{Compaction, Config, Error, Store, WriteBatch, failpoint, failpoint::Failpoint};
+use crate::{
+    Compaction, Config, Error, Expiry, Keep, MetricRule, Retention, SampleColumns, Store, WriteBatch, failpoint,
+    failpoint::Failpoint,
+    memtable::{DAY_US, day_of},
+    retention::expire,
+};
 
 const SEEDS_DEFAULT: u64 = 50;
 const STEPS: u64 = 18;
@@ -156,7 +162,8 @@ impl Simulation {
             36..44 => self.append_again().await,
             44..56 => self.flush().await,
             56..64 => self.append_while_flushing().await,
-            64..70 => self.compact().await,
+            64..68 => self.compact().await,
+            68..70 => self.expire().await,
             70..80 => self.failing_flush().await,
             80..84 => self.cancelled_flush().await,
             84..87 => self.abandoned_append().await,
@@ -233,6 +240,39 @@ impl Simulation {
             (Ok(_), _) | (Err(Error::Io { .. }), true) => Ok(()),
             (outcome, acted) => Err(format!("failpoint acted: {acted}, but the merge ended with {outcome:?}")),
         }
+    }
+
+    /// Metrics of a pattern become too old, which may fail on the way and is then done again.
+    async fn expire(&mut self) -> Outcome {
+        let pattern = (*self.rng.pick(&["gauge.*", "gauge.1", "sum.*", "histogram.0", "h*", "summary.2"])).to_owned();
+        let keep = Keep::For(Duration::from_secs((1 + self.rng.below(2)) * 86_400));
+        let now = MIDNIGHT + DAY_US + self.rng.below(DAY_US as u64) as i64;
+        let rule = MetricRule { pattern: pattern.clone(), keep };
+        let retention = Retention { metrics: vec![rule], ..Retention::FOREVER };
+        // With points on fewer than three days, also after half a pass, nothing goes.
+        let mut batch = WriteBatch { series: vec![marker_series()], ..WriteBatch::default() };
+        for day in 0..3 {
+            batch.samples.push(0, 0, MIDNIGHT - day * DAY_US, 1, SampleColumns::INT);
+        }
+        self.append(batch).await?;
+        // What no file holds stays.
+        self.flush().await?;
+        let points: Vec<_> = failing_tables().collect();
+        let fails = self.rng.percent(50).then(|| (*self.rng.pick(&points), 1 + self.rng.below(6)));
+        self.note(format!("expire {pattern} at {keep} of {now}, failing at {fails:?}"));
+        let armed = fails.map(|(point, nth)| failpoint::fail_below(&self.dir, point, nth));
+        let store = self.store();
+        let outcome = expire(store.inner(), &retention, now, Expiry::Apply).await;
+        if outcome.is_err() && !armed.as_ref().is_some_and(failpoint::Armed::has_acted) {
+            return Err(format!("a pass ended with {outcome:?}"));
+        }
+        drop(armed);
+        let report = expire(store.inner(), &retention, now, Expiry::Apply).await.map_err(failed("expire"))?;
+        if report.counted_from_us != Some(now) {
+            return Err(format!("ages are counted from {:?}", report.counted_from_us));
+        }
+        self.model.expire(&pattern, day_of(now.saturating_sub(keep.as_micros())));
+        Ok(())
     }
 
     /// What was acknowledged before stays visible while a flush runs; what comes during it may land on either side.

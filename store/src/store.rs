@@ -32,7 +32,7 @@ use crate::{
     quarantine::{Quarantined, quarantine_damaged, quarantined},
     replay::Replayer,
     result_table::split_by_day,
-    retention::{Expiry, Retention, RetentionReport, expire},
+    retention::{Expiry, Retention, RetentionReport, RowCounts, expire},
     scan::StoreTable,
     schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
@@ -114,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
     pub(crate) file_memory: FileMemory,
+    /// Of files that retention has looked at.
+    pub(crate) row_counts: RowCounts,
     active_series: Arc<ActiveSeries>,
     /// By table, as found at start.
     quarantined: BTreeMap<String, Quarantined>,
@@ -229,9 +231,8 @@ impl Store {
             flush_size_bytes: config.flush_size_bytes,
             flush_wanted: Arc::clone(&flush_wanted),
         };
-        let wal_dir = config.data_dir.join("wal");
-        let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
-        let replayed = Arc::clone(&state);
+        let (wal_dir, durability) = (config.data_dir.join("wal"), config.durability);
+        let (segment_size, replayed) = (config.wal_segment_size_bytes, Arc::clone(&state));
         let active_series = Arc::new(ActiveSeries::new());
         let seeded = Arc::clone(&active_series);
         let opened = tokio::task::spawn_blocking(move || {
@@ -269,6 +270,7 @@ impl Store {
             active_series,
             quarantined,
             file_memory: config.file_memory(),
+            row_counts: RowCounts::default(),
             config,
             _lock: lock,
         });
@@ -318,8 +320,8 @@ impl Store {
         flush::flush(&self.inner).await
     }
 
-    /// Merges files of `samples` and `histograms`: what is due, or every day fully. Repeated points are dropped for good.
-    /// Ingest and queries go on meanwhile.
+    /// Merges files of all tables: what is due, or every day fully. Repeated points are dropped for good. Ingest and
+    /// queries go on meanwhile.
     ///
     /// # Errors
     /// [`Error::Closing`] when the store closes meanwhile; any failure to read, write or commit. What was merged until
@@ -328,12 +330,13 @@ impl Store {
         compact(&self.inner, compaction).await
     }
 
-    /// Removes, or counts, whole days that are older than `retention` keeps their table. Their files are deleted ten
-    /// minutes later. Ingest and queries go on meanwhile, and queries under way keep what they see.
+    /// Removes, or counts, whole days that are older than `retention` keeps their table, and rows of metrics that a rule
+    /// keeps shorter. Replaced files are deleted ten minutes later. Ingest and queries go on meanwhile, and queries under
+    /// way keep what they see.
     ///
     /// # Errors
-    /// [`Error::Closing`] when the store closes meanwhile; [`Error::Io`] if a commit could not be made durable. What was
-    /// committed until then stays so.
+    /// [`Error::Closing`] when the store closes meanwhile; any failure to read or write files that are rewritten;
+    /// [`Error::Io`] if a commit could not be made durable. What was committed until then stays so.
     pub async fn expire(&self, retention: &Retention, expiry: Expiry) -> Result<RetentionReport> {
         expire(&self.inner, retention, chrono::Utc::now().timestamp_micros(), expiry).await
     }
@@ -343,6 +346,15 @@ impl Store {
     pub fn table(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
         let snapshot = self.inner.state().snapshot(name)?;
         Some(Arc::new(StoreTable::new(&self.inner, name, public_schema(name, &snapshot.schema))))
+    }
+
+    /// The table of points `name` (`samples`, `histograms`) in the order `(metric, series_id, time)`, which the provider
+    /// declares: what goes through series one by one needs no sort and no memory for more than one. For few days at a
+    /// time: all files that a scan reads are open at once.
+    pub fn table_in_order(self: &Arc<Self>, name: &str) -> Option<Arc<dyn TableProvider>> {
+        WalTable::from_name(name).filter(|table| table.holds_points())?;
+        let snapshot = self.inner.state().snapshot(name)?;
+        Some(Arc::new(StoreTable::new(&self.inner, name, public_schema(name, &snapshot.schema)).in_order()))
     }
 
     /// Tables that [`Store::table`] knows, with their size.

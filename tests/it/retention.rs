@@ -117,3 +117,37 @@ async fn the_command_counts_without_a_change_and_deletes_when_told() {
     assert!(String::from_utf8_lossy(&locked.stderr).contains("/api/v1/admin/retention"), "{locked:?}");
     server.terminate();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metric_with_a_rule_goes_before_its_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fill(&data).await;
+    let config = dir.path().join("driftwatt.toml");
+    let rule = "[[store.retention.metric]]\npattern = \"kept.*\"\nkeep = \"3d\"\n";
+    let other = "[[store.retention.metric]]\npattern = \"kept.or.not.more\"\nkeep = \"1d\"\n";
+    std::fs::write(&config, [rule, other].concat()).unwrap();
+    let run = |extra: &[&str]| {
+        let command = ["retention", "--format", "json", "--data"];
+        let output = driftwatt().args(command).arg(&data).arg("--config").arg(&config).args(extra).output().unwrap();
+        report(&output)
+    };
+    let (counted, gone) = (run(&["--dry-run"]), run(&[]));
+    assert_eq!(counted["metrics"], gone["metrics"]);
+    let [rule, other] = gone["metrics"].as_array().unwrap().as_slice() else { panic!("{gone}") };
+    assert_eq!((rule["pattern"].as_str(), rule["keep"].as_str()), (Some("kept.*"), Some("3d")));
+    assert_eq!((&other["rows"], &table(&gone, "samples")["rows"]), (&json!(0), &json!(0)));
+    let days_gone = rule["days"].as_u64().unwrap();
+    assert!((4..=5).contains(&days_gone), "{gone}");
+    // Ten points and a name a day.
+    assert_eq!(rule["rows"], json!(days_gone * 11));
+    for name in ["samples", "series"] {
+        let days = days(&data, name).await;
+        assert!(days.iter().all(|day| day.as_str() >= rule["first_kept_day"].as_str().unwrap()), "{name} {days:?}");
+    }
+    assert_eq!(run(&["--dry-run"])["metrics"][0]["rows"], 0);
+    assert_sound(&data);
+    std::fs::write(&config, "[[store.retention.metric]]\npattern = \"*\"\nkeep = \"3d\"\n").unwrap();
+    let refused = driftwatt().args(["retention", "--data"]).arg(&data).arg("--config").arg(&config).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("store.retention.metric"), "{refused:?}");
+}

@@ -79,6 +79,14 @@ pub(super) fn plan(files: &[Arc<LiveFile>], now_us: i64, compaction: Compaction,
     files.chunk_by(|a, b| a.date == b.date).flat_map(|day| plan_day(&runs(day), now_us, compaction, fan_in)).collect()
 }
 
+/// As [`plan`], for a table whose rows have no identity: only whole days, each at once, as its files are read one after
+/// the other.
+pub(super) fn plan_rows(files: &[Arc<LiveFile>], now_us: i64, compaction: Compaction) -> Vec<Plan> {
+    let mut plans = plan(files, now_us, compaction, usize::MAX);
+    plans.retain(|plan| compaction == Compaction::Full || plan.level == 2);
+    plans
+}
+
 fn runs(day: &[Arc<LiveFile>]) -> Vec<Run> {
     let parts = |a: &Arc<LiveFile>, b: &Arc<LiveFile>| a.sequence == b.sequence && a.sequence != 0;
     let runs = day.chunk_by(parts).map(|run| {

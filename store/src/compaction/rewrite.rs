@@ -78,8 +78,8 @@ pub(super) fn rewrite(
     Ok(rewritten)
 }
 
-/// The rows of one run, file after file.
-struct Input<'a> {
+/// The rows of some files, file after file.
+pub(super) struct Input<'a> {
     table_dir: &'a Path,
     schema: &'a SchemaRef,
     files: Iter<'a, Arc<LiveFile>>,
@@ -87,11 +87,11 @@ struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    fn new(table_dir: &'a Path, schema: &'a SchemaRef, run: &'a [Arc<LiveFile>]) -> Self {
+    pub(super) fn new(table_dir: &'a Path, schema: &'a SchemaRef, run: &'a [Arc<LiveFile>]) -> Self {
         Self { table_dir, schema, files: run.iter(), reader: None }
     }
 
-    fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(super) fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(reader) = &mut self.reader
                 && let Some(batch) = reader.next()

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Deserialize;
 
+use super::metric_rule::{MetricRule, RawMetricRule, validate};
 use crate::{
     config::parse_duration,
     error::{Error, Result},
@@ -29,6 +30,8 @@ pub struct RawRetention {
     pub rejections: Option<String>,
     /// Every result table. Default forever.
     pub results: Option<String>,
+    /// Metrics that are kept longer or shorter than their tables. Default none.
+    pub metric: Vec<RawMetricRule>,
 }
 
 /// How long something is kept.
@@ -41,7 +44,7 @@ pub enum Keep {
 }
 
 /// How long each table is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
     /// Table `samples`.
     pub samples: Keep,
@@ -53,6 +56,8 @@ pub struct Retention {
     pub rejections: Keep,
     /// Every result table.
     pub results: Keep,
+    /// Metrics that are kept longer or shorter than their tables. The longest pattern that matches a metric holds.
+    pub metrics: Vec<MetricRule>,
 }
 
 impl Keep {
@@ -83,6 +88,7 @@ impl Retention {
         series: Keep::Forever,
         rejections: Keep::Forever,
         results: Keep::Forever,
+        metrics: Vec::new(),
     };
 
     /// The setting of table `name`, and its value.
@@ -113,11 +119,12 @@ impl RawRetention {
         }
         let rejections = keep("retention.rejections", self.rejections.as_ref(), samples)?;
         let results = keep("retention.results", self.results.as_ref(), Keep::Forever)?;
-        Ok(Retention { samples, histograms, series, rejections, results })
+        let metrics = validate(&self.metric)?;
+        Ok(Retention { samples, histograms, series, rejections, results, metrics })
     }
 }
 
-fn keep(name: &'static str, text: Option<&String>, default: Keep) -> Result<Keep> {
+pub(super) fn keep(name: &'static str, text: Option<&String>, default: Keep) -> Result<Keep> {
     let Some(text) = text.map(|text| text.trim()) else { return Ok(default) };
     if text == "forever" {
         return Ok(Keep::Forever);
@@ -135,7 +142,7 @@ fn keep(name: &'static str, text: Option<&String>, default: Keep) -> Result<Keep
 mod tests {
     use super::*;
 
-    fn validate(toml: &[(&str, &str)]) -> Result<Retention> {
+    fn validated(toml: &[(&str, &str)]) -> Result<Retention> {
         let given = |name: &str| toml.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let raw = RawRetention {
             samples: given("samples"),
@@ -143,22 +150,23 @@ mod tests {
             series: given("series"),
             rejections: given("rejections"),
             results: given("results"),
+            metric: vec![],
         };
         raw.validate()
     }
 
     fn text(retention: Retention) -> [String; 5] {
-        let Retention { samples, histograms, series, rejections, results } = retention;
+        let Retention { samples, histograms, series, rejections, results, .. } = retention;
         [samples, histograms, series, rejections, results].map(|keep| keep.to_string())
     }
 
     #[test]
     fn tables_follow_samples_and_series_outlive_all_points() {
-        assert_eq!(text(validate(&[]).unwrap()), ["395d", "395d", "395d", "395d", "forever"]);
+        assert_eq!(text(validated(&[]).unwrap()), ["395d", "395d", "395d", "395d", "forever"]);
         let longer = [("samples", "2w"), ("histograms", "30d"), ("results", "52w")];
-        assert_eq!(text(validate(&longer).unwrap()), ["14d", "30d", "30d", "14d", "364d"]);
-        assert_eq!(validate(&[("samples", "forever")]).unwrap().series, Keep::Forever);
-        assert_eq!(validate(&[("samples", "36h")]).unwrap().samples.to_string(), "129600s");
+        assert_eq!(text(validated(&longer).unwrap()), ["14d", "30d", "30d", "14d", "364d"]);
+        assert_eq!(validated(&[("samples", "forever")]).unwrap().series, Keep::Forever);
+        assert_eq!(validated(&[("samples", "36h")]).unwrap().samples.to_string(), "129600s");
     }
 
     #[test]
@@ -169,7 +177,7 @@ mod tests {
             ("results", "99999999999999999999d", "store.retention.results"),
             ("series", "30d", "store.retention.series: 30d is shorter than the 395d"),
         ] {
-            let error = validate(&[(name, value)]).unwrap_err().to_string();
+            let error = validated(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -1,10 +1,11 @@
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use deltalake::{ensure_table_uri, open_table};
 
 use super::*;
 use crate::{
     Store,
+    live_file::date_text,
     memtable::{DAY_US, day_of},
     store::tests::{START, batch, count_and_sum, open, query},
     verify::verify,
@@ -19,7 +20,7 @@ fn days(count: u64) -> Keep {
 }
 
 fn all(keep: Keep) -> Retention {
-    Retention { samples: keep, histograms: keep, series: keep, rejections: keep, results: keep }
+    Retention { samples: keep, histograms: keep, series: keep, rejections: keep, results: keep, metrics: vec![] }
 }
 
 /// Ten days of one series, ten points a day.

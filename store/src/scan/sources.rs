@@ -58,6 +58,8 @@ pub(super) struct Sources<'a> {
     pub(super) schema: SchemaRef,
     pub(super) projection: Option<&'a Vec<usize>>,
     pub(super) limit: Option<usize>,
+    /// All points are merged, so that they come in table order.
+    pub(super) in_order: bool,
 }
 
 pub(super) type Plans = Vec<Arc<dyn ExecutionPlan>>;
@@ -90,7 +92,8 @@ impl Sources<'_> {
         // Memtables are newer than all files.
         let spans: Vec<_> =
             files.iter().map(|file| file.span()).chain(unflushed.iter().map(UnflushedRows::span)).collect();
-        let groups = merge_groups(&spans);
+        let all = || (!spans.is_empty()).then(|| (0..spans.len()).collect());
+        let groups = if self.in_order { all().into_iter().collect() } else { merge_groups(&spans) };
         if groups.is_empty() {
             return self.scan(&files, unflushed);
         }

@@ -133,7 +133,7 @@ impl Load {
     fn time(&mut self, rng: &mut Rng) -> i64 {
         match rng.below(10) {
             0 | 1 => MIDNIGHT - 2 + rng.below(4) as i64,
-            2 => MIDNIGHT - DAY_US + rng.below(DAY_US as u64) as i64,
+            2 => MIDNIGHT - 2 * DAY_US + rng.below(2 * DAY_US as u64) as i64,
             // A small grid, so that independent requests meet at one identity.
             3 => MIDNIGHT + rng.below(20) as i64 * 1_000_000,
             _ => {

@@ -50,6 +50,16 @@ impl Model {
         }));
     }
 
+    /// Forgets the points of the metrics of `pattern`, a name or its beginning and `*`, before `first_kept_day`.
+    pub(super) fn expire(&mut self, pattern: &str, first_kept_day: i32) {
+        let matches = |metric: &str| match pattern.strip_suffix('*') {
+            Some(prefix) => metric.starts_with(prefix),
+            None => metric == pattern,
+        };
+        let metrics = &self.metrics;
+        self.points.retain(|(_, id, _, time), _| day_of(*time) >= first_kept_day || !matches(&metrics[id]));
+    }
+
     fn write(&mut self, identity: Identity, row: Row) {
         self.points.insert(identity, row);
     }

@@ -153,3 +153,25 @@ fn with_little_memory_windows_are_narrow_and_a_day_takes_more_rounds() {
     assert_eq!(merged(Compaction::Due), [4, 4, 4]);
     assert_eq!(merged(Compaction::Full), [4, 4, 4, 3]);
 }
+
+#[test]
+fn rows_without_an_identity_are_merged_by_whole_days_only() {
+    let end = (i64::from(DAY) + 1) * DAY_US;
+    let planned = |files: &[Arc<LiveFile>], now_us, compaction| {
+        let plans = plan_rows(files, now_us, compaction);
+        plans.iter().map(|plan| (plan.level, plan.files().count())).collect::<Vec<_>>()
+    };
+    // Results, which have no sequence, more of them than a merge of points takes.
+    let results: Vec<_> = (0..100).map(|n| file(0, 0, n, 1 << 10)).collect();
+    for files in [results, flushes(100)] {
+        assert_eq!(planned(&files, NOON, Compaction::Due), []);
+        assert_eq!(planned(&files, end, Compaction::Due), []);
+        assert_eq!(planned(&files, end + 60 * MINUTE, Compaction::Due), [(2, 100)]);
+        assert_eq!(planned(&files, NOON, Compaction::Full), [(1, 100)]);
+    }
+    let merged = [file(2, 0, 10, 1 << 20)];
+    assert_eq!(planned(&merged, end + DAY_US, Compaction::Full), []);
+    let late = [Arc::clone(&merged[0]), file(0, 0, 24 * 60 + 65, 1 << 10)];
+    assert_eq!(planned(&late, end + 70 * MINUTE, Compaction::Due), []);
+    assert_eq!(planned(&late, end + 75 * MINUTE, Compaction::Due), [(2, 2)]);
+}
