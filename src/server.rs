@@ -60,7 +60,7 @@ impl Server {
                 Ok(())
             });
         }
-        let router = web::router(&store, &session, &metrics, config)?;
+        let router = web::router(&store, &ingest, &session, &metrics, config)?;
         let stop = shutdown.clone();
         tasks.spawn(async move {
             let served = axum::serve(http, router).with_graceful_shutdown(async move { stop.cancelled().await });

@@ -39,6 +39,8 @@ mod otlp;
 #[cfg(test)]
 mod points;
 #[cfg(test)]
+mod remote_write;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod sdk;
@@ -51,3 +53,5 @@ mod server;
 mod soak;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod write_request;
