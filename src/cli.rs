@@ -86,6 +86,9 @@ pub(crate) struct CollectArgs {
     /// Where to send, such as http://127.0.0.1:4317
     #[arg(long)]
     endpoint: Option<String>,
+    /// Also scrape this page of a Prometheus exporter, such as http://127.0.0.1:9400/metrics; may be given again
+    #[arg(long, value_name = "URL")]
+    scrape: Vec<String>,
     /// Configuration file (docs/config.md)
     #[arg(long)]
     config: Option<PathBuf>,

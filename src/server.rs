@@ -63,7 +63,7 @@ impl Server {
                 Ok(())
             });
         }
-        let router = web::router(&store, &session, &metrics, config)?;
+        let router = web::router(&store, &ingest, &session, &metrics, config)?;
         let stop = shutdown.clone();
         let queries = QueryRuntime::start().context("start the threads of queries")?;
         let served = async move {

@@ -1,4 +1,5 @@
-//! Everything on the HTTP port: SQL (from the query crate), the answers, administration, health, own metrics, a start page.
+//! Everything on the HTTP port: SQL (from the query crate), remote write (from ingest), the answers, administration,
+//! health, own metrics, a start page.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use axum::{
 };
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::PriceBook;
+use driftwatt_ingest::Ingest;
 use driftwatt_store::{Compaction, ErrorKind, Expiry, Retention, Store};
 use serde::Deserialize;
 use serde_json::json;
@@ -39,6 +41,7 @@ type Shared = State<Arc<Web>>;
 /// A price book that cannot be read.
 pub(crate) fn router(
     store: &Arc<Store>,
+    ingest: &Arc<Ingest>,
     session: &SessionContext,
     metrics: &Arc<SelfMetrics>,
     config: &Config,
@@ -62,7 +65,8 @@ pub(crate) fn router(
         .route("/api/v1/idle", get(idle).post(idle))
         .route("/api/v1/drift", get(drift).post(drift))
         .with_state(Arc::new(web));
-    Ok(own.merge(driftwatt_query::router(session.clone(), config.query.clone())))
+    let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
+    Ok(own.merge(written).merge(driftwatt_query::router(session.clone(), config.query.clone())))
 }
 
 fn failure(status: StatusCode, error: &anyhow::Error) -> Response {

@@ -21,6 +21,7 @@ use crate::{
     gpu::Gpus,
     host::Host,
     instruments,
+    scrape::Scraper,
     watch::{Limits, Watch},
 };
 
@@ -30,6 +31,7 @@ pub struct Collector {
     provider: SdkMeterProvider,
     watches: Vec<Arc<Watch>>,
     export: Arc<ExportState>,
+    scraper: Option<Scraper>,
 }
 
 impl Collector {
@@ -66,14 +68,25 @@ impl Collector {
         let meter = provider.meter("driftwatt.collector");
         instruments::register(&meter, &watches);
         instruments::register_own(&meter, &watches, Arc::clone(&export));
-        Ok(Self { provider, watches, export })
+        let scraper = (!config.scrape.is_empty()).then(|| Scraper::start(config, Arc::clone(&export))).transpose()?;
+        Ok(Self { provider, watches, export, scraper })
     }
 
-    /// Collects and exports now.
+    /// Collects and exports now. What is scraped has times of its own: of that, the first scrape of every target is waited
+    /// for.
     ///
     /// # Errors
     /// [`Error::Export`] if the server did not accept it, after all retries.
     pub async fn flush(&self) -> Result<()> {
+        self.export_own().await?;
+        match &self.scraper {
+            Some(scraper) => scraper.first_done().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Collects and exports what is read on this machine.
+    async fn export_own(&self) -> Result<()> {
         let provider = self.provider.clone();
         let flushed = blocking(move || provider.force_flush()).await;
         let last_error = self.export.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -89,7 +102,7 @@ impl Collector {
     /// [`Error::Export`] if the server did not accept the last export, after all retries.
     pub async fn shutdown(self) -> Result<()> {
         // The SDK's own last export is cut off after five seconds, a flush has the time that was configured.
-        let flushed = self.flush().await;
+        let flushed = self.export_own().await;
         self.stop();
         let provider = self.provider.clone();
         flushed.and(blocking(move || provider.shutdown()).await)

@@ -1,6 +1,6 @@
 //! Settings of the collector.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -36,6 +36,55 @@ pub struct RawConfig {
     pub retries_max: Option<usize>,
     /// Extra resource attributes; they override `service.instance.id` and `host.name`.
     pub resource: BTreeMap<String, String>,
+    /// What to scrape. Default nothing.
+    pub scrape: Vec<RawScrapeJob>,
+}
+
+/// One `[[collector.scrape]]` as written: exporters that are scraped in the same way.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawScrapeJob {
+    /// The label `job`, which becomes `service.name`. Default `"scrape"`.
+    pub job: Option<String>,
+    /// URLs of pages, such as `http://127.0.0.1:9400/metrics`.
+    pub targets: Vec<String>,
+    /// Files of targets in the JSON format of Prometheus' `file_sd_configs`; looked at every 5 seconds.
+    pub files: Vec<PathBuf>,
+    /// Time between two scrapes of a target, at least `"1s"`. Default the interval of the collector.
+    pub interval: Option<String>,
+    /// Time for a page to arrive, at most the interval. Default `"10s"`, or the interval where that is shorter.
+    pub timeout: Option<String>,
+    /// Labels for every series.
+    pub labels: BTreeMap<String, String>,
+    /// Whether a label of a page wins over one of the target. Default false: it is kept as `exported_…`.
+    pub honor_labels: bool,
+    /// Bytes of a page. Default 16 MiB; a longer one is not used, and `up` is 0.
+    pub body_size_max: Option<usize>,
+    /// Samples of a page. Default 100 000; a page with more is not used, and `up` is 0.
+    pub samples_max: Option<usize>,
+}
+
+/// Checked settings of one kind of scrape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScrapeJob {
+    /// The label `job`.
+    pub job: String,
+    /// URLs of pages.
+    pub targets: Vec<String>,
+    /// Files of targets.
+    pub files: Vec<PathBuf>,
+    /// Time between two scrapes of a target.
+    pub interval: Duration,
+    /// Time for a page to arrive.
+    pub timeout: Duration,
+    /// Labels for every series.
+    pub labels: BTreeMap<String, String>,
+    /// Whether a label of a page wins over one of the target.
+    pub honor_labels: bool,
+    /// Bytes of a page.
+    pub body_size_max: usize,
+    /// Samples of a page.
+    pub samples_max: usize,
 }
 
 /// Checked settings of the collector.
@@ -55,6 +104,8 @@ pub struct Config {
     pub retries_max: usize,
     /// Extra resource attributes.
     pub resource: BTreeMap<String, String>,
+    /// What to scrape.
+    pub scrape: Vec<ScrapeJob>,
 }
 
 impl RawConfig {
@@ -87,7 +138,57 @@ impl RawConfig {
             export_timeout,
             retries_max,
             resource: self.resource,
+            scrape: self.scrape.into_iter().map(|job| job.validate(interval)).collect::<Result<_>>()?,
         })
+    }
+}
+
+impl RawScrapeJob {
+    /// Checks one scrape, whose interval is `default_interval` where it has none of its own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting that cannot be read or is out of range.
+    pub fn validate(self, default_interval: Duration) -> Result<ScrapeJob> {
+        let interval = duration("scrape.interval", self.interval.as_deref(), default_interval)?;
+        if interval < Duration::from_secs(1) {
+            return Err(Error::Config { name: "scrape.interval", reason: format!("{interval:?} is shorter than 1s") });
+        }
+        let timeout = duration("scrape.timeout", self.timeout.as_deref(), interval.min(Duration::from_secs(10)))?;
+        if timeout.is_zero() || timeout > interval {
+            let reason = format!("{timeout:?} is not between 0 and the interval, {interval:?}");
+            return Err(Error::Config { name: "scrape.timeout", reason });
+        }
+        if self.targets.is_empty() && self.files.is_empty() {
+            return Err(Error::Config { name: "scrape.targets", reason: "there are no targets and no files".into() });
+        }
+        for (index, target) in self.targets.iter().enumerate() {
+            let has_host =
+                target.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
+            if !has_host {
+                // Not shown, because it may hold a password.
+                let number = index + 1;
+                let reason = format!("target {number} does not start with http:// and a host; this build has no TLS");
+                return Err(Error::Config { name: "scrape.targets", reason });
+            }
+        }
+        Ok(ScrapeJob {
+            job: self.job.unwrap_or_else(|| "scrape".to_owned()),
+            targets: self.targets,
+            files: self.files,
+            interval,
+            timeout,
+            labels: self.labels,
+            honor_labels: self.honor_labels,
+            body_size_max: positive("scrape.body_size_max", self.body_size_max, 16 << 20)?,
+            samples_max: positive("scrape.samples_max", self.samples_max, 100_000)?,
+        })
+    }
+}
+
+fn positive(name: &'static str, given: Option<usize>, default: usize) -> Result<usize> {
+    match given {
+        Some(0) => Err(Error::Config { name, reason: "must be more than 0".into() }),
+        given => Ok(given.unwrap_or(default)),
     }
 }
 
@@ -168,5 +269,23 @@ mod tests {
         check(RawConfig { interval: Some("10ms".into()), ..RawConfig::default() }, "interval");
         check(RawConfig { export_timeout: Some("0s".into()), ..RawConfig::default() }, "export_timeout");
         check(RawConfig { retries_max: Some(21), ..RawConfig::default() }, "retries_max");
+        let scrape = |job: RawScrapeJob| RawConfig { scrape: vec![job], ..RawConfig::default() };
+        let local = || vec!["http://127.0.0.1:9400/metrics".to_owned()];
+        check(scrape(RawScrapeJob::default()), "scrape.targets");
+        for target in ["https://h/metrics", "h:9400", "http:///metrics"] {
+            check(scrape(RawScrapeJob { targets: vec![target.into()], ..RawScrapeJob::default() }), "scrape.targets");
+        }
+        let slow = RawScrapeJob { targets: local(), timeout: Some("16s".into()), ..RawScrapeJob::default() };
+        check(scrape(slow), "scrape.timeout");
+        let none = RawScrapeJob { targets: local(), samples_max: Some(0), ..RawScrapeJob::default() };
+        check(scrape(none), "scrape.samples_max");
+    }
+
+    #[test]
+    fn a_scrape_takes_the_interval_of_the_collector() {
+        let job = RawScrapeJob { targets: vec!["http://h/metrics".into()], ..RawScrapeJob::default() };
+        let raw = RawConfig { interval: Some("5s".into()), scrape: vec![job], ..RawConfig::default() };
+        let job = raw.validate().unwrap().scrape.remove(0);
+        assert_eq!((job.interval, job.timeout), (Duration::from_secs(5), Duration::from_secs(5)));
     }
 }

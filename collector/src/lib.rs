@@ -1,4 +1,4 @@
-//! Edge collector: host and GPU metrics over OTLP.
+//! Edge collector: host and GPU metrics, and pages of Prometheus exporters, over OTLP.
 //!
 //! Host values come from `sysinfo` and `/proc`, GPU values from NVML; names follow the OpenTelemetry semantic
 //! conventions, the rest is under `driftwatt.gpu.*` and `driftwatt.collector.*` (the table is `docs/collector.md`).
@@ -7,6 +7,7 @@
 //! - A value that could not be read is omitted and counted, never reported as zero.
 //! - Nothing is read on the async runtime: each source has a thread of its own, and waiting for it is bounded, so a
 //!   hung driver costs its own metrics only.
+//! - A page that is half or late is not used, and the target's series end with a marker; a bad line costs that line.
 //! - Values older than three intervals are not reported.
 //! - This crate depends on the wire only, never on the store or the query engine.
 
@@ -20,13 +21,14 @@ mod host;
 mod instruments;
 mod proc_stat;
 mod reading;
+mod scrape;
 mod watch;
 
 use std::future::Future;
 
 pub use catalog::{CATALOG, Kind, Metric};
 pub use collector::Collector;
-pub use config::{Config, Protocol, RawConfig};
+pub use config::{Config, Protocol, RawConfig, RawScrapeJob, ScrapeJob};
 pub use error::{Error, Result};
 
 /// Collects and exports until `shutdown` resolves, then exports once more and returns.

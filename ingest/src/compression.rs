@@ -1,4 +1,4 @@
-//! Content encodings of OTLP/HTTP, decompressed in a stream that stops at the limit.
+//! Content encodings: those of OTLP/HTTP, decompressed in a stream that stops at the limit, and snappy of remote write.
 
 use std::io::{self, Read};
 
@@ -54,6 +54,24 @@ fn read(source: impl Read, limit_bytes: usize, encoding: &'static str) -> Result
     Ok(bytes)
 }
 
+/// The size that a snappy block says it has, if that is at most `limit_bytes`.
+pub(crate) fn snappy_size(body: &[u8], limit_bytes: usize) -> Result<usize> {
+    let size = snap::raw::decompress_len(body).map_err(|error| broken_snappy(&error))?;
+    if size > limit_bytes {
+        return Err(Error::TooLarge { stage: "after decompression", limit_bytes, setting: "decompressed_size_max" });
+    }
+    Ok(size)
+}
+
+/// Decompresses a snappy block (not the framed format), whose size [`snappy_size`] has checked.
+pub(crate) fn snappy(body: &[u8]) -> Result<Vec<u8>> {
+    snap::raw::Decoder::new().decompress_vec(body).map_err(|error| broken_snappy(&error))
+}
+
+fn broken_snappy(error: &snap::Error) -> Error {
+    Error::Decompress { encoding: "snappy", reason: error.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -75,6 +93,20 @@ mod tests {
             assert!(matches!(encoding.decompress(&body, (1 << 20) - 1), Err(Error::TooLarge { .. })));
             assert_eq!(encoding.decompress(&body, 1 << 20).unwrap(), zeros);
         }
+    }
+
+    #[test]
+    fn a_snappy_block_is_believed_up_to_the_limit_only() {
+        let body = snap::raw::Encoder::new().compress_vec(&[7; 1000]).unwrap();
+        assert_eq!(snappy_size(&body, 1000).unwrap(), 1000);
+        assert_eq!(snappy(&body).unwrap(), [7; 1000]);
+        assert!(matches!(snappy_size(&body, 999), Err(Error::TooLarge { .. })));
+        // A length of four gigabytes in a body of six bytes.
+        assert!(matches!(snappy_size(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0], 1 << 20), Err(Error::TooLarge { .. })));
+        assert!(matches!(snappy(&body[..body.len() - 1]), Err(Error::Decompress { encoding: "snappy", .. })));
+        assert!(snappy(&[]).is_err());
+        let framed = b"\xff\x06\x00\x00sNaPpY";
+        assert!(snappy_size(framed, 1 << 30).is_err() || snappy(framed).is_err());
     }
 
     #[test]

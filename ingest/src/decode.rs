@@ -13,6 +13,7 @@ mod metric;
 mod mutation_tests;
 mod number;
 mod point;
+mod remote_write;
 mod series_table;
 mod summary;
 #[cfg(test)]
@@ -28,9 +29,11 @@ use std::{
 use driftwatt_store::{ActiveSeries, Attributes, Interner, Series, SeriesDefinition, WriteBatch};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+pub(crate) use self::remote_write::WriteMessage;
 use self::{
     attributes::{parse_attribute, repeated_keys, text},
     metric::Metric,
+    remote_write::Families,
     series_table::{HashKeyed, SeriesTable},
 };
 use crate::{
@@ -48,6 +51,8 @@ pub struct Decoded {
     pub rejected_count: u64,
     /// Repeated attribute keys in series seen for the first time; the last value stays.
     pub duplicate_key_count: u64,
+    /// Exemplars of a remote-write request: none of them is stored.
+    pub exemplar_count: u64,
 }
 
 /// Decodes requests; shared by all of them.
@@ -57,6 +62,7 @@ pub struct Decoder {
     now: fn() -> i64,
     series: SeriesTable,
     interner: Mutex<Interner>,
+    families: Mutex<Families>,
     // Random, so that nobody can prepare two series with the same raw key.
     seed: u64,
 }
@@ -95,6 +101,7 @@ impl Decoder {
             now: config.now,
             series: SeriesTable::new(&config.limits, active),
             interner: Mutex::default(),
+            families: Mutex::default(),
             seed: RandomState::new().hash_one(0),
         }
     }
@@ -125,7 +132,7 @@ impl Decoder {
         let mut batch = walk.batch;
         let rejected_count = walk.rejections.total();
         batch.rejections = walk.rejections.into_rows(walk.now);
-        Ok(Decoded { batch, rejected_count, duplicate_key_count: walk.duplicate_key_count })
+        Ok(Decoded { batch, rejected_count, duplicate_key_count: walk.duplicate_key_count, exemplar_count: 0 })
     }
 
     fn interner(&self) -> MutexGuard<'_, Interner> {

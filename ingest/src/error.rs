@@ -28,6 +28,13 @@ pub enum Error {
     ContentType(String),
     #[error("content encoding {0:?} is not supported; send gzip, zstd or identity")]
     ContentEncoding(String),
+    #[error(
+        "content type {0:?} is not supported; send application/x-protobuf, with proto=io.prometheus.write.v2.Request or \
+         proto=prometheus.WriteRequest"
+    )]
+    WriteContentType(String),
+    #[error("content encoding {0:?} is not supported; send snappy")]
+    WriteContentEncoding(String),
     #[error("no valid bearer token; send the header `authorization: Bearer <token>`")]
     Unauthenticated,
     #[error("{what} are at their limit; retry later")]
@@ -83,7 +90,10 @@ impl Error {
             | Self::BodyTimeout { .. }
             | Self::Config { .. } => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
-            Self::ContentType(_) | Self::ContentEncoding(_) => ErrorKind::Unsupported,
+            Self::ContentType(_)
+            | Self::ContentEncoding(_)
+            | Self::WriteContentType(_)
+            | Self::WriteContentEncoding(_) => ErrorKind::Unsupported,
             Self::Unauthenticated => ErrorKind::Unauthenticated,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::Store(error) => match error.kind() {

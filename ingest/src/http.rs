@@ -3,8 +3,9 @@
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
 
 pub(crate) mod answer;
+pub(crate) mod body;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -15,20 +16,16 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::body::{check_token, receive_body};
 use crate::{
     admission::Admission,
-    authorization::authorize,
     compression::Encoding,
     error::{Error, Result},
     ingest::{Format, Ingest, Outcome},
 };
-
-/// Time for a body to arrive; a slower sender gives its slot back.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves OTLP/HTTP until `shutdown`, then lets requests in flight end.
 ///
@@ -62,29 +59,12 @@ async fn metrics(State(ingest): State<Arc<Ingest>>, request: Request) -> Respons
 }
 
 async fn receive(ingest: &Ingest, headers: &HeaderMap, body: Body, format: Format) -> Result<Outcome> {
-    let config = ingest.config();
-    authorize(&config.tokens, headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()))?;
+    check_token(ingest, headers)?;
     let encoding = match headers.get(header::CONTENT_ENCODING) {
         Some(value) => Encoding::parse(&String::from_utf8_lossy(value.as_bytes()))?,
         None => Encoding::Identity,
     };
-    let mut admission = ingest.gate().enter()?;
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let too_large =
-        || Error::TooLarge { stage: "as sent", limit_bytes: config.body_size_max, setting: "body_size_max" };
-    if announced.is_some_and(|size| size > config.body_size_max) {
-        return Err(too_large());
-    }
-    // An unannounced (chunked) body may grow to the limit, so all of that is held for it.
-    admission.reserve(announced.unwrap_or(config.body_size_max))?;
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, config.body_size_max).collect())
-        .await
-        .map_err(|_| Error::BodyTimeout { seconds: BODY_TIMEOUT.as_secs() })?;
-    let body = match collected {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Err(error) => return Err(Error::Body(error.to_string())),
-    };
+    let (mut admission, body) = receive_body(ingest, headers, body).await?;
     let body = decompress(ingest, &mut admission, encoding, body).await?;
     ingest.export_admitted(admission, body, format).await
 }

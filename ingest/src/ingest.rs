@@ -7,8 +7,9 @@ use driftwatt_store::{Rejection, Store};
 
 use crate::{
     admission::{Admission, Gate},
+    compression::{snappy, snappy_size},
     config::Config,
-    decode::{Decoded, Decoder},
+    decode::{Decoded, Decoder, WriteMessage},
     error::Result,
     json,
     metrics::{Metrics, by_reason},
@@ -19,7 +20,7 @@ const INLINE_SIZE_MAX: usize = 64 << 10;
 /// Reasons named in an answer; the rest is counted as "more".
 const ANSWER_REASONS_MAX: usize = 10;
 
-/// Receives OTLP metrics into a store.
+/// Receives metrics into a store.
 #[derive(Debug)]
 pub struct Ingest {
     store: Arc<Store>,
@@ -34,7 +35,9 @@ pub struct Ingest {
 pub struct Outcome {
     /// Points made durable, duplicates included.
     pub stored_count: u64,
-    /// Of these, points that replaced an unflushed point of the same identity.
+    /// Of these, histogram and summary points.
+    pub histogram_count: u64,
+    /// Of the stored, points that replaced an unflushed point of the same identity.
     pub duplicate_count: u64,
     /// Points refused.
     pub rejected_count: u64,
@@ -92,9 +95,30 @@ impl Ingest {
         outcome
     }
 
+    /// Stores one remote-write request, a snappy block.
+    pub(crate) async fn write_admitted(
+        &self,
+        mut admission: Admission,
+        body: Bytes,
+        message: WriteMessage,
+    ) -> Result<Outcome> {
+        let size_bytes = snappy_size(&body, self.config.decompressed_size_max)?;
+        admission.reserve(body.len() + size_bytes)?;
+        let (decoder, stage_cpu) = (Arc::clone(&self.decoder), self.metrics.stage_cpu());
+        let work = move || -> Result<Decoded> {
+            let body = stage_cpu.run("decompress", || snappy(&body))?;
+            Ok(stage_cpu.run("decode", || decoder.decode_remote_write(&body, message))?)
+        };
+        let decoded = if size_bytes <= INLINE_SIZE_MAX { work()? } else { tokio::task::spawn_blocking(work).await?? };
+        let outcome = self.append(decoded).await;
+        drop(admission);
+        outcome
+    }
+
     async fn append(&self, decoded: Decoded) -> Result<Outcome> {
-        let Decoded { batch, rejected_count, duplicate_key_count } = decoded;
+        let Decoded { batch, rejected_count, duplicate_key_count, exemplar_count } = decoded;
         let stored_count = batch.point_count() as u64;
+        let histogram_count = batch.histograms.len() as u64;
         let message = answer(&batch.rejections);
         let reasons = by_reason(&batch.rejections);
         let duplicate_count = if batch.is_empty() { 0 } else { self.store.append(batch).await?.duplicate_count };
@@ -104,7 +128,8 @@ impl Ingest {
             self.metrics.rejected(reason, count);
         }
         self.metrics.duplicate_attribute_keys(duplicate_key_count);
-        Ok(Outcome { stored_count, duplicate_count, rejected_count, message })
+        self.metrics.exemplars_skipped(exemplar_count);
+        Ok(Outcome { stored_count, histogram_count, duplicate_count, rejected_count, message })
     }
 
     pub(crate) fn config(&self) -> &Config {

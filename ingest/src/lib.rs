@@ -1,4 +1,4 @@
-//! OTLP over gRPC and HTTP, decoded to columnar batches.
+//! OTLP over gRPC and HTTP and Prometheus remote write, decoded to columnar batches.
 //!
 //! One pipeline serves every transport: [`Ingest::export`] decodes, validates, appends to the store and counts. What is
 //! refused, and why, is in `docs/ingest.md`.
@@ -17,6 +17,7 @@ mod ingest;
 mod json;
 mod metrics;
 mod reason;
+mod remote_write;
 mod rpc_status;
 mod wire;
 
@@ -27,4 +28,5 @@ pub use grpc::serve_grpc;
 pub use http::serve_http;
 pub use ingest::{Ingest, Outcome};
 pub use reason::Reason;
+pub use remote_write::remote_write;
 pub use wire::Malformed;

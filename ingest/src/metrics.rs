@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     duplicate_points: Counter<u64>,
     requests: Counter<u64>,
     duplicate_attribute_keys: Counter<u64>,
+    exemplars_skipped: Counter<u64>,
     stage_cpu: StageCpu,
 }
 
@@ -47,6 +48,10 @@ impl Metrics {
                 "driftwatt_ingest_duplicate_attribute_keys",
                 "attribute keys given more than once in a new series",
             ),
+            exemplars_skipped: counter(
+                "driftwatt_ingest_exemplars_skipped",
+                "exemplars of remote-write requests; none is stored",
+            ),
             stage_cpu: StageCpu(
                 meter
                     .f64_counter("driftwatt_ingest_stage_cpu_seconds")
@@ -68,6 +73,10 @@ impl Metrics {
 
     pub(crate) fn duplicate_attribute_keys(&self, count: u64) {
         self.duplicate_attribute_keys.add(count, &[]);
+    }
+
+    pub(crate) fn exemplars_skipped(&self, count: u64) {
+        self.exemplars_skipped.add(count, &[]);
     }
 
     pub(crate) fn stage_cpu(&self) -> StageCpu {

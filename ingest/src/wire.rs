@@ -48,7 +48,7 @@ pub(crate) struct Field<'a> {
 
 impl<'a> Field<'a> {
     fn mismatch(&self) -> Malformed {
-        Malformed { offset: self.offset, reason: "field has another wire type than OTLP defines" }
+        Malformed { offset: self.offset, reason: "field has another wire type than its protocol defines" }
     }
 
     /// A nested message, text or bytes.
@@ -65,6 +65,11 @@ impl<'a> Field<'a> {
             Payload::Varint(value) => Ok(value),
             _ => Err(self.mismatch()),
         }
+    }
+
+    /// `int64`.
+    pub(crate) fn int64(&self) -> Result<i64, Malformed> {
+        self.varint().map(u64::cast_signed)
     }
 
     /// `sint32`.
@@ -122,6 +127,11 @@ impl<'a> Field<'a> {
         }
         Ok(())
     }
+}
+
+/// The `sint64` that is written as `value`.
+pub(crate) fn zigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 /// Reads the fields of one message in order.

@@ -1,6 +1,6 @@
 //! `driftwatt collect`.
 
-use driftwatt_collector::Collector;
+use driftwatt_collector::{Collector, RawScrapeJob};
 
 use super::CollectArgs;
 use crate::{config::RawConfig, server::stop_signal};
@@ -8,6 +8,9 @@ use crate::{config::RawConfig, server::stop_signal};
 pub(super) async fn run(args: CollectArgs) -> anyhow::Result<()> {
     let mut raw = RawConfig::read(args.config.as_ref())?.collector;
     raw.endpoint = args.endpoint.or(raw.endpoint);
+    if !args.scrape.is_empty() {
+        raw.scrape.push(RawScrapeJob { targets: args.scrape, ..RawScrapeJob::default() });
+    }
     let collector = Collector::start(raw.validate()?)?;
     if args.once {
         collector.flush().await?;

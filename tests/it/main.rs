@@ -39,7 +39,11 @@ mod otlp;
 #[cfg(test)]
 mod points;
 #[cfg(test)]
+mod remote_write;
+#[cfg(test)]
 mod retention;
+#[cfg(test)]
+mod scrape;
 #[cfg(test)]
 mod sdk;
 #[cfg(test)]
@@ -51,3 +55,5 @@ mod server;
 mod soak;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod write_request;

@@ -3,7 +3,7 @@
 use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use driftwatt_collector::{Collector, Config, Protocol, RawConfig};
+use driftwatt_collector::{Collector, Config, Protocol, RawConfig, RawScrapeJob};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +20,9 @@ struct Arguments {
     /// Time between two collections, e.g. 15s.
     #[arg(long)]
     interval: Option<String>,
+    /// Also scrape this page of a Prometheus exporter, e.g. http://127.0.0.1:9400/metrics; may be given again.
+    #[arg(long, value_name = "URL")]
+    scrape: Vec<String>,
     /// TOML file with a [collector] section; other sections are ignored. Arguments win over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -56,6 +59,9 @@ impl Arguments {
             Some(Transport::Http) => Some(Protocol::Http),
             None => raw.protocol,
         };
+        if !self.scrape.is_empty() {
+            raw.scrape.push(RawScrapeJob { targets: self.scrape.clone(), ..RawScrapeJob::default() });
+        }
         Ok(raw.validate()?)
     }
 }
@@ -82,8 +88,9 @@ async fn main() -> ExitCode {
 async fn collect(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = arguments.settings()?;
     if arguments.once {
-        // Stopping exports what was collected, which is the one export asked for.
-        Collector::start(config)?.shutdown().await?;
+        let collector = Collector::start(config)?;
+        collector.flush().await?;
+        collector.shutdown().await?;
     } else {
         driftwatt_collector::run(config, stop_signal()).await?;
     }

@@ -12,7 +12,7 @@ use crate::{
 /// Nesting of lists and maps inside one attribute value.
 const DEPTH_MAX: usize = 16;
 /// Bytes of an attribute key.
-const KEY_SIZE_MAX: usize = 1024;
+pub(super) const KEY_SIZE_MAX: usize = 1024;
 
 /// Text of a field.
 pub(crate) fn text(slice: Slice<'_>) -> Result<&str, Reason> {

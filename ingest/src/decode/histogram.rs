@@ -78,7 +78,7 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
-fn check_bounds(bounds: &[f64]) -> Result<(), Fault> {
+pub(super) fn check_bounds(bounds: &[f64]) -> Result<(), Fault> {
     if bounds.len() > BUCKETS_MAX {
         return Err(Reason::BUCKETS_TOO_MANY.into());
     }

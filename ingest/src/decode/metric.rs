@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Bytes of a metric name.
-const NAME_SIZE_MAX: usize = 1024;
+pub(super) const NAME_SIZE_MAX: usize = 1024;
 
 /// The header of the metric at hand.
 pub(super) struct Metric<'w, 'a> {

@@ -2,6 +2,7 @@
 
 use super::{Fault, Walk};
 use crate::{
+    config::Limits,
     reason::Reason,
     wire::{Field, Malformed},
 };
@@ -45,18 +46,23 @@ impl Walk<'_, '_> {
             return Err(Reason::TIMESTAMP_MISSING.into());
         }
         let time = micros(header.time_unix_nano);
-        let limits = &self.decoder.limits;
-        if time > self.now.saturating_add(limits.future_skew_us) {
-            return Err(Reason::TIMESTAMP_TOO_NEW.into());
-        }
-        if time < self.now.saturating_sub(limits.retention_us) {
-            return Err(Reason::TIMESTAMP_TOO_OLD.into());
-        }
+        check_time(time, self.now, &self.decoder.limits)?;
         if header.start_time_unix_nano > header.time_unix_nano {
             return Err(Reason::START_AFTER_TIME.into());
         }
         Ok((micros(header.start_time_unix_nano), time))
     }
+}
+
+/// Refuses a time, in microseconds, that is too far from `now`.
+pub(super) fn check_time(time: i64, now: i64, limits: &Limits) -> Result<(), Reason> {
+    if time > now.saturating_add(limits.future_skew_us) {
+        return Err(Reason::TIMESTAMP_TOO_NEW);
+    }
+    if time < now.saturating_sub(limits.retention_us) {
+        return Err(Reason::TIMESTAMP_TOO_OLD);
+    }
+    Ok(())
 }
 
 // A thousandth of the range fits an i64.
