@@ -1,12 +1,13 @@
 //! The one session factory.
 
-use std::sync::{Arc, OnceLock};
+use std::{collections::BTreeMap, sync::Arc};
 
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
     datasource::ViewTable,
     error::DataFusionError,
     execution::runtime_env::RuntimeEnvBuilder,
+    logical_expr::ScalarUDF,
     prelude::{SessionConfig, SessionContext},
 };
 use driftwatt_store::Store;
@@ -17,8 +18,10 @@ use crate::{
     config::Config,
     day_of_time::DayOfTime,
     error::{Error, Result},
-    roles::{Role, View, roles},
-    system::{SystemSchema, role_table},
+    metrics_of_role::MetricsOfRole,
+    role_views::{role_series, role_warnings},
+    roles::{RoleOf, RoleSuggestion, RoleTable, View},
+    system::{LaterViews, SystemSchema, role_table},
     views,
 };
 
@@ -43,12 +46,11 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     let runtime = runtime.build_arc().map_err(Error::Internal)?;
     let ctx = SessionContext::new_with_config_rt(options, runtime);
     ctx.add_optimizer_rule(Arc::new(DayOfTime));
-    let table = roles()?;
-    let cardinality = Arc::new(OnceLock::new());
-    register(&ctx, store, config, table, &cardinality).map_err(Error::Internal)?;
-    add_views(&ctx, table).await.map_err(Error::Internal)?;
-    let view = view(&ctx, &cardinality_sql()).await.map_err(Error::Internal)?;
-    cardinality.get_or_init(|| view);
+    ctx.add_optimizer_rule(Arc::new(MetricsOfRole));
+    let table = config.roles.as_ref().map_or_else(RoleTable::shipped, |table| Ok(Arc::clone(table)))?;
+    let later = LaterViews::default();
+    register(&ctx, store, config, &table, &later).map_err(Error::Internal)?;
+    add_views(&ctx, &table, &later).await.map_err(Error::Internal)?;
     Ok(ctx)
 }
 
@@ -56,30 +58,43 @@ fn register(
     ctx: &SessionContext,
     store: &Arc<Store>,
     config: &Config,
-    table: &[Role],
-    cardinality: &Arc<OnceLock<Arc<dyn TableProvider>>>,
+    table: &RoleTable,
+    later: &LaterViews,
 ) -> Result<(), DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
     let schema = |shown| -> Arc<dyn SchemaProvider> { Arc::new(StoreSchema { store: Arc::clone(store), shown }) };
     catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
     catalog.register_schema("raw", schema(Shown::Raw))?;
     catalog.register_schema("reports", schema(Shown::Reports))?;
-    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table, cardinality)?))?;
+    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table, later)?))?;
     ctx.register_catalog("driftwatt", Arc::new(catalog));
     Ok(())
 }
 
-async fn add_views(ctx: &SessionContext, table: &[Role]) -> Result<(), DataFusionError> {
+async fn add_views(ctx: &SessionContext, table: &Arc<RoleTable>, later: &LaterViews) -> Result<(), DataFusionError> {
+    let function = RoleOf::new(table);
+    ctx.register_udf(ScalarUDF::from(RoleOf::new(table)));
+    ctx.register_udf(ScalarUDF::from(RoleSuggestion::new(table)));
     let mut definitions = vec![
         ("metrics", views::metrics()),
         ("histograms", views::histograms()),
         ("rejections", "SELECT * FROM raw.rejections".to_owned()),
     ];
-    definitions.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table))));
+    definitions.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table, &function))));
     for (name, sql) in definitions {
         ctx.register_table(name, view(ctx, &sql).await?)?;
     }
     ctx.register_table("roles", role_table(table)?)?;
+    let of_system = [
+        ("cardinality", cardinality_sql()),
+        ("role_series", role_series(table, &function)),
+        ("role_warnings", role_warnings(table, &function)),
+    ];
+    let mut views = BTreeMap::new();
+    for (name, sql) in of_system {
+        views.insert(name, view(ctx, &sql).await?);
+    }
+    later.get_or_init(|| views);
     Ok(())
 }
 
