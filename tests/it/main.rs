@@ -41,6 +41,8 @@ mod points;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]
+mod roles;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod sdk_instruments;
