@@ -14,6 +14,7 @@ mod demo;
 mod inspect;
 mod read;
 mod retention;
+mod roles;
 mod serve;
 mod verify;
 
@@ -36,6 +37,8 @@ enum Command {
     Collect(CollectArgs),
     /// Run one SQL query: a table on a terminal, JSON in a pipe
     Sql(SqlArgs),
+    /// The vocabulary: which metric means what, what has no meaning yet, what looks wrong
+    Roles(RolesArgs),
     /// Reports
     #[command(subcommand)]
     Report(ReportCommand),
@@ -101,13 +104,13 @@ pub(crate) struct CollectArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// A running server
-    #[arg(long, default_value = "http://127.0.0.1:4320", conflicts_with = "data")]
+    #[arg(long, global = true, default_value = "http://127.0.0.1:4320", conflicts_with = "data")]
     server: String,
     /// A data directory, with its server stopped
-    #[arg(long)]
+    #[arg(long, global = true)]
     data: Option<PathBuf>,
     /// Configuration file (docs/config.md), for --data
-    #[arg(long)]
+    #[arg(long, global = true)]
     config: Option<PathBuf>,
 }
 
@@ -120,6 +123,35 @@ pub(crate) struct SqlArgs {
     /// table, json, ndjson or csv [default: table on a terminal, json in a pipe]
     #[arg(long)]
     format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolesArgs {
+    #[command(subcommand)]
+    question: RolesQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// table, json, ndjson or csv [default: table on a terminal, json in a pipe]
+    #[arg(long, global = true)]
+    format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolesQuestion {
+    /// The rows of the table, in the order in which they are applied
+    List {
+        /// Only rows whose metric, role or source contains this text
+        text: Option<String>,
+    },
+    /// Why do the series of a metric have their role, or none? Over the series since yesterday
+    Explain {
+        /// A metric as it was sent, or a selector: 'hw.temperature{hw.type="fan"}'
+        selector: String,
+    },
+    /// Metrics since yesterday that have no role, with the row whose name is most like theirs
+    Unmapped,
+    /// What looks wrong since yesterday: units that contradict, scales, doubled sources, lost profiling counters
+    Check,
 }
 
 #[derive(Debug, Args)]
@@ -217,6 +249,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args).await,
         Command::Collect(args) => collect::run(args).await,
         Command::Sql(args) => read::sql(args).await,
+        Command::Roles(args) => roles::run(args).await,
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
         Command::Drift(args) => read::drift(args).await,
         Command::Idle(args) => read::idle(args).await,

@@ -63,9 +63,9 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
         ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
     ];
-    for promoted in PROMOTED {
-        let values = samples.iter().map(|sample| label(&sample.labels, promoted.column)).collect();
-        columns.push((promoted.column.into(), text(values)));
+    for column in PROMOTED.iter().map(|promoted| promoted.column).chain(["mig_id"]) {
+        let values = samples.iter().map(|sample| label(&sample.labels, column)).collect();
+        columns.push((column.into(), text(values)));
     }
     let fields: Vec<Field> =
         columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true)).collect();

@@ -1,10 +1,13 @@
 //! Settings of queries.
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    roles::RoleTable,
+};
 
 /// The `[query]` section as written; durations as `"30s"`, sizes as `"1GiB"`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -21,6 +24,8 @@ pub struct RawConfig {
     pub spill: Option<String>,
     /// Queries at once; further ones are refused. Default 16.
     pub concurrency_max: Option<usize>,
+    /// File of roles and sources that come before the shipped ones (docs/roles.md). Default none.
+    pub roles: Option<PathBuf>,
 }
 
 /// Checked settings of queries.
@@ -36,6 +41,8 @@ pub struct Config {
     pub spill_bytes: u64,
     /// Queries at once.
     pub concurrency_max: usize,
+    /// The vocabulary with the user's additions; none is the shipped one.
+    pub roles: Option<Arc<RoleTable>>,
     /// Settings of other parts, by name, for the table `system.settings`.
     pub server_settings: Vec<(String, String)>,
 }
@@ -48,6 +55,7 @@ impl Default for Config {
             memory_bytes: 1 << 30,
             spill_bytes: 8 << 30,
             concurrency_max: 16,
+            roles: None,
             server_settings: Vec::new(),
         }
     }
@@ -57,7 +65,7 @@ impl RawConfig {
     /// Checks the section and fills in defaults.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the setting that cannot be read or is 0.
+    /// [`Error::Config`] naming the setting that cannot be read or is 0, [`Error::Roles`] naming the row that is wrong.
     pub fn validate(self) -> Result<Config> {
         let mut config = Config::default();
         if let Some(text) = &self.timeout {
@@ -74,6 +82,7 @@ impl RawConfig {
         if let Some(text) = &self.spill {
             config.spill_bytes = size("spill", text)?;
         }
+        config.roles = self.roles.as_deref().map(RoleTable::with_file).transpose()?;
         config.rows_max = positive("rows_max", self.rows_max.unwrap_or(config.rows_max))?;
         config.concurrency_max = positive("concurrency_max", self.concurrency_max.unwrap_or(config.concurrency_max))?;
         Ok(config)

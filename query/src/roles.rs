@@ -1,23 +1,39 @@
-//! The vocabulary: which source metric means what, in which unit. Data, in `roles.toml`.
+//! The vocabulary: which source metric means what, in which unit. Data, in `roles.toml` and in the user's file.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+mod advice;
+mod parse;
+mod resolve;
+mod spelling;
+mod unit;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
+pub(crate) use advice::RoleSuggestion;
+pub(crate) use resolve::{ANY_VIEW, ROLE_FUNCTION, RoleOf};
+pub(crate) use spelling::label;
+use unit::Conversion;
+
 /// A view over one part of the vocabulary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum View {
     Gpu,
     System,
     Latency,
     Inputs,
+    Models,
 }
 
 impl View {
-    pub(crate) const ALL: [Self; 4] = [Self::Gpu, Self::System, Self::Latency, Self::Inputs];
+    pub(crate) const ALL: [Self; 5] = [Self::Gpu, Self::System, Self::Latency, Self::Inputs, Self::Models];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -25,6 +41,7 @@ impl View {
             Self::System => "system",
             Self::Latency => "latency",
             Self::Inputs => "inputs",
+            Self::Models => "models",
         }
     }
 
@@ -32,108 +49,213 @@ impl View {
     pub(crate) fn dimension(self) -> &'static str {
         match self {
             Self::Gpu | Self::System => "system",
-            Self::Latency | Self::Inputs => "ai",
+            Self::Latency | Self::Inputs | Self::Models => "ai",
         }
     }
+}
+
+/// What one value speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scope {
+    Device,
+    Mig,
+    Process,
+    Container,
+    Pod,
+    Node,
+    Cluster,
+    Request,
+    Model,
+}
+
+impl Scope {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Mig => "mig",
+            Self::Process => "process",
+            Self::Container => "container",
+            Self::Pod => "pod",
+            Self::Node => "node",
+            Self::Cluster => "cluster",
+            Self::Request => "request",
+            Self::Model => "model",
+        }
+    }
+}
+
+/// What a quantity is, whatever its sources call it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Definition {
+    pub(crate) view: View,
+    /// Canonical unit (UCUM); `*` is the unit that the source declares.
+    pub(crate) unit: String,
+    /// One sentence for people.
+    #[serde(default)]
+    pub(crate) about: String,
+    /// How deep a measure of "busy" it is: `duty_cycle`, `engine_active`, `sm_active`, …
+    #[serde(default)]
+    pub(crate) rung: Option<String>,
+    /// Values outside are implausible.
+    #[serde(default)]
+    pub(crate) min: Option<f64>,
+    #[serde(default)]
+    pub(crate) max: Option<f64>,
+    /// A property of the whole card: what a source reports per slice or pod are copies.
+    #[serde(default)]
+    pub(crate) card: bool,
+    /// The source counts up from a start.
+    #[serde(default)]
+    pub(crate) counter: bool,
 }
 
 /// One row of the table: a source metric, under conditions, means a role.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Role {
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    /// The group it stands in.
+    pub(crate) source: Arc<str>,
+    /// Place of the group: of two sources for one role of one device, the smaller place holds.
+    pub(crate) rank: i64,
     /// Source metric name as received, or its beginning and `*`.
     pub(crate) metric: String,
-    /// Attributes that must have these values.
-    #[serde(default)]
-    pub(crate) when: BTreeMap<String, String>,
-    pub(crate) view: View,
+    /// All names that are taken for it, `metric` first.
+    pub(crate) spellings: Vec<String>,
+    pub(crate) when: Vec<Condition>,
     /// What it is; after a prefix, `*` stands for the rest of the name.
     pub(crate) role: String,
-    /// Canonical unit (UCUM); `*` is the unit that the source declares.
+    pub(crate) definition: Arc<Definition>,
+    /// The unit of the source's values.
     pub(crate) unit: String,
-    /// Canonical value = source value × scale.
-    #[serde(default = "one")]
-    pub(crate) scale: f64,
+    pub(crate) conversion: Conversion,
+    pub(crate) scope: Scope,
     /// Values from here on mean "no value" at the source (DCGM).
-    #[serde(default)]
     pub(crate) blank_from: Option<f64>,
 }
 
-impl Role {
-    /// For a name that ends in `*`: the beginning, and the first text after all names that begin so.
-    pub(crate) fn prefix(&self) -> Option<(&str, String)> {
-        let first = self.metric.strip_suffix('*')?;
-        let last = first.chars().last()?;
-        let end = char::from_u32(u32::from(last) + 1)?;
-        Some((first, format!("{}{end}", &first[..first.len() - last.len_utf8()])))
+/// An attribute that must have this value, under any of its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Condition {
+    pub(crate) keys: Vec<String>,
+    pub(crate) value: String,
+}
+
+impl Row {
+    /// For a name that ends in `*`: the beginning.
+    pub(crate) fn prefix(&self) -> Option<&str> {
+        self.metric.strip_suffix('*')
+    }
+
+    /// The role of a series called `metric`.
+    pub(crate) fn role_of(&self, metric: &str) -> String {
+        match (self.role.strip_suffix('*'), self.prefix().and_then(|prefix| metric.strip_prefix(prefix))) {
+            (Some(start), Some(rest)) => format!("{start}{rest}"),
+            _ => self.role.clone(),
+        }
+    }
+
+    /// Conditions as text: `hw.type=gpu`.
+    pub(crate) fn conditions(&self) -> String {
+        let pairs = self.when.iter().map(|condition| format!("{}={}", condition.keys.join("|"), condition.value));
+        pairs.collect::<Vec<_>>().join(",")
     }
 }
 
-fn one() -> f64 {
-    1.0
+/// An attribute key that fills a label of the role views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LabelKey {
+    pub(crate) key: String,
+    /// Put before a bare UUID, so that all sources name a device alike.
+    pub(crate) uuid_prefix: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RoleTable {
-    role: Vec<Role>,
+/// The whole vocabulary, ready to be asked.
+#[derive(Debug)]
+pub struct RoleTable {
+    /// In the order in which they are applied.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) labels: BTreeMap<String, Vec<LabelKey>>,
+    /// Attributes that say whose work it is, not which device; names, and beginnings that end in `*`.
+    workload: BTreeSet<String>,
+    by_name: HashMap<String, Vec<usize>>,
+    prefixes: Vec<usize>,
 }
 
-/// The table that ships with the binary.
-///
-/// # Errors
-/// [`Error::Roles`] naming the row that is wrong.
-pub(crate) fn roles() -> Result<&'static [Role]> {
-    static ROLES: LazyLock<Result<Vec<Role>, String>> = LazyLock::new(|| parse(include_str!("roles.toml")));
-    ROLES.as_deref().map_err(|error| Error::Roles(error.clone()))
-}
-
-fn parse(text: &str) -> Result<Vec<Role>, String> {
-    let table: RoleTable = toml::from_str(text).map_err(|error| error.to_string())?;
-    let mut seen = std::collections::HashSet::new();
-    for role in &table.role {
-        let row = format!("row {} → {}", role.metric, role.role);
-        if role.metric.is_empty() || role.role.is_empty() || role.unit.is_empty() {
-            return Err(format!("{row}: metric, role and unit must not be empty"));
-        }
-        if !role.scale.is_finite() || role.scale <= 0.0 {
-            return Err(format!("{row}: scale must be a number above 0"));
-        }
-        if role.metric.contains('*') && role.prefix().is_none()
-            || role.metric.matches('*').count() > 1
-            || role.role.contains('*') && !(role.role.ends_with('*') && role.prefix().is_some())
-        {
-            return Err(format!("{row}: * may end a metric name that begins with text, and then also the role"));
-        }
-        if !seen.insert((role.metric.clone(), role.when.clone())) {
-            return Err(format!("{row}: a row with the same metric and conditions stands above"));
-        }
+impl RoleTable {
+    /// The table that ships with the binary.
+    ///
+    /// # Errors
+    /// [`Error::Roles`] naming the row that is wrong.
+    pub(crate) fn shipped() -> Result<Arc<Self>> {
+        static SHIPPED: LazyLock<Result<Arc<RoleTable>, String>> =
+            LazyLock::new(|| parse::table(&[("roles.toml", SHIPPED_TEXT)]).map(Arc::new));
+        SHIPPED.clone().map_err(Error::Roles)
     }
-    Ok(table.role)
+
+    /// The shipped table under the rows of `file`, which come first.
+    ///
+    /// # Errors
+    /// [`Error::Roles`] naming the file, and the row that is wrong.
+    pub(crate) fn with_file(file: &Path) -> Result<Arc<Self>> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| Error::Roles(format!("read {name}: {error}")))?;
+        let table = parse::table(&[(&name, &text), ("roles.toml", SHIPPED_TEXT)]).map_err(Error::Roles)?;
+        Ok(Arc::new(table))
+    }
+
+    fn new(rows: Vec<Row>, labels: BTreeMap<String, Vec<LabelKey>>, workload: BTreeSet<String>) -> Self {
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut prefixes = Vec::new();
+        for (place, row) in rows.iter().enumerate() {
+            if row.prefix().is_some() {
+                prefixes.push(place);
+            }
+            for name in &row.spellings {
+                by_name.entry(name.clone()).or_default().push(place);
+            }
+        }
+        Self { rows, labels, workload, by_name, prefixes }
+    }
+
+    /// The rows that may hold for a series called `metric`, the first one first: exact names, then patterns.
+    pub(crate) fn candidates<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let exact = self.by_name.get(metric).map(Vec::as_slice).unwrap_or_default();
+        let fits = move |place: &usize| self.rows[*place].prefix().is_some_and(|prefix| metric.starts_with(prefix));
+        exact.iter().copied().chain(self.prefixes.iter().copied().filter(fits))
+    }
+
+    /// Whether the attribute `key` says whose work it is, or which device, and not which part of the device.
+    pub(crate) fn names_no_part(&self, key: &str) -> bool {
+        let begins = |pattern: &String| pattern.strip_suffix('*').is_some_and(|start| key.starts_with(start));
+        self.workload.contains(key)
+            || self.labels.values().flatten().any(|label| label.key == key)
+            || self.workload.iter().any(begins)
+    }
+
+    /// The names of every metric that may have one of `roles` in `view`; none where a pattern is among them.
+    pub(crate) fn names_of(&self, view: &str, roles: &[&str]) -> Option<Vec<&str>> {
+        let mut names = BTreeSet::new();
+        for row in self.rows.iter().filter(|row| row.definition.view.name() == view) {
+            let may = |role: &&str| match row.role.strip_suffix('*') {
+                Some(start) => role.starts_with(start),
+                None => *role == row.role,
+            };
+            if !roles.iter().any(may) {
+                continue;
+            }
+            if row.prefix().is_some() {
+                return None;
+            }
+            names.extend(row.spellings.iter().map(String::as_str));
+        }
+        Some(names.into_iter().collect())
+    }
 }
+
+const SHIPPED_TEXT: &str = include_str!("roles.toml");
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shipped_table_is_valid() {
-        assert!(roles().unwrap().len() > 50);
-    }
-
-    #[test]
-    fn a_wrong_row_is_named() {
-        let row = |scale: &str| {
-            format!("[[role]]\nmetric = \"m\"\nview = \"gpu\"\nrole = \"r\"\nunit = \"1\"\nscale = {scale}\n")
-        };
-        assert!(parse(&row("0.0")).unwrap_err().contains("row m → r"));
-        assert!(parse(&(row("1.0") + &row("2.0"))).unwrap_err().contains("stands above"));
-        let names = |metric: &str, role: &str| {
-            parse(&format!("[[role]]\nmetric = \"{metric}\"\nview = \"gpu\"\nrole = \"{role}\"\nunit = \"1\"\n"))
-        };
-        assert_eq!(names("a.b.*", "x.*").unwrap()[0].prefix(), Some(("a.b.", "a.b/".to_owned())));
-        for (metric, role) in [("*", "x"), ("a*b", "x"), ("a", "x.*"), ("a.*", "*.x")] {
-            assert!(names(metric, role).unwrap_err().contains('*'), "{metric} {role}");
-        }
-    }
-}
+mod document;
+#[cfg(test)]
+mod tests;

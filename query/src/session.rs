@@ -1,12 +1,13 @@
 //! The one session factory.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
     datasource::ViewTable,
     error::DataFusionError,
     execution::{runtime_env::RuntimeEnvBuilder, session_state::SessionStateBuilder},
+    logical_expr::ScalarUDF,
     prelude::{SessionConfig, SessionContext},
 };
 use driftwatt_store::Store;
@@ -18,7 +19,9 @@ use crate::{
     coverage::{Coverage, SERIES_SQL},
     day_of_time::DayOfTime,
     error::{Error, Result},
-    roles::{Role, View, roles},
+    metrics_of_role::MetricsOfRole,
+    role_views::{role_series, role_warnings},
+    roles::{RoleOf, RoleSuggestion, RoleTable, View},
     series_runs::{AggregateRunsFirst, RunsQueryPlanner},
     system::{Planned, SystemSchema, role_table},
     views,
@@ -51,11 +54,12 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
         .build();
     let ctx = SessionContext::new_with_state(state);
     ctx.add_optimizer_rule(Arc::new(DayOfTime));
+    ctx.add_optimizer_rule(Arc::new(MetricsOfRole));
     ctx.add_optimizer_rule(Arc::new(AggregateRunsFirst));
-    let table = roles()?;
+    let table = config.roles.as_ref().map_or_else(RoleTable::shipped, |table| Ok(Arc::clone(table)))?;
     let planned = Arc::new(Planned::default());
-    register(&ctx, store, config, table, &planned).map_err(Error::Internal)?;
-    add_views(&ctx, table).await.map_err(Error::Internal)?;
+    register(&ctx, store, config, &table, &planned).map_err(Error::Internal)?;
+    add_views(&ctx, &table, &planned).await.map_err(Error::Internal)?;
     add_functions(&ctx, store, &planned).await.map_err(Error::Internal)?;
     Ok(ctx)
 }
@@ -64,7 +68,7 @@ fn register(
     ctx: &SessionContext,
     store: &Arc<Store>,
     config: &Config,
-    table: &[Role],
+    table: &RoleTable,
     planned: &Arc<Planned>,
 ) -> Result<(), DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
@@ -77,24 +81,35 @@ fn register(
     Ok(())
 }
 
-async fn add_views(ctx: &SessionContext, table: &[Role]) -> Result<(), DataFusionError> {
+async fn add_views(ctx: &SessionContext, table: &Arc<RoleTable>, planned: &Planned) -> Result<(), DataFusionError> {
+    let function = RoleOf::new(table);
+    ctx.register_udf(ScalarUDF::from(RoleOf::new(table)));
+    ctx.register_udf(ScalarUDF::from(RoleSuggestion::new(table)));
     let mut definitions = vec![
         ("metrics", views::metrics()),
         ("histograms", views::histograms()),
         ("rejections", "SELECT * FROM raw.rejections".to_owned()),
     ];
-    definitions.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table))));
+    definitions.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table, &function))));
     for (name, sql) in definitions {
         ctx.register_table(name, view(ctx, &sql).await?)?;
     }
     ctx.register_table("roles", role_table(table)?)?;
+    let of_system = [
+        ("cardinality", cardinality_sql()),
+        ("role_series", role_series(table, &function)),
+        ("role_warnings", role_warnings(table, &function)),
+    ];
+    let mut views = BTreeMap::new();
+    for (name, sql) in of_system {
+        views.insert(name, view(ctx, &sql).await?);
+    }
+    planned.views.get_or_init(|| views);
     Ok(())
 }
 
 /// What can be planned only once the tables are there.
 async fn add_functions(ctx: &SessionContext, store: &Arc<Store>, planned: &Planned) -> Result<(), DataFusionError> {
-    let cardinality = view(ctx, &cardinality_sql()).await?;
-    planned.cardinality.get_or_init(|| cardinality);
     let coverage = Arc::new(Coverage::new(store, ctx.state().create_logical_plan(SERIES_SQL).await?));
     ctx.register_udtf("coverage", Arc::clone(planned.coverage.get_or_init(|| coverage)) as _);
     Ok(())

@@ -1,9 +1,12 @@
 //! The schema `system`: what this server holds and how it is set.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use arrow::{
-    array::{Float64Array, Int64Array, RecordBatch, StringArray},
+    array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Schema},
 };
 use async_trait::async_trait;
@@ -13,11 +16,16 @@ use datafusion::{
 };
 use driftwatt_store::Store;
 
-use crate::{config::Config, coverage::Coverage, roles::Role};
+use crate::{
+    config::Config,
+    coverage::Coverage,
+    roles::{RoleTable, Row},
+};
 
-const NAMES: [&str; 6] = ["cardinality", "coverage", "rejections", "roles", "settings", "tables"];
+const NAMES: [&str; 8] =
+    ["cardinality", "coverage", "rejections", "role_series", "role_warnings", "roles", "settings", "tables"];
 
-/// `cardinality`, `coverage`, `rejections`, `roles`, `settings` and `tables`.
+/// What `NAMES` lists.
 #[derive(Debug)]
 pub(crate) struct SystemSchema {
     store: Arc<Store>,
@@ -26,15 +34,15 @@ pub(crate) struct SystemSchema {
     planned: Arc<Planned>,
 }
 
-/// Tables that are planned once the other schemas are there.
+/// What can be planned only once the tables are there.
 #[derive(Debug, Default)]
 pub(crate) struct Planned {
-    pub(crate) cardinality: OnceLock<Arc<dyn TableProvider>>,
+    pub(crate) views: OnceLock<BTreeMap<&'static str, Arc<dyn TableProvider>>>,
     pub(crate) coverage: OnceLock<Arc<Coverage>>,
 }
 
 impl SystemSchema {
-    pub(crate) fn new(store: &Arc<Store>, config: &Config, roles: &[Role], planned: &Arc<Planned>) -> Result<Self> {
+    pub(crate) fn new(store: &Arc<Store>, config: &Config, roles: &RoleTable, planned: &Arc<Planned>) -> Result<Self> {
         Ok(Self {
             store: Arc::clone(store),
             roles: role_table(roles)?,
@@ -52,13 +60,12 @@ impl SchemaProvider for SystemSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         Ok(match name {
-            "cardinality" => self.planned.cardinality.get().map(Arc::clone),
             "coverage" => self.planned.coverage.get().map(|coverage| coverage.of_last_day()).transpose()?,
             "rejections" => self.store.table("rejections"),
             "roles" => Some(Arc::clone(&self.roles)),
             "settings" => Some(Arc::clone(&self.settings)),
             "tables" => Some(store_tables(&self.store)?),
-            _ => None,
+            _ => self.planned.views.get().and_then(|views| views.get(name)).map(Arc::clone),
         })
     }
 
@@ -75,7 +82,7 @@ fn integer(name: &str) -> Field {
     Field::new(name, DataType::Int64, false)
 }
 
-fn table(fields: Vec<Field>, columns: Vec<arrow::array::ArrayRef>) -> Result<Arc<dyn TableProvider>> {
+fn table(fields: Vec<Field>, columns: Vec<ArrayRef>) -> Result<Arc<dyn TableProvider>> {
     let schema = Arc::new(Schema::new(fields));
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
@@ -86,7 +93,7 @@ fn store_tables(store: &Store) -> Result<Arc<dyn TableProvider>> {
     let tables = store.tables();
     let counts = ["version", "files", "rows", "size_bytes", "quarantined_files", "quarantined_rows"];
     let fields = std::iter::once(text("name")).chain(counts.map(integer)).collect();
-    let columns: Vec<arrow::array::ArrayRef> = vec![
+    let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(tables.iter().map(|table| &table.name))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.version))),
         Arc::new(Int64Array::from_iter_values(tables.iter().map(|table| table.file_count.cast_signed()))),
@@ -99,32 +106,38 @@ fn store_tables(store: &Store) -> Result<Arc<dyn TableProvider>> {
 }
 
 /// The vocabulary, in the order in which it is applied.
-pub(crate) fn role_table(roles: &[Role]) -> Result<Arc<dyn TableProvider>> {
-    let column = |pick: &dyn Fn(&Role) -> String| Arc::new(StringArray::from_iter_values(roles.iter().map(pick)));
-    let conditions = |role: &Role| {
-        let pairs = role.when.iter().map(|(key, value)| format!("{key}={value}"));
-        pairs.collect::<Vec<_>>().join(",")
+pub(crate) fn role_table(roles: &RoleTable) -> Result<Arc<dyn TableProvider>> {
+    let column = |pick: &dyn Fn(&Row) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(roles.rows.iter().map(pick)))
     };
-    let fields = vec![
-        text("metric"),
-        text("conditions"),
-        text("dimension"),
-        text("view"),
-        text("role"),
-        text("unit"),
-        Field::new("scale", DataType::Float64, false),
-        Field::new("blank_from", DataType::Float64, true),
-    ];
-    let columns: Vec<arrow::array::ArrayRef> = vec![
-        column(&|role| role.metric.clone()),
-        column(&conditions),
-        column(&|role| role.view.dimension().to_owned()),
-        column(&|role| role.view.name().to_owned()),
-        column(&|role| role.role.clone()),
-        column(&|role| role.unit.clone()),
-        Arc::new(Float64Array::from_iter_values(roles.iter().map(|role| role.scale))),
-        Arc::new(Float64Array::from_iter(roles.iter().map(|role| role.blank_from))),
-    ];
+    let number = |pick: &dyn Fn(&Row) -> Option<f64>| -> ArrayRef {
+        Arc::new(Float64Array::from_iter(roles.rows.iter().map(pick)))
+    };
+    let places = 0..i64::try_from(roles.rows.len()).unwrap_or(i64::MAX);
+    let rung = roles.rows.iter().map(|row| row.definition.rung.as_deref());
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = [
+        (text("metric"), column(&|row| row.metric.clone())),
+        (text("conditions"), column(&Row::conditions)),
+        (text("dimension"), column(&|row| row.definition.view.dimension().to_owned())),
+        (text("view"), column(&|row| row.definition.view.name().to_owned())),
+        (text("role"), column(&|row| row.role.clone())),
+        (text("unit"), column(&|row| row.definition.unit.clone())),
+        (
+            Field::new("scale", DataType::Float64, true),
+            number(&|row| Some(row.conversion.multiplier / row.conversion.divisor)),
+        ),
+        (Field::new("blank_from", DataType::Float64, true), number(&|row| row.blank_from)),
+        (text("source_unit"), column(&|row| row.unit.clone())),
+        (text("scope"), column(&|row| row.scope.name().to_owned())),
+        (Field::new("rung", DataType::Utf8, true), Arc::new(StringArray::from_iter(rung)) as ArrayRef),
+        (text("source"), column(&|row| row.source.to_string())),
+        (Field::new("min", DataType::Float64, true), number(&|row| row.definition.min)),
+        (Field::new("max", DataType::Float64, true), number(&|row| row.definition.max)),
+        (text("about"), column(&|row| row.definition.about.clone())),
+        (integer("place"), Arc::new(Int64Array::from_iter_values(places)) as ArrayRef),
+    ]
+    .into_iter()
+    .unzip();
     table(fields, columns)
 }
 

@@ -75,19 +75,27 @@ struct SqlQuestion<'a> {
 }
 
 pub(super) async fn sql(args: SqlArgs) -> anyhow::Result<()> {
-    let format = args.format.unwrap_or_else(|| if terminal::is_interactive() { "table" } else { "json" }.to_owned());
+    run_sql(&args.source, &args.query, args.format).await
+}
+
+/// Runs one query and prints the answer.
+///
+/// # Errors
+/// An unknown format, no server or directory, an error of the query.
+pub(super) async fn run_sql(source: &SourceArgs, query: &str, format: Option<String>) -> anyhow::Result<()> {
+    let format = format.unwrap_or_else(|| if terminal::is_interactive() { "table" } else { "json" }.to_owned());
     if !["table", "json", "ndjson", "csv"].contains(&format.as_str()) {
         bail!("{format:?} is not a format; use table, json, ndjson or csv");
     }
     let wire = if format == "table" { "json" } else { format.as_str() };
-    let text = match &args.source.data {
+    let text = match &source.data {
         None => {
-            let question = SqlQuestion { query: &args.query, format: wire };
-            ask(Method::GET, &args.source.server, "/api/v1/sql", &question).await?
+            let question = SqlQuestion { query, format: wire };
+            ask(Method::GET, &source.server, "/api/v1/sql", &question).await?
         }
         Some(data) => {
-            let opened = open(data, args.source.config.as_ref()).await?;
-            let answer = driftwatt_query::answer(&opened.session, &opened.config.query, &args.query, wire).await;
+            let opened = open(data, source.config.as_ref()).await?;
+            let answer = driftwatt_query::answer(&opened.session, &opened.config.query, query, wire).await;
             opened.store.close().await?;
             answer?
         }

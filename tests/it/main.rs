@@ -43,6 +43,8 @@ mod remote_write;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]
+mod roles;
+#[cfg(test)]
 mod scrape;
 #[cfg(test)]
 mod sdk;

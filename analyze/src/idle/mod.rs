@@ -216,11 +216,13 @@ fn utilization_query(window: Window) -> String {
     )
 }
 
+/// Memory of a card; MIG slices, each by its mean, add up to theirs.
 fn memory_query(window: Window) -> String {
     format!(
-        "SELECT simulated, host, gpu_id, avg(value) AS mean FROM (SELECT {SIMULATED} AS simulated, {KEY}, value \
+        "SELECT simulated, host, gpu_id, sum(mean) AS mean FROM (SELECT simulated, host, gpu_id, mig_id, avg(value) AS mean \
+         FROM (SELECT {SIMULATED} AS simulated, {KEY}, mig_id, value \
          FROM gpu WHERE role = 'gpu.memory.used' AND {} AND value IS NOT NULL AND gpu_id IS NOT NULL) \
-         GROUP BY simulated, host, gpu_id",
+         GROUP BY simulated, host, gpu_id, mig_id) GROUP BY simulated, host, gpu_id",
         window.condition("time")
     )
 }

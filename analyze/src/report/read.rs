@@ -57,10 +57,9 @@ async fn add_stats(
 ) -> Result<()> {
     let query = format!(
         "SELECT simulated, name, role, count(*) AS sample_count, avg(value) AS average, \
-         percentile_cont(value, 0.95) AS p95, max(value) AS peak FROM (SELECT {SIMULATED} AS simulated, {key} AS name, \
-         role, value FROM {view} WHERE role IN ({ROLES}) AND {} AND value IS NOT NULL AND NOT isnan(value)) \
+         percentile_cont(value, 0.95) AS p95, max(value) AS peak FROM ({}) \
          WHERE name IS NOT NULL GROUP BY simulated, name, role",
-        window.condition("time")
+        values_query(view, key, window)
     );
     let rows = Rows::query(ctx, &query).await?;
     let (simulated, names, roles) = (rows.flags("simulated")?, rows.texts("name")?, rows.texts("role")?);
@@ -84,6 +83,30 @@ async fn add_stats(
     }
     all.queries.push(query);
     Ok(())
+}
+
+/// SQL for the values of every resource; the memory of MIG slices of one card and moment is one value, their sum.
+fn values_query(view: &str, key: &str, window: Window) -> String {
+    let select = |columns: &str, condition: &str| {
+        format!(
+            "SELECT {columns}, {key} AS name, role, value FROM {view} WHERE role IN ({ROLES}) AND {} \
+             AND value IS NOT NULL AND NOT isnan(value){condition}",
+            window.condition("time")
+        )
+    };
+    if view != "gpu" {
+        return select(&format!("{SIMULATED} AS simulated"), "");
+    }
+    // The flag is read after the union: the engine plans a flag that cannot be null differently on both sides of it.
+    let flag = "attributes['driftwatt.simulated'] AS flag";
+    let whole = select(flag, " AND (mig_id IS NULL OR role <> 'gpu.memory.used')");
+    let slices =
+        select(&format!("{flag}, host_name, gpu_id, time"), " AND mig_id IS NOT NULL AND role = 'gpu.memory.used'");
+    format!(
+        "SELECT coalesce(flag = 'true', false) AS simulated, name, role, value FROM ({whole} UNION ALL \
+         SELECT flag, name, role, sum(value) AS value FROM ({slices}) \
+         GROUP BY flag, name, role, host_name, gpu_id, time)"
+    )
 }
 
 /// SQL for samples received and the median interval between them, per group of `keys`.

@@ -319,6 +319,8 @@ async fn whatever_writes_is_named_and_denied_and_whatever_reads_is_answered() {
     assert_eq!((status, &body["error"]["kind"]), (400, &json!("invalid")), "{body}");
 }
 
+mod roles;
+
 const EVERYTHING: &str =
     "SELECT a.value, b.value AS other FROM generate_series(1, 100000) a, generate_series(1, 100000) b";
 
@@ -378,7 +380,7 @@ async fn a_query_that_needs_too_much_memory_is_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_of_the_documentation_runs() {
     let fixture = fixture().await;
-    let page = include_str!("../../../docs/sql.md");
+    let page = concat!(include_str!("../../../docs/sql.md"), include_str!("../../../docs/roles.md"));
     let examples = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next());
     let queries: Vec<_> = examples.filter(|sql| !sql.starts_with("WHERE")).collect();
     assert!(queries.len() >= 4);

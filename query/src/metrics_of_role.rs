@@ -1,0 +1,138 @@
+//! Metrics from roles: what is asked of the role of a series bounds the metrics that are read.
+//!
+//! A role view finds roles on `raw.series`. Without this rule a question about one role would read the points of every
+//! metric, and drop most of them in the join.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{Column, ScalarValue, tree_node::Transformed},
+    error::Result,
+    logical_expr::{
+        BinaryExpr, Expr, Filter, Join, JoinType, LogicalPlan, Operator, TableScan, expr::InList, lit,
+        utils::split_conjunction,
+    },
+    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
+};
+
+use crate::roles::RoleOf;
+
+/// The rule. It runs after predicates have reached the scans; the next pass pushes down what it adds.
+#[derive(Debug)]
+pub(crate) struct MetricsOfRole;
+
+impl OptimizerRule for MetricsOfRole {
+    fn name(&self) -> &str {
+        "metrics_of_role"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => bound_points(join),
+            // Above the scan, other rules have given parts of the predicate names of their own.
+            LogicalPlan::TableScan(scan) => Ok(bound_series(scan)),
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+/// The points joined to series whose role is asked for.
+fn bound_points(mut join: Join) -> Result<Transformed<LogicalPlan>> {
+    let right = join.on.iter().find_map(|(left, right)| match (left, right) {
+        (Expr::Column(left), Expr::Column(right)) if left.name == "metric" && right.name == "metric" => {
+            Some(right.clone())
+        }
+        _ => None,
+    });
+    let (Some(metric), Some(names)) = (right, names_asked(&join.left)) else {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    };
+    if filters_metric(&join.right) {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    }
+    join.right = Arc::new(LogicalPlan::Filter(Filter::try_new(one_of(metric, &names), Arc::clone(&join.right))?));
+    Ok(Transformed::yes(LogicalPlan::Join(join)))
+}
+
+/// The series themselves: a hint to the scan, which may read fewer files; the filter on the role stands above it.
+fn bound_series(mut scan: TableScan) -> Transformed<LogicalPlan> {
+    let asked = scan.filters.iter().flat_map(split_conjunction).find_map(names_of);
+    let Some(names) = asked.filter(|_| !scan.filters.iter().any(names_metric)) else {
+        return Transformed::no(LogicalPlan::TableScan(scan));
+    };
+    scan.filters.push(one_of(Column::new(Some(scan.table_name.clone()), "metric"), &names));
+    Transformed::yes(LogicalPlan::TableScan(scan))
+}
+
+fn one_of(metric: Column, names: &[String]) -> Expr {
+    Expr::Column(metric).in_list(names.iter().map(|name| lit(name.as_str())).collect(), false)
+}
+
+/// The metrics that the predicates on a role somewhere in `plan` leave.
+fn names_asked(plan: &LogicalPlan) -> Option<Vec<String>> {
+    let here = match plan {
+        LogicalPlan::Filter(filter) => split_conjunction(&filter.predicate).into_iter().find_map(names_of),
+        LogicalPlan::TableScan(scan) => scan.filters.iter().flat_map(split_conjunction).find_map(names_of),
+        _ => None,
+    };
+    here.or_else(|| plan.inputs().into_iter().find_map(names_asked))
+}
+
+/// `get_field(role_of('view', …), 'role') = 'x'`, or `IN ('x', 'y')`.
+fn names_of(predicate: &Expr) -> Option<Vec<String>> {
+    let (field, values): (&Expr, Vec<&Expr>) = match predicate {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match right.as_ref() {
+            Expr::Literal(..) => (left, vec![right]),
+            _ => (right, vec![left]),
+        },
+        // The optimizer writes short lists as `a OR b`.
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (mut names, more) = (names_of(left)?, names_of(right)?);
+            names.extend(more);
+            return Some(names);
+        }
+        Expr::InList(InList { expr, list, negated: false }) => (expr, list.iter().collect()),
+        _ => return None,
+    };
+    let Expr::ScalarFunction(field) = field else { return None };
+    let [Expr::ScalarFunction(role), Expr::Literal(name, _)] = field.args.as_slice() else { return None };
+    if field.func.name() != "get_field" || text(name) != Some("role") {
+        return None;
+    }
+    let role_of = role.func.inner().downcast_ref::<RoleOf>()?;
+    let Some(Expr::Literal(view, _)) = role.args.first() else { return None };
+    let roles = values.into_iter().map(|value| if let Expr::Literal(value, _) = value { text(value) } else { None });
+    let roles = roles.collect::<Option<Vec<_>>>()?;
+    let names = role_of.table().names_of(text(view)?, &roles)?;
+    Some(names.into_iter().map(str::to_owned).collect())
+}
+
+fn text(value: &ScalarValue) -> Option<&str> {
+    value.try_as_str().flatten()
+}
+
+fn filters_metric(plan: &LogicalPlan) -> bool {
+    let here = match plan {
+        LogicalPlan::Filter(filter) => names_metric(&filter.predicate),
+        LogicalPlan::TableScan(scan) => scan.filters.iter().any(names_metric),
+        _ => false,
+    };
+    here || plan.inputs().into_iter().any(filters_metric)
+}
+
+/// Whether a predicate compares the metric itself.
+fn names_metric(predicate: &Expr) -> bool {
+    split_conjunction(predicate).into_iter().any(|part| match part {
+        Expr::BinaryExpr(BinaryExpr { left, right, .. }) => is_metric(left) || is_metric(right),
+        Expr::InList(list) => is_metric(&list.expr),
+        _ => false,
+    })
+}
+
+fn is_metric(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(column) if column.name == "metric")
+}

@@ -1,0 +1,55 @@
+//! `system.role_series` and `system.role_warnings`: how the vocabulary applies to what is stored.
+
+use crate::{
+    roles::{ANY_VIEW, RoleOf, RoleTable, View},
+    views::{LABELS, ROLE_LABELS, resolved},
+};
+
+/// Every series since yesterday with its role, if it has one, and the row of `roles` (`place`) that gave it.
+pub(crate) fn role_series(table: &RoleTable, function: &RoleOf) -> String {
+    format!(
+        "SELECT date, series_id, metric, \"view\", role, declared_unit, source_unit, canonical_unit AS unit, \
+         multiplier / divisor AS scale, contradicts, scope, source, place, kind, temporality, {}, \
+         first_time, last_time FROM {} WHERE date >= CAST(now() - INTERVAL '1 day' AS DATE)",
+        LABELS.iter().chain(&ROLE_LABELS).copied().collect::<Vec<_>>().join(", "),
+        resolved(ANY_VIEW, table, function)
+    )
+}
+
+/// What looks wrong since yesterday: one row per kind, metric and device.
+pub(crate) fn role_warnings(table: &RoleTable, function: &RoleOf) -> String {
+    let all = resolved(ANY_VIEW, table, function);
+    let gpu = resolved(View::Gpu.name(), table, function);
+    let recent = "date >= CAST(now() - INTERVAL '1 day' AS DATE)";
+    let unit = format!(
+        "SELECT 'unit_contradicts' AS kind, date, metric, role, host_name, gpu_id, \
+         concat('declared unit ', declared_unit, ' contradicts ', source_unit, ', which was used; ', \
+         CAST(count(*) AS VARCHAR), ' series') AS message \
+         FROM {all} WHERE contradicts AND {recent} GROUP BY date, metric, role, host_name, gpu_id, declared_unit, source_unit"
+    );
+    let points = "JOIN raw.samples s ON s.series_id = d.series_id AND s.metric = d.metric AND s.date = d.date";
+    let scale = format!(
+        "SELECT 'percent_never_above_1' AS kind, d.date, d.metric, d.role, d.host_name, d.gpu_id, \
+         'a percent source whose largest value of the day is at most 1: if it sends ratios, give it unit 1 in your role file' \
+         AS message FROM (SELECT * FROM {all} WHERE source_unit = '%' AND {recent}) d {points} \
+         GROUP BY d.date, d.metric, d.role, d.host_name, d.gpu_id HAVING max(s.value) > 0 AND max(s.value) <= 1"
+    );
+    let sources = format!(
+        "SELECT 'two_sources' AS kind, date, min(metric) AS metric, role, min(host_name) AS host_name, gpu_id, \
+         concat(first_value(source ORDER BY rank), ' holds, ', last_value(source ORDER BY rank), ' does not count') AS message \
+         FROM {gpu} WHERE gpu_id IS NOT NULL AND part IS NOT NULL AND {recent} \
+         GROUP BY date, role, gpu_id HAVING count(DISTINCT source) > 1"
+    );
+    let rungs = "'engine_active', 'sm_active', 'sm_occupancy', 'tensor_active', 'dram_active', 'pipe_active'";
+    let profiling = format!(
+        "SELECT 'profiling_lost' AS kind, d.date, min(CASE WHEN d.rung <> 'duty_cycle' THEN d.metric END) AS metric, \
+         CAST(NULL AS VARCHAR) AS role, min(d.host_name) AS host_name, d.gpu_id, \
+         'every profiling counter is 0 while the GPU is busy: another profiler owns the counters; these zeros are not idleness' \
+         AS message FROM (SELECT * FROM {gpu} WHERE rung IN ('duty_cycle', {rungs}) AND gpu_id IS NOT NULL \
+         AND role NOT LIKE 'gpu.process.%' AND {recent}) d {points} \
+         GROUP BY d.date, d.gpu_id HAVING max(CASE WHEN d.rung <> 'duty_cycle' THEN s.value END) = 0 \
+         AND max(CASE WHEN d.role = 'gpu.utilization' AND (d.blank_from IS NULL OR s.value < d.blank_from) \
+         THEN s.value END) > 0"
+    );
+    [unit, scale, sources, profiling].join(" UNION ALL ")
+}
