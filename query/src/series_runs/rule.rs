@@ -80,7 +80,8 @@ impl<'a> Question<'a> {
     fn of(aggregate: &'a Aggregate) -> Option<Self> {
         let calls = aggregate.aggr_expr.iter().map(function).collect::<Option<Vec<_>>>()?;
         let arguments = calls.iter().filter_map(|(_, argument)| argument.clone());
-        let exprs: Vec<_> = aggregate.group_expr.iter().cloned().chain(arguments).collect();
+        let groups = aggregate.group_expr.iter().map(|group| group.clone().unalias());
+        let exprs: Vec<_> = groups.chain(arguments).collect();
         let (join, mut exprs) = lowered(&aggregate.input, exprs)?;
         let plain = join.join_type == JoinType::Inner && join.filter.is_none() && !join.on.is_empty();
         let points_on_the_left = is_points(&join.left);
