@@ -1,5 +1,6 @@
 //! Driftwatt: OpenTelemetry in, open tables, SQL and answers out. This binary wires the crates together.
 
+mod allocator;
 mod answers;
 mod cli;
 mod config;
@@ -20,6 +21,7 @@ use clap::Parser;
 use crate::cli::Cli;
 
 fn main() -> ExitCode {
+    allocator::bound_pools();
     let cli = Cli::parse();
     terminal::start_logging(cli.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
