@@ -138,6 +138,23 @@ pub(crate) struct DriftQuestion {
     pub(crate) format: Format,
 }
 
+/// A rendered answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    /// Of a drift score: `drift`, `no drift` or `not enough data`.
+    pub(crate) verdict: Option<String>,
+}
+
+/// The HTTP header that carries [`Answer::verdict`].
+pub(crate) const VERDICT_HEADER: &str = "driftwatt-verdict";
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, verdict: None }
+    }
+}
+
 /// What the jobs read and write.
 pub(crate) struct Desk<'a> {
     pub(crate) session: &'a SessionContext,
@@ -198,7 +215,7 @@ impl Desk<'_> {
     ///
     /// # Errors
     /// An unreadable question, a format it does not have, sides that cannot be compared, a failed query.
-    pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<String> {
+    pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<Answer> {
         let side = |window: &str, own: &str| side(window, &[&question.filter, own]);
         let request = DriftRequest {
             subject: Subject::Metric(question.metric.clone()),
@@ -207,11 +224,12 @@ impl Desk<'_> {
             current: side(&question.current, &question.current_where)?,
         };
         let score = drift::score(self.session, self.store, &request, now_us()).await?;
-        match question.format {
-            Format::Text => Ok(score.to_text()),
-            Format::Json => Ok(score.to_json()?),
+        let text = match question.format {
+            Format::Text => score.to_text(),
+            Format::Json => score.to_json()?,
             _ => bail!("a drift score is written as text or json"),
-        }
+        };
+        Ok(Answer { text, verdict: Some(score.verdict.as_str().to_owned()) })
     }
 }
 

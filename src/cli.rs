@@ -42,7 +42,7 @@ enum Command {
     /// Reports
     #[command(subcommand)]
     Report(ReportCommand),
-    /// Do the inputs of one window look like those of another?
+    /// Do the inputs of one window look like those of another? Exit code 0 no drift, 1 drift, 2 failed, 3 too few values
     Drift(DriftArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
@@ -251,10 +251,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sql(args) => read::sql(args).await,
         Command::Roles(args) => roles::run(args).await,
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
-        Command::Drift(args) => read::drift(args).await,
         Command::Idle(args) => read::idle(args).await,
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Drift(args) => return Ok(read::drift(args).await),
         Command::Verify(args) => return Ok(verify::run(args).await),
         Command::Inspect(args) => return Ok(inspect::run(args).await),
     }

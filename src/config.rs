@@ -186,6 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn a_size_is_a_bare_number_of_bytes_too() {
+        let section = "[store]\nflush_size = 1048576\ndisk_free_min = 0\n[ingest]\nbody_size_max = 2097152\n\
+             [query]\nmemory = 134217728\n[limits]\nmemory = 1073741824";
+        let config = validated(section).unwrap();
+        assert_eq!((config.store.flush_size_bytes, config.store.disk_free_bytes_min), (1 << 20, Some(0)));
+        assert_eq!((config.ingest.body_size_max, config.query.memory_bytes), (2 << 20, 128 << 20));
+        assert_eq!(config.memory.limit_bytes, 1 << 30);
+        // As a variable of the environment, which has no quotes.
+        let mut table = toml::Table::new();
+        overlay(&mut table, [("DRIFTWATT_STORE__FLUSH_SIZE".to_owned(), "1048576".to_owned())].into_iter()).unwrap();
+        let raw: RawConfig = toml::Value::Table(table).try_into().unwrap();
+        assert_eq!(raw.validate().unwrap().store.flush_size_bytes, 1 << 20);
+    }
+
+    #[test]
     fn a_variable_reaches_a_section_in_a_section() {
         let mut table = toml::Table::new();
         let set = ("DRIFTWATT_STORE__RETENTION__SAMPLES".to_owned(), "30d".to_owned());

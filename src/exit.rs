@@ -1,6 +1,7 @@
 //! Exit codes that scripts can use: 0 done, 1 failed, 2 wrong usage (given by the argument parser).
 //!
-//! `verify` and `inspect` keep findings and failures apart: 0 sound, 1 faults found, 2 could not look.
+//! `verify` and `inspect` keep findings and failures apart: 0 sound, 1 faults found, 2 could not look. So does `drift`, as
+//! `diff` does: 0 no drift, 1 drift, 2 no answer, 3 not enough data for one.
 
 use std::process::ExitCode;
 
@@ -16,6 +17,16 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
 /// Faults were found.
 pub(crate) fn faults() -> ExitCode {
     ExitCode::from(1)
+}
+
+/// What a drift score says, as its verdict in words; a server of an older version does not say it.
+pub(crate) fn of_verdict(verdict: Option<&str>) -> ExitCode {
+    match verdict {
+        Some("no drift") => SOUND,
+        Some("drift") => ExitCode::from(1),
+        Some("not enough data") => ExitCode::from(3),
+        _ => unchecked(&anyhow::anyhow!("the server did not say its verdict; bring it to the version of this command")),
+    }
 }
 
 /// Prints why a check could not be made and gives the exit code.

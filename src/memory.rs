@@ -26,6 +26,7 @@ const REGISTER_ENTRY_SIZE_BYTES: u64 = 58;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitsSection {
     /// Default half of the memory of the machine or of its control group, at least 256 MiB.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub(crate) memory: Option<String>,
 }
 

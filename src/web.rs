@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    answers::{Desk, DriftQuestion, Format, IdleQuestion, WeeklyQuestion, read_prices},
+    answers::{Answer, Desk, DriftQuestion, Format, IdleQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices},
     config::Config,
     retention,
     self_metrics::SelfMetrics,
@@ -174,9 +174,12 @@ impl Web {
     }
 }
 
-fn answer(format: Format, answer: anyhow::Result<String>) -> Response {
-    match answer {
-        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+fn answer(format: Format, answer: anyhow::Result<impl Into<Answer>>) -> Response {
+    match answer.map(Into::into) {
+        Ok(Answer { text, verdict }) => {
+            let verdict = verdict.map(|verdict| [(VERDICT_HEADER, verdict)]);
+            (verdict, [(header::CONTENT_TYPE, format.content_type())], text).into_response()
+        }
         Err(error) => failure(answer_status(&error), &error),
     }
 }

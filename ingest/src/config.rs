@@ -14,18 +14,22 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// Bytes of a request body as sent. Default 16 MiB; beyond: 413.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub body_size_max: Option<String>,
     /// Bytes of a request after decompression. Default 64 MiB; beyond: 413.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub decompressed_size_max: Option<String>,
     /// Requests worked on at once. Default 64; beyond: overloaded.
     pub requests_in_flight_max: Option<usize>,
     /// Bytes of requests worked on at once. Default 256 MiB; beyond: overloaded.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub bytes_in_flight_max: Option<String>,
     /// Days of history accepted. Default 395; older points are refused.
     pub retention_days: Option<u32>,
     /// Seconds that a point may be ahead of the clock. Default 600.
     pub future_skew_seconds: Option<u32>,
     /// Bytes of one attribute value. Default 64 KiB; longer: the point is refused.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub attribute_value_size_max: Option<String>,
     /// Attributes of resource, scope and point together. Default 128; more: the point is refused.
     pub attributes_max: Option<usize>,
@@ -36,6 +40,7 @@ pub struct RawConfig {
     /// New series within one minute. Default 1 000 000; more are refused until the minute is over.
     pub new_series_per_minute_max: Option<usize>,
     /// Memory of the cache of known series. Default 256 MiB, in the server its share of `limits.memory`; series beyond are parsed anew when they come again.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub series_cache_size_max: Option<String>,
     /// Bearer tokens, any of which is accepted. Default none: no authorisation is asked for.
     pub tokens: Vec<String>,

@@ -19,8 +19,10 @@ pub struct RawConfig {
     pub rows_max: Option<usize>,
     /// Memory of all queries together; beyond it operators spill to temporary files or the query fails. Default 1 GiB; in the
     /// server its share of `limits.memory`.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub memory: Option<String>,
     /// Temporary files of all queries together; beyond it the query fails. Default 8 GiB.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub spill: Option<String>,
     /// Queries at once; further ones are refused. Default 16.
     pub concurrency_max: Option<usize>,

@@ -133,7 +133,7 @@ async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<
     terminal::print(&desk.idle(&idle).await?);
     for (index, (title, question)) in drift_questions(start_us, end_us).into_iter().enumerate() {
         section(index + 3, title);
-        terminal::print(&desk.drift(&question).await?);
+        terminal::print(&desk.drift(&question).await?.text);
     }
     Ok(())
 }

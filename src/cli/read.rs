@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
 };
 
@@ -14,9 +15,9 @@ use serde_json::Value;
 
 use super::{DriftArgs, IdleArgs, SourceArgs, SqlArgs, WeeklyArgs};
 use crate::{
-    answers::{Desk, read_prices},
+    answers::{Answer, Desk, VERDICT_HEADER, read_prices},
     config::{Config, RawConfig},
-    terminal,
+    exit, terminal,
 };
 
 /// A data directory opened by this process.
@@ -42,7 +43,7 @@ async fn open(data: &Path, config: Option<&PathBuf>) -> anyhow::Result<Opened> {
 }
 
 /// Asks `path` of the server; an error answer becomes an error with the server's words.
-async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize) -> anyhow::Result<String> {
+async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize) -> anyhow::Result<Answer> {
     let url = format!("{}{path}", server.trim_end_matches('/'));
     let query = serde_json::to_value(question)?;
     let pairs: Vec<(String, String)> = match query {
@@ -53,9 +54,10 @@ async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize
     let response =
         sent.with_context(|| format!("no server answers at {server}; start one, or name a directory with --data"))?;
     let status = response.status();
+    let verdict = response.headers().get(VERDICT_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let text = response.text().await.with_context(|| format!("read the answer of {url}"))?;
     if status.is_success() {
-        return Ok(text);
+        return Ok(Answer { text, verdict });
     }
     let error: Value = serde_json::from_str(&text).unwrap_or_default();
     match error["error"]["message"].as_str() {
@@ -91,7 +93,7 @@ pub(super) async fn run_sql(source: &SourceArgs, query: &str, format: Option<Str
     let text = match &source.data {
         None => {
             let question = SqlQuestion { query, format: wire };
-            ask(Method::GET, &source.server, "/api/v1/sql", &question).await?
+            ask(Method::GET, &source.server, "/api/v1/sql", &question).await?.text
         }
         Some(data) => {
             let opened = open(data, source.config.as_ref()).await?;
@@ -110,13 +112,13 @@ pub(super) async fn run_sql(source: &SourceArgs, query: &str, format: Option<Str
 }
 
 /// A question to a server or to a directory.
-async fn answered(
+async fn answered<A: Into<Answer>>(
     source: &SourceArgs,
     path: &str,
     question: &impl Serialize,
     prices: Option<&PathBuf>,
-    local: impl AsyncFnOnce(Desk<'_>) -> anyhow::Result<String>,
-) -> anyhow::Result<String> {
+    local: impl AsyncFnOnce(Desk<'_>) -> anyhow::Result<A>,
+) -> anyhow::Result<Answer> {
     let Some(data) = &source.data else {
         return ask(Method::POST, &source.server, path, question).await;
     };
@@ -124,13 +126,14 @@ async fn answered(
     let prices = read_prices(prices.or(opened.config.prices.as_ref()))?;
     let answer = local(Desk { session: &opened.session, store: Some(&opened.store), prices }).await;
     opened.store.close().await?;
-    answer
+    answer.map(Into::into)
 }
 
 pub(super) async fn weekly(args: WeeklyArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.weekly(question).await;
-    let text = answered(&args.source, "/api/v1/reports/weekly", question, args.prices.as_ref(), local).await?;
+    let answer = answered(&args.source, "/api/v1/reports/weekly", question, args.prices.as_ref(), local).await?;
+    let text = answer.text;
     match &args.output {
         Some(path) => std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?,
         None => terminal::print(&text),
@@ -141,13 +144,19 @@ pub(super) async fn weekly(args: WeeklyArgs) -> anyhow::Result<()> {
 pub(super) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.idle(question).await;
-    terminal::print(&answered(&args.source, "/api/v1/idle", question, None, local).await?);
+    terminal::print(&answered(&args.source, "/api/v1/idle", question, None, local).await?.text);
     Ok(())
 }
 
-pub(super) async fn drift(args: DriftArgs) -> anyhow::Result<()> {
+/// Prints a drift score; the exit code is its verdict.
+pub(super) async fn drift(args: DriftArgs) -> ExitCode {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.drift(question).await;
-    terminal::print(&answered(&args.source, "/api/v1/drift", question, None, local).await?);
-    Ok(())
+    match answered(&args.source, "/api/v1/drift", question, None, local).await {
+        Ok(answer) => {
+            terminal::print(&answer.text);
+            exit::of_verdict(answer.verdict.as_deref())
+        }
+        Err(error) => exit::unchecked(&error),
+    }
 }

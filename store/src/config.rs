@@ -29,17 +29,22 @@ pub enum Durability {
 pub struct RawConfig {
     /// When an append is acknowledged: `sync` (default), `interval`, `memory`.
     pub durability: Durability,
-    /// Memtable size that starts a flush. Default 64 MiB.
+    /// Memtable size that starts a flush. Default 64 MiB, or a quarter of `memtable_size_max` where that is less.
+    #[serde(deserialize_with = "crate::size_text::size_text")]
     pub flush_size: Option<String>,
     /// Age of the oldest unflushed point that starts a flush. Default 5 min.
     pub flush_interval: Option<String>,
     /// Unflushed bytes beyond which appends are refused as overloaded. Default 4 × `flush_size`.
+    #[serde(deserialize_with = "crate::size_text::size_text")]
     pub memtable_size_max: Option<String>,
     /// Memory of merging and writing files. Default 384 MiB, beyond which more changes nothing.
+    #[serde(deserialize_with = "crate::size_text::size_text")]
     pub compaction_memory: Option<String>,
     /// Size at which a log segment is closed. Default 64 MiB.
+    #[serde(deserialize_with = "crate::size_text::size_text")]
     pub wal_segment_size: Option<String>,
     /// Free disk space below which appends are refused; `"0"`: none. Default 1 GiB or 5 % of the disk, the smaller.
+    #[serde(deserialize_with = "crate::size_text::size_text")]
     pub disk_free_min: Option<String>,
     /// How long each table is kept.
     pub retention: RawRetention,
@@ -109,6 +114,9 @@ impl RawConfig {
         }
         if let Some(text) = &self.memtable_size_max {
             config.memtable_size_bytes_max = parse_size("memtable_size_max", text)? as usize;
+            if self.flush_size.is_none() {
+                config.flush_size_bytes = config.flush_size_bytes.min(config.memtable_size_bytes_max / 4);
+            }
         }
         if let Some(text) = &self.compaction_memory {
             config.compaction_memory_bytes = parse_size("compaction_memory", text)? as usize;
@@ -173,6 +181,21 @@ pub(crate) fn parse_duration(name: &'static str, text: &str) -> Result<Duration>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_size_of_a_flush_follows_that_of_the_memtable_and_the_other_way_round() {
+        let sizes = |flush: Option<&str>, memtable: Option<&str>| {
+            let (flush_size, memtable_size_max) = (flush.map(str::to_owned), memtable.map(str::to_owned));
+            let config = RawConfig { flush_size, memtable_size_max, ..RawConfig::default() }.validate("x")?;
+            Ok::<_, Error>((config.flush_size_bytes >> 20, config.memtable_size_bytes_max >> 20))
+        };
+        assert_eq!(sizes(None, None).unwrap(), (64, 256));
+        assert_eq!(sizes(None, Some("32MiB")).unwrap(), (8, 32));
+        assert_eq!(sizes(None, Some("1GiB")).unwrap(), (64, 1024));
+        assert_eq!(sizes(Some("16MiB"), None).unwrap(), (16, 64));
+        assert_eq!(sizes(Some("16MiB"), Some("16MiB")).unwrap(), (16, 16));
+        assert!(sizes(Some("32MiB"), Some("16MiB")).is_err());
+    }
 
     #[test]
     fn sizes_and_durations_are_read_with_their_unit() {

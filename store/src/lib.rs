@@ -46,6 +46,7 @@ mod series_day;
 mod series_map;
 #[cfg(test)]
 mod simulation;
+mod size_text;
 mod stage;
 mod state;
 mod store;
@@ -71,6 +72,7 @@ pub use retention::{
 };
 pub use schema::{PROMOTED, Promoted, histograms_schema, rejections_schema, samples_schema, series_schema};
 pub use series::{AttributeValue, Attributes, Kind, Series, SeriesDefinition, SeriesId, Temporality};
+pub use size_text::size_text;
 pub use store::{Appended, FlushSummary, Store, TableSummary};
 pub use verify::{Note, NoteKind, TableReport, VerifyReport, WalReport, verify};
 #[doc(hidden)]

@@ -72,3 +72,47 @@ async fn looking_at_an_answer_leaves_no_trace_and_asking_for_it_records_it() {
     assert_eq!(body["error"]["kind"], "invalid");
     assert!(body["error"]["message"].as_str().unwrap().contains("yesterday"), "{body}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_of_drift_is_its_verdict() {
+    const MINUTE: u64 = 60_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    // The hour before the last one, and the last one.
+    let (now, half) = (now_nanos(), 30_000_000_000);
+    let values = |minutes: std::ops::Range<u64>, shift: f64| {
+        minutes.map(move |minute| point(now - minute * MINUTE - half, (minute % 10) as f64 + shift, vec![]))
+    };
+    let metrics = vec![
+        gauge("same", values(0..120, 0.0).collect()),
+        gauge("other", values(0..60, 100.0).chain(values(60..120, 0.0)).collect()),
+        gauge("few", values(0..3, 0.0).chain(values(60..63, 0.0)).collect()),
+    ];
+    assert_eq!(export(&server, metrics).await.0, 0);
+    let time = |minutes: u64| {
+        let time = chrono::DateTime::from_timestamp_nanos((now - minutes * MINUTE).cast_signed());
+        time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    };
+    let windows = [format!("{}/{}", time(120), time(60)), format!("{}/{}", time(60), time(0))];
+    let drift = |metric: &str, source: &[&str]| {
+        let question = ["drift", "--metric", metric, "--reference", &windows[0], "--current", &windows[1]];
+        let output = run(&[&question, source].concat());
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let url = format!("http://{}", server.http);
+    let data_text = data.to_string_lossy().into_owned();
+    let check = |source: &[&str]| {
+        for (metric, code, verdict) in [("same", 0, "NO DRIFT"), ("other", 1, "DRIFT"), ("few", 3, "NOT ENOUGH DATA")] {
+            let (found, said) = drift(metric, source);
+            assert!(found == Some(code) && said.contains(verdict), "{metric}: {found:?} {said}");
+        }
+        let json = drift("other", &[source, &["--format", "json"]].concat());
+        assert!(json.0 == Some(1) && json.1.contains("\"drift\""), "{json:?}");
+    };
+    check(&["--server", &url]);
+    server.terminate();
+    check(&["--data", &data_text]);
+    assert_eq!(drift("same", &["--server", &url]).0, Some(2));
+    assert_eq!(run(&["drift", "--data", &data_text, "--metric", "same", "--reference", "x"]).status.code(), Some(2));
+}

@@ -149,7 +149,7 @@ async fn filters_pick_series_and_labels_and_no_sort_is_needed() {
     }
     let count = |rows: Vec<RecordBatch>| rows[0].column(0).as_primitive::<Int64Type>().value(0);
     for (filter, expected) in
-        [("metric = 'a'", 2), ("host_name = 'h1'", 2), ("metric >= 'b' AND host_name = 'h2'", 0), ("received = 110", 3)]
+        [("metric = 'a'", 2), ("host_name = 'h1'", 3), ("metric >= 'b' AND host_name = 'h2'", 0), ("received = 110", 3)]
     {
         let sql = format!("SELECT count(*) FROM {WHOLE_DAY} WHERE {filter}");
         assert_eq!(count(fixture.query(&sql).await), expected, "{filter}");
