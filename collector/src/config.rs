@@ -58,8 +58,8 @@ pub struct RawScrapeJob {
     pub labels: BTreeMap<String, String>,
     /// Whether a label of a page wins over one of the target. Default false: it is kept as `exported_…`.
     pub honor_labels: bool,
-    /// Bytes of a page. Default 16 MiB; a longer one is not used, and `up` is 0.
-    pub body_size_max: Option<usize>,
+    /// Bytes of a page, or with a unit (`"16MiB"`). Default 16 MiB; a longer one is not used, and `up` is 0.
+    pub body_size_max: Option<String>,
     /// Samples of a page. Default 100 000; a page with more is not used, and `up` is 0.
     pub samples_max: Option<usize>,
 }
@@ -179,16 +179,31 @@ impl RawScrapeJob {
             timeout,
             labels: self.labels,
             honor_labels: self.honor_labels,
-            body_size_max: positive("scrape.body_size_max", self.body_size_max, 16 << 20)?,
-            samples_max: positive("scrape.samples_max", self.samples_max, 100_000)?,
+            body_size_max: size("scrape.body_size_max", self.body_size_max.as_deref(), 16 << 20)?,
+            samples_max: positive("scrape.samples_max", self.samples_max.unwrap_or(100_000))?,
         })
     }
 }
 
-fn positive(name: &'static str, given: Option<usize>, default: usize) -> Result<usize> {
-    match given {
-        Some(0) => Err(Error::Config { name, reason: "must be more than 0".into() }),
-        given => Ok(given.unwrap_or(default)),
+fn positive(name: &'static str, given: usize) -> Result<usize> {
+    if given == 0 { Err(Error::Config { name, reason: "must be more than 0".into() }) } else { Ok(given) }
+}
+
+/// Reads `"512KiB"`, `"16MiB"`, `"1GiB"`, or plain bytes.
+fn size(name: &'static str, text: Option<&str>, default: usize) -> Result<usize> {
+    let Some(text) = text else { return Ok(default) };
+    let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text.trim()[digits.len()..] {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let count = digits.trim().parse::<usize>().ok();
+    match count.zip(unit).and_then(|(count, unit)| count.checked_mul(unit)) {
+        Some(size) => positive(name, size),
+        None => Err(Error::Config { name, reason: format!("{text:?} is not a size such as \"16MiB\"") }),
     }
 }
 
@@ -279,6 +294,10 @@ mod tests {
         check(scrape(slow), "scrape.timeout");
         let none = RawScrapeJob { targets: local(), samples_max: Some(0), ..RawScrapeJob::default() };
         check(scrape(none), "scrape.samples_max");
+        for size in ["16MB", "0", "many", "99999999999GiB"] {
+            let raw = RawScrapeJob { targets: local(), body_size_max: Some(size.into()), ..RawScrapeJob::default() };
+            check(scrape(raw), "scrape.body_size_max");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use axum::{
     response::Response,
     routing::post,
 };
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     decode::WriteMessage,
@@ -31,16 +33,27 @@ const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote
 const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
 const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
 
-/// The route of remote write.
-pub fn remote_write(ingest: Arc<Ingest>) -> Router {
-    Router::new().route(PATH, post(write).fallback(wrong_method)).with_state(ingest)
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Receiver {
+    ingest: Arc<Ingest>,
+    runtime: Handle,
 }
 
-async fn write(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
+/// The route of remote write. Whatever runtime serves it, requests are decoded and stored on the one it is made in.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub fn remote_write(ingest: Arc<Ingest>) -> Router {
+    let receiver = Receiver { ingest, runtime: Handle::current() };
+    Router::new().route(PATH, post(write).fallback(wrong_method)).with_state(receiver)
+}
+
+async fn write(State(receiver): State<Receiver>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let response = match negotiate(&parts.headers) {
         Ok(message) => {
-            let outcome = receive(&ingest, &parts.headers, body, message).await;
+            let outcome = receive(&receiver, &parts.headers, body, message).await;
             let written = outcome.as_ref().ok().cloned().unwrap_or_default();
             let mut response = outcome.map_or_else(|error| failure(&error), |outcome| answer(&outcome));
             // A sender of 2.0 takes an answer without these for that of a receiver which does not know it.
@@ -51,14 +64,17 @@ async fn write(State(ingest): State<Arc<Ingest>>, request: Request) -> Response 
         }
         Err(error) => failure(&error),
     };
-    ingest.metrics().request("remote_write", response.status().as_u16().into());
+    receiver.ingest.metrics().request("remote_write", response.status().as_u16().into());
     response
 }
 
-async fn receive(ingest: &Ingest, headers: &HeaderMap, body: Body, message: WriteMessage) -> Result<Outcome> {
-    check_token(ingest, headers)?;
-    let (admission, body) = receive_body(ingest, headers, body).await?;
-    ingest.write_admitted(admission, body, message).await
+async fn receive(receiver: &Receiver, headers: &HeaderMap, body: Body, message: WriteMessage) -> Result<Outcome> {
+    check_token(&receiver.ingest, headers)?;
+    let (admission, body) = receive_body(&receiver.ingest, headers, body).await?;
+    let ingest = Arc::clone(&receiver.ingest);
+    // The port is that of queries, whose threads may give way to those that receive and store: this is receiving.
+    let stored = receiver.runtime.spawn(async move { ingest.write_admitted(admission, body, message).await });
+    AbortOnDropHandle::new(stored).await?
 }
 
 /// Which message the body holds, by content type and encoding.
@@ -124,8 +140,8 @@ fn failure(error: &Error) -> Response {
     response
 }
 
-async fn wrong_method(State(ingest): State<Arc<Ingest>>) -> Response {
-    ingest.metrics().request("remote_write", 405);
+async fn wrong_method(State(receiver): State<Receiver>) -> Response {
+    receiver.ingest.metrics().request("remote_write", 405);
     let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, format!("send metrics with POST {PATH}\n"));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     response

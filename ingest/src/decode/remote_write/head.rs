@@ -69,14 +69,17 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn label_refs(&mut self, field: &Field<'a>) -> Result<Result<(), Reason>, Malformed> {
-        // One label more than allowed is enough to refuse the series; `__name__` comes on top.
-        let count_max = 2 * (self.decoder.limits.attributes_max + 2);
+        // `__name__` comes on top.
+        let count_max = 2 * (self.decoder.limits.attributes_max + 1);
+        let mut count = self.label_refs.len();
         field.each_varint(|reference| {
-            if self.label_refs.len() < count_max {
+            count += 1;
+            if count <= count_max {
                 self.label_refs.push(reference);
             }
         })?;
-        Ok(Ok(()))
+        // References that were left out may be of labels that count.
+        Ok(if count > count_max { Err(Reason::ATTRIBUTES_TOO_MANY) } else { Ok(()) })
     }
 
     fn look_up_labels(&mut self) -> Result<(), Reason> {

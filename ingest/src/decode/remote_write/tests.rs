@@ -241,6 +241,8 @@ fn bad_labels_refuse_their_series_alone() {
     let mut many: Vec<_> = names.iter().map(|name| (name.as_str(), "v")).collect();
     many.push(("__name__", "m"));
     refused(Reason::ATTRIBUTES_TOO_MANY, &one(&many, sample(1.0)));
+    many[0].1 = "";
+    refused(Reason::ATTRIBUTES_TOO_MANY, &one(&many, sample(1.0)));
     many.remove(0);
     assert_eq!(decode(&one(&many, sample(1.0))).rejected_count, 0, "as many as are allowed");
 }
