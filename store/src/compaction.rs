@@ -117,13 +117,13 @@ async fn carry_out(store: &Arc<Inner>, table: &str, plan: Plan) -> Result<Compac
     let started = Instant::now();
     let committer = store.committer(table).ok_or_else(|| Error::UnknownTable { name: table.to_owned() })?;
     let snapshot = store.state().snapshot(table).ok_or_else(|| Error::UnknownTable { name: table.to_owned() })?;
-    let (dir, schema) = (Arc::clone(&snapshot.dir), file_schema(&snapshot.schema));
+    let (storage, schema) = (Arc::clone(&snapshot.storage), file_schema(&snapshot.schema));
     drop(snapshot);
     let stopping = Arc::clone(&store.stopping);
     let (day, replaced): (i32, Vec<_>) = (plan.day, plan.files().map(Arc::clone).collect());
     // An abandoned task drops its files, which deletes them.
     let size = store.file_memory.row_group_size_bytes;
-    let work = move || Stage::Compaction.run(|| rewrite(&dir, &schema, &plan, size, &stopping));
+    let work = move || Stage::Compaction.run(|| rewrite(&storage, &schema, &plan, size, &stopping));
     let rewritten = tokio::task::spawn_blocking(work);
     let rewritten = rewritten.await.map_err(|error| Error::Task(error.to_string()))??;
     let summary = CompactionSummary {
@@ -171,7 +171,7 @@ pub(crate) async fn compact_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
             }
         }
         for committer in store.all_committers() {
-            committer.lock().await.delete_replaced();
+            committer.lock().await.delete_replaced().await;
         }
     }
 }

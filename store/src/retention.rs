@@ -9,7 +9,6 @@ mod policy;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -17,11 +16,13 @@ use plan::Now;
 pub use policy::{Keep, RawRetention, Retention};
 
 use crate::{
+    config::Config,
     data_dir::read_format,
     error::{Error, Result},
     live_file::{LiveFile, date_text, now_ms},
     state::WalTable,
     store::Inner,
+    table_storage::Tables,
     verify::{lock_shared, replay_tables},
 };
 
@@ -109,9 +110,9 @@ impl TablePlan {
 }
 
 /// Live files by table.
-type Tables = BTreeMap<String, Vec<Arc<LiveFile>>>;
+type LiveFiles = BTreeMap<String, Vec<Arc<LiveFile>>>;
 
-fn plan_tables(tables: &Tables, retention: &Retention, now_us: i64) -> (Now, Vec<TablePlan>) {
+fn plan_tables(tables: &LiveFiles, retention: &Retention, now_us: i64) -> (Now, Vec<TablePlan>) {
     let holds_points = |name: &str| WalTable::from_name(name).is_some_and(WalTable::holds_points);
     let points = tables.iter().filter(|(name, _)| holds_points(name)).flat_map(|(_, files)| files);
     let now = Now::trusted(now_us, &points.map(|file| file.date).collect());
@@ -129,16 +130,17 @@ fn report(now: Now, tables: Vec<ExpiredDays>) -> RetentionReport {
     RetentionReport { counted_from_us: now.time(), clock_held_back, tables }
 }
 
-/// What [`Store::expire`](crate::Store::expire) would remove from the directory `data_dir`, which no server may have open
-/// and which is not changed. Points that only the log holds are not counted.
+/// What [`Store::expire`](crate::Store::expire) would remove by the retention of `config` from its data directory, which no
+/// server may have open and which is not changed. Points that only the log holds are not counted. Blocks.
 ///
 /// # Errors
 /// [`Error::Locked`], [`Error::NewerFormat`], any failure to read the Delta logs.
-pub fn preview_retention(data_dir: &Path, retention: &Retention) -> Result<RetentionReport> {
-    read_format(data_dir)?;
-    let _lock = lock_shared(data_dir)?;
-    let mut tables = Tables::new();
-    for (name, found) in replay_tables(data_dir)? {
+pub fn preview_retention(config: &Config) -> Result<RetentionReport> {
+    read_format(&config.data_dir)?;
+    let _lock = lock_shared(&config.data_dir)?;
+    let retention = &config.retention;
+    let mut tables = LiveFiles::new();
+    for (name, found) in replay_tables(&Tables::open_to_read(config)?)? {
         if let Some(fault) = found.log.faults.first() {
             return Err(Error::DamagedFile { path: fault.path.clone(), reason: fault.message.clone() });
         }
@@ -161,7 +163,7 @@ pub(crate) async fn expire(
 ) -> Result<RetentionReport> {
     // A flush in between could bring points to a day whose series go.
     let _between_flushes = store.flushing.lock().await;
-    let tables: Tables =
+    let tables: LiveFiles =
         store.state().tables().map(|(name, snapshot)| (name.clone(), snapshot.files.clone())).collect();
     let (now, plans) = plan_tables(&tables, retention, now_us);
     let mut counted = Vec::new();

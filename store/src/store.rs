@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    path::PathBuf,
+    fs::File,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +36,7 @@ use crate::{
     schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
     stored_times::StoredTimes,
+    table_storage::Tables,
     wal::{Definitions, Found, Sink, Wal, encode},
     write_batch::WriteBatch,
 };
@@ -113,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) compaction_wanted: Arc<Notify>,
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
+    tables: Tables,
     pub(crate) file_memory: FileMemory,
     active_series: Arc<ActiveSeries>,
     /// By table, as found at start.
@@ -171,10 +172,6 @@ impl Inner {
         write_state(&self.state)
     }
 
-    pub(crate) fn table_dir(&self, name: &str) -> PathBuf {
-        self.config.data_dir.join("tables").join(name)
-    }
-
     pub(crate) fn committer(&self, name: &str) -> Option<Committer> {
         self.committers.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
     }
@@ -205,11 +202,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Locked`] if another process has it open; [`Error::NotADirectory`], [`Error::Unwritable`],
-    /// [`Error::NewerFormat`]; [`Error::Corrupt`] if the log or a table is damaged.
+    /// [`Error::NewerFormat`]; [`Error::TablesElsewhere`], [`Error::TablesTaken`]; [`Error::Storage`] if the tables are on
+    /// S3 and it does not answer; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
         failpoint::read_environment()?;
         let lock = data_dir::open(&config.data_dir)?;
-        let mut logs = open_tables(&config).await?;
+        let tables = Tables::open(&config).await?;
+        let mut logs = open_tables(&tables).await?;
         let series = logs.get(WalTable::Series.name()).map(DeltaLog::snapshot);
         let load = move || series.map_or_else(StoredTimes::new, |series| StoredTimes::load(&series));
         let stored = tokio::task::spawn_blocking(load).await.map_err(|error| Error::Task(error.to_string()))?;
@@ -231,9 +230,8 @@ impl Store {
         };
         let wal_dir = config.data_dir.join("wal");
         let (durability, segment_size) = (config.durability, config.wal_segment_size_bytes);
-        let replayed = Arc::clone(&state);
         let active_series = Arc::new(ActiveSeries::new());
-        let seeded = Arc::clone(&active_series);
+        let (replayed, seeded) = (Arc::clone(&state), Arc::clone(&active_series));
         let opened = tokio::task::spawn_blocking(move || {
             let now_us = chrono::Utc::now().timestamp_micros();
             let mut replayer = Replayer::new(replayed, seeded, partial_through, now_us);
@@ -242,9 +240,8 @@ impl Store {
         });
         let (wal, replay) = opened.await.map_err(|error| Error::Task(error.to_string()))??;
         write_state(&state).seal_partial(partial_through);
-        let (dir, days) = (config.data_dir.clone(), read_state(&state).unflushed_days());
-        let looked_at = tokio::task::spawn_blocking(move || quarantine_damaged(&dir, &mut logs, &days).map(|()| logs));
-        let logs = looked_at.await.map_err(|error| Error::Task(error.to_string()))??;
+        let days = read_state(&state).unflushed_days();
+        quarantine_damaged(&config.data_dir, &mut logs, &days).await?;
         let quarantined = quarantined(&config.data_dir);
         for (name, log) in &logs {
             write_state(&state).publish(name, log.snapshot());
@@ -268,6 +265,7 @@ impl Store {
             disk_space,
             active_series,
             quarantined,
+            tables,
             file_memory: config.file_memory(),
             config,
             _lock: lock,
@@ -389,7 +387,7 @@ impl Store {
         let committer = match self.inner.committer(name) {
             Some(committer) => committer,
             None => {
-                let log = DeltaLog::open(self.inner.table_dir(name), Some(Arc::clone(&schema))).await?;
+                let log = DeltaLog::open(self.inner.tables.table(name), Some(Arc::clone(&schema))).await?;
                 self.inner.add_committer(name, log)
             }
         };
@@ -399,8 +397,8 @@ impl Store {
             let reason = format!("has columns {}, the batch has {}", column_list(&known), column_list(&schema));
             return Err(Error::ResultSchema { table: name.to_owned(), reason });
         }
-        let dir = self.inner.table_dir(name);
-        let files = flush::write_days(dir, days.batches, self.inner.file_memory.row_group_size_bytes).await?;
+        let storage = Arc::clone(log.storage());
+        let files = flush::write_days(storage, days.batches, self.inner.file_memory.row_group_size_bytes).await?;
         let snapshot = log.commit(files, &[], None).await?;
         let version = snapshot.version;
         self.inner.state_mut().publish(name, snapshot);
@@ -448,19 +446,17 @@ fn column_list(schema: &SchemaRef) -> String {
     columns.collect::<Vec<_>>().join(", ")
 }
 
-async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
-    let root = config.data_dir.canonicalize().map_err(Error::io("resolve", &config.data_dir))?.join("tables");
+async fn open_tables(tables: &Tables) -> Result<BTreeMap<String, DeltaLog>> {
     let mut logs = BTreeMap::new();
     let own = [samples_file_schema(), histograms_schema(), rejections_schema(), series_schema()];
     for (table, schema) in WalTable::ALL.into_iter().zip(own) {
-        logs.insert(table.name().to_owned(), DeltaLog::open(root.join(table.name()), Some(schema)).await?);
+        let name = table.name();
+        logs.insert(name.to_owned(), DeltaLog::open(tables.table(name), Some(schema)).await?);
     }
-    for entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
-        let entry = entry.map_err(Error::io("list", &root))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !logs.contains_key(&name) && entry.path().join("_delta_log").is_dir() {
-            logs.insert(name, DeltaLog::open(entry.path(), None).await?);
-        }
+    // The tables of results.
+    for name in tables.names().await?.into_iter().filter(|name| WalTable::from_name(name).is_none()) {
+        let log = DeltaLog::open(tables.table(&name), None).await?;
+        logs.insert(name, log);
     }
     Ok(logs)
 }
