@@ -61,7 +61,7 @@ pub enum Error {
         "{location} was committed by another program; it is read before the next commit, let no other program write to the table"
     )]
     VersionTaken { location: String },
-    #[error("the tables of data directory {} are at {tables}; set store.tables so, or choose another data directory", .path.display())]
+    #[error("the tables of data directory {} are at {tables}; set store.tables to that (a folder is what it is without the setting), or choose another data directory", .path.display())]
     TablesElsewhere { path: PathBuf, tables: String },
     #[error(
         "another data directory writes to {tables}; choose another prefix, or, if that directory is gone for good, delete {object} and start again"

@@ -77,7 +77,7 @@ pub struct RawS3 {
     pub request_timeout: Option<String>,
     /// How long a request is tried again. Default 60 s.
     pub retry_timeout: Option<String>,
-    /// Disk for copies of data files. Default 4 GiB.
+    /// Disk for copies of data files. Default 1 GiB.
     pub cache_size: Option<String>,
 }
 
@@ -96,7 +96,7 @@ impl Default for S3Settings {
             raw: RawS3::default(),
             request_timeout: Duration::from_secs(30),
             retry_timeout: Duration::from_secs(60),
-            cache_size_bytes: 4 << 30,
+            cache_size_bytes: 1 << 30,
         }
     }
 }

@@ -32,6 +32,8 @@ use crate::{
 
 /// Files larger than this are sent in parts of this size.
 const PART_SIZE_BYTES: usize = 8 << 20;
+/// Holds the id of the data directory that writes the tables.
+const OWNER: &str = "_driftwatt_owner";
 /// Files of a log fetched at once.
 const LOG_FETCHES: usize = 8;
 /// Objects that wait for their deletion; those beyond it are found by the hourly tidying.
@@ -46,6 +48,8 @@ pub(crate) struct Bucket {
     cache_dir: PathBuf,
     /// The copies go with this value.
     temporary: bool,
+    /// Id of the data directory that writes here; `None` for who only reads.
+    writer: Option<String>,
     discarded: Mutex<Vec<ObjectPath>>,
     handle: Handle,
 }
@@ -66,7 +70,7 @@ impl Bucket {
     /// # Errors
     /// [`Error::Config`] for settings that do not fit together, [`Error::Io`] if there can be no folder for copies,
     /// [`Error::Task`] outside of a runtime.
-    pub(super) fn new(url: &S3Url, settings: &S3Settings, cache_dir: PathBuf, temporary: bool) -> Result<Self> {
+    pub(super) fn new(url: &S3Url, settings: &S3Settings, cache_dir: PathBuf, writer: Option<String>) -> Result<Self> {
         fs::create_dir_all(&cache_dir).map_err(Error::io("create directory", &cache_dir))?;
         Ok(Self {
             store: Arc::new(settings.client(&url.bucket)?),
@@ -74,7 +78,8 @@ impl Bucket {
             prefix: url.prefix.clone(),
             cache: Cache::new(settings.cache_size_bytes),
             cache_dir,
-            temporary,
+            temporary: writer.is_none(),
+            writer,
             discarded: Mutex::default(),
             handle: Handle::try_current().map_err(|error| Error::Task(error.to_string()))?,
         })
@@ -181,8 +186,21 @@ impl Bucket {
         self.url.clone()
     }
 
+    /// Makes sure that no other data directory writes here, from now on or since this was last asked.
+    pub(super) async fn claim(&self) -> Result<()> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        match self.create(&self.prefix.clone().join(OWNER), writer).await {
+            Err(NotWritten::Taken(_)) => Err(Error::TablesTaken {
+                tables: self.location(&self.prefix),
+                object: self.location(&self.prefix.clone().join(OWNER)),
+            }),
+            claimed => Ok(claimed?),
+        }
+    }
+
     /// Makes the folder `dir` show what is below `prefix`.
     pub(super) async fn mirror_log(&self, prefix: &ObjectPath, dir: &Path) -> Result<()> {
+        self.claim().await?;
         let listed = self.list(prefix).await?;
         let names: HashSet<&str> = listed.iter().filter_map(|meta| meta.location.filename()).collect();
         for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {

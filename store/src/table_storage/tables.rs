@@ -14,7 +14,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Listed, NotWritten, TableStorage, bucket::Bucket};
+use super::{Listed, TableStorage, bucket::Bucket};
 use crate::{
     config::{Config, S3Url},
     delta_log::names::LOG_DIR,
@@ -26,7 +26,6 @@ use crate::{
 pub(crate) const TABLES_FILE: &str = "TABLES";
 /// Copies of what is on S3.
 pub(crate) const CACHE: &str = "cache";
-const OWNER: &str = "_driftwatt_owner";
 
 /// The place of all tables.
 #[derive(Debug)]
@@ -98,22 +97,16 @@ impl Tables {
             }
             _ => {}
         }
-        let bucket = Bucket::new(url, &config.s3, cache_dir, false)?;
+        let bucket = Bucket::new(url, &config.s3, cache_dir, Some(id.clone()))?;
         if fresh {
             // First, so that a start cut short does not take the bucket from its own directory.
             write_synced(&data_dir, TABLES_FILE, format!("{url} {id}\n").as_bytes())?;
         }
-        match bucket.create(&bucket.prefix().clone().join(OWNER), &id).await {
-            Ok(()) => Ok(Self::S3(Arc::new(bucket))),
-            Err(NotWritten::Taken(_)) => {
-                if fresh {
-                    remove_unused(&data_dir.join(TABLES_FILE));
-                }
-                let object = format!("{url}/{OWNER}");
-                Err(Error::TablesTaken { tables: url.to_string(), object })
-            }
-            Err(other) => Err(other.into()),
+        let claimed = bucket.claim().await;
+        if fresh && matches!(claimed, Err(Error::TablesTaken { .. })) {
+            remove_unused(&data_dir.join(TABLES_FILE));
         }
+        claimed.map(|()| Self::S3(Arc::new(bucket)))
     }
 
     /// Where the tables of a data directory are that no server has open, to look at them only. Blocks.
@@ -125,7 +118,7 @@ impl Tables {
             return Ok(Self::Local(config.data_dir.join("tables")));
         };
         let cache_dir = config.data_dir.join(CACHE).join(Uuid::new_v4().to_string());
-        Ok(Self::S3(Arc::new(Bucket::new(&written.url, &config.s3, cache_dir, true)?)))
+        Ok(Self::S3(Arc::new(Bucket::new(&written.url, &config.s3, cache_dir, None)?)))
     }
 
     /// The table `name`, which need not exist.

@@ -140,7 +140,7 @@ async fn of_two_committers_for_one_version_one_wins_and_the_other_goes_on_behind
     let mut logs = Vec::new();
     for dir in [&one, &other] {
         let config = server.config(dir.path(), "t");
-        let bucket = Bucket::new(config.tables.as_ref().unwrap(), &config.s3, dir.path().to_owned(), false).unwrap();
+        let bucket = Bucket::new(config.tables.as_ref().unwrap(), &config.s3, dir.path().join("copies"), None).unwrap();
         let storage = TableStorage::in_bucket(&Arc::new(bucket), "samples");
         logs.push(DeltaLog::open(storage, Some(samples_file_schema())).await.unwrap());
     }
@@ -320,7 +320,16 @@ async fn tables_have_one_writer_and_a_directory_one_place_for_its_tables() {
     drop(store);
     let store = open(&config).await;
     assert_eq!(count_and_sum(&store).await.0, 20);
-    store.close().await.unwrap();
+    store.flush().await.unwrap();
+    // Should somebody be wrong about that, the one that is not the owner any more stops writing and keeps what it has.
+    store.append(batch("d", "h1", START, 5)).await.unwrap();
+    fs::write(server.path("t/_driftwatt_owner"), "another").unwrap();
+    server.fail("PUT", ENTRY, Failure::Status(503), usize::MAX);
+    store.flush().await.unwrap_err();
+    server.heal();
+    let refused = store.flush().await.unwrap_err();
+    assert!(matches!(&refused, Error::TablesTaken { .. }), "{refused}");
+    assert_eq!(count_and_sum(&store).await.0, 25);
     assert_eq!(second_reader_rows(&server, "t/samples").await, 20);
 }
 
@@ -390,7 +399,7 @@ async fn large_files_go_in_parts_and_come_back_whole() {
     let (server, dir) = (S3Server::start().await, tempfile::tempdir().unwrap());
     let mut config = server.config(dir.path(), "t");
     config.s3 = server.patient();
-    let bucket = Bucket::new(config.tables.as_ref().unwrap(), &config.s3, dir.path().to_owned(), false).unwrap();
+    let bucket = Bucket::new(config.tables.as_ref().unwrap(), &config.s3, dir.path().join("copies"), None).unwrap();
     let bucket = Arc::new(bucket);
     let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let (path, copy) = (dir.path().join("file"), dir.path().join("copy"));
