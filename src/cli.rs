@@ -199,6 +199,9 @@ pub(crate) struct CheckArgs {
     /// The data directory, with its server stopped; it is not changed
     #[arg(long)]
     data: PathBuf,
+    /// Configuration file (docs/config.md), where the tables are on S3 and the environment does not say how to reach it
+    #[arg(long)]
+    config: Option<PathBuf>,
     /// [default: text on a terminal, json in a pipe]
     #[arg(long)]
     format: Option<ReportFormat>,

@@ -13,9 +13,7 @@ use crate::{exit, terminal};
 const METRICS_MAX: usize = 10;
 
 pub(super) async fn run(args: CheckArgs) -> ExitCode {
-    let data = args.data.clone();
-    let read = read_directory(&args, "files read", move |progress| driftwatt_store::inspect(&data, progress));
-    match read.await {
+    match read_directory(&args, "files read", driftwatt_store::inspect).await {
         Ok(report) => {
             match args.format() {
                 ReportFormat::Text => terminal::print(&text(&report)),

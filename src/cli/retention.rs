@@ -16,8 +16,7 @@ pub(super) async fn run(args: RetentionArgs) -> anyhow::Result<()> {
     let (kept, expiry) = (settings.retention.clone(), if args.dry_run { Expiry::DryRun } else { Expiry::Apply });
     let running = "for a running server, use POST /api/v1/admin/retention";
     let report = if args.dry_run {
-        let data = args.data;
-        tokio::task::spawn_blocking(move || preview_retention(&data, &kept)).await?.context(running)?
+        tokio::task::spawn_blocking(move || preview_retention(&settings)).await?.context(running)?
     } else {
         // The background task must not come before the answer.
         settings.retention = Retention::FOREVER;

@@ -12,7 +12,7 @@ use driftwatt_store::{Fault, Note, VerifyReport};
 use serde_json::{Value, json};
 
 use super::{CheckArgs, ReportFormat};
-use crate::{exit, terminal};
+use crate::{config::RawConfig, exit, terminal};
 
 /// Work that takes less shows no progress.
 const QUIET: Duration = Duration::from_secs(1);
@@ -33,23 +33,25 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
 }
 
 async fn check(args: &CheckArgs) -> anyhow::Result<VerifyReport> {
-    let data = args.data.clone();
-    read_directory(args, "bytes checked", move |progress| driftwatt_store::verify(&data, progress)).await
+    read_directory(args, "bytes checked", driftwatt_store::verify).await
 }
 
 /// Runs `read` on a thread for blocking work, with progress on standard error once it takes long.
 pub(super) async fn read_directory<T: Send + 'static>(
     args: &CheckArgs,
     label: &'static str,
-    read: impl FnOnce(&mut dyn FnMut(u64, u64)) -> driftwatt_store::Result<T> + Send + 'static,
+    read: impl FnOnce(&driftwatt_store::Config, &mut dyn FnMut(u64, u64)) -> driftwatt_store::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     if !args.data.join("tables").is_dir() {
         bail!("{} is not a Driftwatt data directory (it has no folder `tables`)", args.data.display());
     }
+    let mut raw = RawConfig::read(args.config.as_ref())?;
+    raw.server.data_dir = Some(args.data.clone());
+    let config = raw.validate()?.store;
     let work = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
         let mut shown: Option<terminal::Progress> = None;
-        read(&mut |done, total| {
+        read(&config, &mut |done, total| {
             let progress = shown.get_or_insert_with(|| terminal::Progress::new(label, total));
             if started.elapsed() >= QUIET {
                 progress.show(done.min(total));

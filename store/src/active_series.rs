@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +16,6 @@ use datafusion::arrow::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    checksum::compare_once,
     delta_log::TableSnapshot,
     error::Result,
     live_file::LiveFile,
@@ -25,6 +23,7 @@ use crate::{
     parquet_file::read_columns,
     series::{Series, SeriesId},
     series_map::SeriesMap,
+    table_storage::TableStorage,
 };
 
 const MINUTE_US: i64 = 60_000_000;
@@ -164,15 +163,14 @@ impl ActiveSeries {
         let since_us = now_us - i64::from(IDLE_HOURS) * HOUR_US;
         let mut outcome = Ok(());
         for file in snapshot.files.iter().filter(|file| file.date >= day_of(since_us)) {
-            outcome = outcome.and(self.seed_from_file(&snapshot.dir, file, since_us, now_us));
+            outcome = outcome.and(self.seed_from_file(&snapshot.storage, file, since_us, now_us));
         }
         outcome
     }
 
-    fn seed_from_file(&self, table_dir: &Path, file: &LiveFile, since_us: i64, now_us: i64) -> Result<()> {
-        compare_once(table_dir, file)?;
+    fn seed_from_file(&self, storage: &TableStorage, file: &LiveFile, since_us: i64, now_us: i64) -> Result<()> {
         let columns = ["metric", "series_id", "fingerprint", "last_time"];
-        for batch in read_columns(&table_dir.join(&file.path), &columns)? {
+        for batch in read_columns(storage.open(file)?, &columns)? {
             self.seed_from_batch(&batch?, since_us, now_us);
         }
         Ok(())

@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +15,7 @@ use std::{
 use crate::{
     error::{Error, Result},
     live_file::LiveFile,
+    table_storage::TableStorage,
 };
 
 /// Key of the checksum in the `tags` of a Delta `add` action; the value is eight lower-case hex digits.
@@ -102,7 +103,14 @@ impl<W: Write> Write for ChecksumWriter<W> {
 /// # Errors
 /// Whatever opening and reading it gives.
 pub(crate) fn sum_file(path: &Path) -> io::Result<(u64, u32)> {
-    let mut file = File::open(path)?;
+    sum(File::open(path)?)
+}
+
+/// Size and checksum of what is left to read.
+///
+/// # Errors
+/// Whatever reading it gives.
+pub(crate) fn sum(mut file: impl Read) -> io::Result<(u64, u32)> {
     let mut buffer = vec![0; READ_SIZE_BYTES];
     let (mut size_bytes, mut crc32c) = (0, 0);
     loop {
@@ -118,19 +126,19 @@ pub(crate) fn sum_file(path: &Path) -> io::Result<(u64, u32)> {
 
 /// Why the bytes of `file` are not those that were written; `None` if they are, or if no checksum is known.
 pub(crate) fn damage(table_dir: &Path, file: &LiveFile) -> io::Result<Option<String>> {
-    let (size_bytes, crc32c) = match sum_file(&table_dir.join(&file.path)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("it does not exist".into())),
-        sum => sum?,
-    };
-    if size_bytes != file.size_bytes {
-        return Ok(Some(format!("it has {size_bytes} bytes, the table says {}", file.size_bytes)));
+    match sum_file(&table_dir.join(&file.path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some("it does not exist".into())),
+        sum => Ok(difference(sum?, file)),
     }
-    Ok(match file.checksum.crc32c {
-        Some(recorded) if recorded != crc32c => {
-            Some(format!("its checksum is {crc32c:08x}, it was written with {recorded:08x}"))
-        }
-        _ => None,
-    })
+}
+
+/// What size and checksum of the bytes found say against `file`.
+pub(crate) fn difference((size_bytes, crc32c): (u64, u32), file: &LiveFile) -> Option<String> {
+    if size_bytes != file.size_bytes {
+        return Some(format!("it has {size_bytes} bytes, the table says {}", file.size_bytes));
+    }
+    let recorded = file.checksum.crc32c.filter(|recorded| *recorded != crc32c)?;
+    Some(format!("its checksum is {crc32c:08x}, it was written with {recorded:08x}"))
 }
 
 /// Compares `file` with its checksum, once per process and file. Blocks on reading the whole file. Without a recorded
@@ -150,16 +158,17 @@ pub(crate) fn compare_once(table_dir: &Path, file: &LiveFile) -> Result<()> {
     Ok(())
 }
 
-/// [`compare_once`] for the files of a scan.
+/// [`compare_once`] for the files of a scan in a folder. A scan of a bucket reads pages and never whole files, so there
+/// is nothing to compare: the store itself keeps checksums of what was put in it.
 ///
 /// # Errors
 /// That of the first damaged file.
-pub(crate) async fn compare_before_scan(table_dir: &Arc<PathBuf>, files: &[Arc<LiveFile>]) -> Result<()> {
+pub(crate) async fn compare_before_scan(storage: &Arc<TableStorage>, files: &[Arc<LiveFile>]) -> Result<()> {
     let fresh: Vec<_> = files.iter().filter(|file| !file.checksum.is_settled()).map(Arc::clone).collect();
-    if fresh.is_empty() {
+    if fresh.is_empty() || storage.is_remote() {
         return Ok(());
     }
-    let dir = Arc::clone(table_dir);
-    let compared = tokio::task::spawn_blocking(move || fresh.iter().try_for_each(|file| compare_once(&dir, file)));
-    compared.await.map_err(|error| Error::Task(error.to_string()))?
+    let storage = Arc::clone(storage);
+    let compare = move || fresh.iter().try_for_each(|file| compare_once(storage.dir(), file));
+    tokio::task::spawn_blocking(compare).await.map_err(|error| Error::Task(error.to_string()))?
 }

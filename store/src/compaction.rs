@@ -141,7 +141,7 @@ async fn carry_out(store: &Arc<Inner>, table: &str, rows: Rows, plan: Plan) -> R
     let started = Instant::now();
     let committer = store.committer(table).ok_or_else(|| Error::UnknownTable { name: table.to_owned() })?;
     let snapshot = store.state().snapshot(table).ok_or_else(|| Error::UnknownTable { name: table.to_owned() })?;
-    let (dir, schema) = (Arc::clone(&snapshot.dir), file_schema(&snapshot.schema));
+    let (storage, schema) = (Arc::clone(&snapshot.storage), file_schema(&snapshot.schema));
     drop(snapshot);
     let stopping = Arc::clone(&store.stopping);
     let (day, replaced): (i32, Vec<_>) = (plan.day, plan.files().map(Arc::clone).collect());
@@ -149,8 +149,8 @@ async fn carry_out(store: &Arc<Inner>, table: &str, rows: Rows, plan: Plan) -> R
     let size = store.file_memory.row_group_size_bytes;
     let work = move || {
         Stage::Compaction.run(|| match rows {
-            Rows::Points => rewrite(&dir, &schema, &plan, size, &stopping),
-            Rows::Plain => concatenate(&dir, &schema, &plan, size, &stopping),
+            Rows::Points => rewrite(&storage, &schema, &plan, size, &stopping),
+            Rows::Plain => concatenate(&storage, &schema, &plan, size, &stopping),
         })
     };
     let rewritten = background::run("merge", Priority::Merge, work).await?;
@@ -199,7 +199,7 @@ pub(crate) async fn compact_when_due(store: Weak<Inner>, wanted: Arc<Notify>) {
             }
         }
         for committer in store.all_committers() {
-            committer.lock().await.delete_replaced();
+            committer.lock().await.delete_replaced().await;
         }
     }
 }

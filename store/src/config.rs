@@ -1,5 +1,7 @@
 //! Settings of the store.
 
+mod s3;
+
 use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
@@ -9,6 +11,8 @@ use crate::{
     file_memory::FileMemory,
     retention::{RawRetention, Retention},
 };
+
+pub use s3::{RawS3, S3Settings, S3Url, Secret};
 
 /// When an append is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -48,6 +52,10 @@ pub struct RawConfig {
     pub disk_free_min: Option<String>,
     /// How long each table is kept.
     pub retention: RawRetention,
+    /// Where the tables are, as `s3://bucket/prefix`. Default: below the data directory.
+    pub tables: Option<String>,
+    /// How S3 is reached.
+    pub s3: RawS3,
 }
 
 /// Checked settings of the store.
@@ -71,6 +79,10 @@ pub struct Config {
     pub disk_free_bytes_min: Option<u64>,
     /// How long each table is kept. The background task deletes what is older.
     pub retention: Retention,
+    /// Where the tables are; `None`: below the data directory.
+    pub tables: Option<S3Url>,
+    /// How S3 is reached, where the tables are there.
+    pub s3: S3Settings,
 }
 
 impl Config {
@@ -86,6 +98,8 @@ impl Config {
             wal_segment_size_bytes: 64 << 20,
             disk_free_bytes_min: None,
             retention: Retention::FOREVER,
+            tables: None,
+            s3: S3Settings::default(),
         }
     }
 }
@@ -130,6 +144,8 @@ impl RawConfig {
             None => None,
         };
         config.retention = self.retention.validate()?;
+        config.tables = self.tables.as_deref().map(S3Url::parse).transpose()?;
+        config.s3 = self.s3.validate()?;
         if config.memtable_size_bytes_max < config.flush_size_bytes {
             return Err(Error::Config { name: "memtable_size_max", reason: "must not be below flush_size".into() });
         }

@@ -53,6 +53,29 @@ pub enum Error {
     /// A data file is not what was written.
     #[error("{} is damaged: {reason}; stop the server and run `driftwatt verify --data DIR`", .path.display())]
     DamagedFile { path: PathBuf, reason: String },
+    /// The object store did not do what was asked, however often it was asked within `store.s3.retry_timeout`.
+    #[error("{action} {location}: {cause}")]
+    Storage { action: &'static str, location: String, cause: object_store::Error },
+    /// Another entry has the version of a commit.
+    #[error(
+        "{location} was committed by another program; it is read before the next commit, let no other program write to the table"
+    )]
+    VersionTaken { location: String },
+    #[error("the tables of data directory {} are at {tables}; set store.tables to that (a folder is what it is without the setting), or choose another data directory", .path.display())]
+    TablesElsewhere { path: PathBuf, tables: String },
+    #[error(
+        "another data directory writes to {tables}; choose another prefix, or, if that directory is gone for good, delete {object} and start again"
+    )]
+    TablesTaken { tables: String, object: String },
+    /// A live file without its day: another program added it.
+    #[error(
+        "file {file} of table {table} has no partition date, so another program added it; take the table back to the version before it"
+    )]
+    NoDay { table: String, file: String },
+    #[error(
+        "the columns of table {table} are {found}, this version stores {expected}; open it with the version that wrote it, or choose another data directory"
+    )]
+    OtherColumns { table: String, found: String, expected: String },
     /// The memtable is full and flushing has not caught up.
     #[error("memtable holds {size_bytes} bytes, limit {limit_bytes}; retry later")]
     Overloaded { size_bytes: usize, limit_bytes: usize },
@@ -117,7 +140,12 @@ impl Error {
         match self {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::DiskFull { .. } | Self::WalFull { .. } => ErrorKind::StorageFull,
-            Self::WalPoisoned | Self::WalClosed | Self::Locked { .. } | Self::Closing => ErrorKind::Unavailable,
+            Self::WalPoisoned
+            | Self::WalClosed
+            | Self::Locked { .. }
+            | Self::Closing
+            | Self::Storage { .. }
+            | Self::VersionTaken { .. } => ErrorKind::Unavailable,
             Self::SeriesCollision { .. }
             | Self::RecordTooLarge { .. }
             | Self::NotADirectory { .. }
@@ -126,8 +154,13 @@ impl Error {
             | Self::Config { .. }
             | Self::Failpoint { .. }
             | Self::UnknownTable { .. }
+            | Self::TablesElsewhere { .. }
+            | Self::TablesTaken { .. }
+            | Self::OtherColumns { .. }
             | Self::ResultSchema { .. } => ErrorKind::Invalid,
-            Self::Corrupt { .. } | Self::DamagedFile { .. } | Self::Record { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::DamagedFile { .. } | Self::NoDay { .. } | Self::Record { .. } => {
+                ErrorKind::Corrupt
+            }
             _ => ErrorKind::Internal,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::table_storage::Tables;
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
@@ -155,7 +157,8 @@ impl Fault {
     }
 
     /// With the path cut to what is below `data_dir`.
-    pub(crate) fn below(mut self, data_dir: &Path) -> Self {
+    pub(crate) fn shown(mut self, tables: &Tables, data_dir: &Path) -> Self {
+        self.path = tables.shown(self.path);
         if let Ok(path) = self.path.strip_prefix(data_dir) {
             self.path = path.to_owned();
         }

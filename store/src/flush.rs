@@ -1,6 +1,6 @@
 //! From memtable to committed files.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use datafusion::arrow::array::RecordBatch;
 
@@ -18,6 +18,7 @@ use crate::{
     series_day::{SeriesDay, unflushed_rows},
     stage::Stage,
     store::{FlushSummary, Inner, WalTable},
+    table_storage::TableStorage,
 };
 
 /// Series noted as stored under one lock.
@@ -66,7 +67,7 @@ async fn flush_table(
         store.state_mut().publish(name, snapshot);
         return Ok(());
     }
-    let dir = snapshot.dir.as_ref().clone();
+    let storage = Arc::clone(&snapshot.storage);
     let rows = Arc::clone(memtable);
     let task_snapshot = Arc::clone(&snapshot);
     let row_group_size_bytes = store.file_memory.row_group_size_bytes;
@@ -77,7 +78,7 @@ async fn flush_table(
             let repeated_times = repeated_times(&rows, table, day);
             let repeats = repeated_times.is_some();
             let name = FileName { level: 0, sequence: rows.last_sequence, repeats };
-            let written = write_parquet(&dir, day, name, row_group_size_bytes, batches)?;
+            let written = write_parquet(&storage, day, name, row_group_size_bytes, batches)?;
             files.extend(written.map(|new| NewFile { file: LiveFile { repeated_times, ..new.file }, ..new }));
         }
         Ok(files)
@@ -95,7 +96,7 @@ async fn flush_table(
         _ => vec![],
     };
     let committed = log.commit(files, &replaced, Some(memtable.last_sequence)).await?;
-    failpoint::hit(Failpoint::FlushAfterCommit, &snapshot.dir)?;
+    failpoint::hit(Failpoint::FlushAfterCommit, snapshot.storage.dir())?;
     store.state_mut().publish(name, committed);
     Ok(())
 }
@@ -148,10 +149,14 @@ fn day_batches<'a>(
 }
 
 /// Writes one file per day of a result table.
-pub(crate) async fn write_days(dir: PathBuf, days: Vec<Day>, row_group_size_bytes: usize) -> Result<Vec<NewFile>> {
+pub(crate) async fn write_days(
+    storage: Arc<TableStorage>,
+    days: Vec<Day>,
+    row_group_size_bytes: usize,
+) -> Result<Vec<NewFile>> {
     let write = move || {
         let files = days.into_iter().map(|(day, batches)| {
-            write_parquet(&dir, day, FileName::RESULT, row_group_size_bytes, batches.into_iter().map(Ok))
+            write_parquet(&storage, day, FileName::RESULT, row_group_size_bytes, batches.into_iter().map(Ok))
         });
         files.filter_map(Result::transpose).collect()
     };

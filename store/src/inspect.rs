@@ -2,8 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fs::File,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use datafusion::arrow::{array::AsArray, datatypes::Int64Type};
@@ -17,9 +16,11 @@ use parquet::{
 };
 
 use crate::{
+    config::Config,
     error::{Error, Result},
     live_file::{LiveFile, date_text},
     state::WalTable,
+    table_storage::Tables,
     verify::{FoundTable, lock_shared, replay_tables},
 };
 
@@ -97,14 +98,16 @@ impl TableContents {
     }
 }
 
-/// Reads the footers, and the columns `metric` and (of `series`) `series_id`, of every live file of `data_dir`; no server
-/// may have it open. `progress` is told files read and files in all.
+/// Reads the footers, and the columns `metric` and (of `series`) `series_id`, of every live file of the data directory that
+/// `config` names; no server may have it open. Files on S3 are fetched whole. `progress` is told files read and files in
+/// all. Blocks.
 ///
 /// # Errors
-/// [`Error::Locked`], [`Error::Io`] if the directory cannot be listed.
-pub fn inspect(data_dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<InspectReport> {
-    let _lock = lock_shared(data_dir)?;
-    let tables = replay_tables(data_dir)?;
+/// [`Error::Locked`], [`Error::Io`] or [`Error::Storage`] if the tables cannot be listed.
+pub fn inspect(config: &Config, progress: &mut dyn FnMut(u64, u64)) -> Result<InspectReport> {
+    let _lock = lock_shared(&config.data_dir)?;
+    let root = Tables::open_to_read(config)?;
+    let tables = replay_tables(&root)?;
     let total = tables.values().map(|table| table.log.table.files.len() as u64).sum();
     let mut done = 0;
     let mut report = InspectReport::default();
@@ -151,21 +154,25 @@ impl TableReader {
             let time = self.contents.time.get_or_insert((from, to));
             *time = (time.0.min(from), time.1.max(to));
         }
-        let path = table.dir.join(&file.path);
-        if let Err(error) = self.read_content(&path) {
+        if let Err(error) = self.read_content(table, file) {
+            let path = PathBuf::from(table.storage.location()).join(&file.path);
             tracing::warn!(%error, path = %path.display(), "file not counted; run driftwatt verify");
             self.contents.unreadable.push(path);
         }
     }
 
-    fn read_content(&mut self, path: &Path) -> Result<()> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+    fn read_content(&mut self, table: &FoundTable, file: &LiveFile) -> Result<()> {
+        let path = table.storage.dir().join(&file.path);
+        let file = table
+            .storage
+            .open_unchecked(file)?
+            .ok_or_else(|| Error::DamagedFile { path: path.clone(), reason: "it does not exist".into() })?;
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
         for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
             self.add_columns(group);
             let reader = |column: &str| -> Result<_> {
                 let root = metadata.schema().index_of(column)?;
-                let file = file.try_clone().map_err(Error::io("open", path))?;
+                let file = file.try_clone().map_err(Error::io("open", &path))?;
                 let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
                 let projection = ProjectionMask::roots(metadata.parquet_schema(), [root]);
                 Ok(builder.with_row_groups(vec![index]).with_projection(projection).build()?)
@@ -247,7 +254,7 @@ mod tests {
         let summaries = store.tables();
         store.close().await.unwrap();
         drop(store);
-        let report = inspect(dir.path(), &mut |_, _| {}).unwrap();
+        let report = inspect(&Config::new(dir.path()), &mut |_, _| {}).unwrap();
         for (table, summary) in report.tables.iter().zip(&summaries) {
             let total = table.total();
             assert_eq!((&table.name, table.version), (&summary.name, summary.version));

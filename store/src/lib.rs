@@ -51,13 +51,14 @@ mod stage;
 mod state;
 mod store;
 mod stored_times;
+mod table_storage;
 mod verify;
 mod wal;
 mod write_batch;
 
 pub use active_series::{ActiveSeries, SeriesLimits, SeriesRefusal, hour_of};
 pub use compaction::{Compaction, CompactionSummary};
-pub use config::{Config, Durability, RawConfig};
+pub use config::{Config, Durability, RawConfig, RawS3, S3Settings, S3Url, Secret};
 pub use error::{Error, ErrorKind, Result};
 #[doc(hidden)]
 pub use failpoint::Failpoint;

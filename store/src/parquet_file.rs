@@ -34,8 +34,8 @@ use crate::{
     file_name::FileName,
     live_file::{LiveFile, date_text},
     parquet_file::encoding::ColumnEncoding,
-    partial_file::remove_unused,
     rows::file_schema,
+    table_storage::TableStorage,
 };
 
 mod encoding;
@@ -58,19 +58,23 @@ pub(crate) enum Effort {
 
 /// A file that no version of its table refers to yet; dropping it deletes the file.
 #[derive(Debug)]
-pub(crate) struct Uncommitted(PathBuf);
+pub(crate) struct Uncommitted {
+    storage: Arc<TableStorage>,
+    /// Below the table's directory; `None` once it stays.
+    path: Option<String>,
+}
 
 impl Uncommitted {
     /// The file stays: a commit refers to it, or may do so.
     pub(crate) fn keep(mut self) {
-        self.0 = PathBuf::new();
+        self.path = None;
     }
 }
 
 impl Drop for Uncommitted {
     fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty() {
-            remove_unused(&self.0);
+        if let Some(path) = &self.path {
+            self.storage.discard(path);
         }
     }
 }
@@ -96,7 +100,7 @@ pub(crate) struct FileWriter {
     buffered: Vec<RecordBatch>,
     buffered_rows: usize,
     buffered_size_bytes: usize,
-    dir: PathBuf,
+    path: PathBuf,
     file: LiveFile,
 }
 
@@ -106,29 +110,30 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
 }
 
 impl FileWriter {
-    /// Starts a file of `schema` (with or without `date`) for rows on `day` below `table_dir`.
+    /// Starts a file of `schema` (with or without `date`) for rows on `day` in `storage`.
     ///
     /// # Errors
     /// [`Error::Io`] if the file or its directory cannot be created.
     pub(crate) fn create(
-        table_dir: &Path,
+        storage: &Arc<TableStorage>,
         day: i32,
         name: FileName,
         schema: &SchemaRef,
         effort: Effort,
     ) -> Result<Self> {
         let partition = format!("date={}", date_text(day));
-        let dir = table_dir.join(&partition);
+        let dir = storage.dir().join(&partition);
         if !dir.exists() {
             fs::create_dir_all(&dir).map_err(Error::io("create directory", &dir))?;
-            sync_dir(table_dir)?;
+            sync_dir(storage.dir())?;
         }
         let schema = file_schema(schema);
         let text = name.to_text();
         let path = dir.join(&text);
         failpoint::hit(Failpoint::ParquetBeforeCreate, &path)?;
         let handle = ChecksumWriter::new(File::create_new(&path).map_err(Error::io("create", &path))?);
-        let uncommitted = Uncommitted(path);
+        let file = LiveFile::new(format!("{partition}/{text}"), day, name);
+        let uncommitted = Uncommitted { storage: Arc::clone(storage), path: Some(file.path.clone()) };
         let writer = ArrowWriter::try_new(handle, Arc::clone(&schema), Some(properties(&schema, ZSTD_LEVEL)?.build()));
         let (writer, _) = writer.and_then(ArrowWriter::into_serialized_writer)?;
         Ok(Self {
@@ -142,8 +147,8 @@ impl FileWriter {
             buffered: Vec::new(),
             buffered_rows: 0,
             buffered_size_bytes: 0,
-            dir,
-            file: LiveFile::new(format!("{partition}/{text}"), day, name),
+            path,
+            file,
         })
     }
 
@@ -217,15 +222,15 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Writes what is left and the footer, and syncs the file and its directory.
+    /// Writes what is left and the footer, makes the file and its name durable, and brings it to where the table is.
     ///
     /// # Errors
-    /// Any failure to encode, write or sync; the file is then deleted.
+    /// Any failure to encode, write, sync or send; the file is then deleted.
     pub(crate) fn finish(mut self) -> Result<NewFile> {
         if self.buffered_rows > 0 {
             self.write_row_group()?;
         }
-        let path = &self.uncommitted.0;
+        let path = &self.path;
         if failpoint::is_on() {
             self.writer.flush().map_err(Error::io("write", path))?;
             failpoint::hit(Failpoint::ParquetMidWrite, path)?;
@@ -234,9 +239,10 @@ impl FileWriter {
         failpoint::hit(Failpoint::ParquetBeforeSync, path)?;
         handle.sync_all().map_err(Error::io("sync", path))?;
         failpoint::hit(Failpoint::ParquetAfterSync, path)?;
-        sync_dir(&self.dir)?;
+        path.parent().map_or(Ok(()), sync_dir)?;
         self.file.size_bytes = handle.metadata().map_err(Error::io("stat", path))?.len();
         self.file.checksum = Checksum::written(crc32c);
+        self.uncommitted.storage.publish(&self.file.path)?;
         Ok(NewFile { file: self.file, uncommitted: self.uncommitted })
     }
 }
@@ -275,13 +281,12 @@ fn row_group_factory(
     Ok(carrier.into_serialized_writer()?.1)
 }
 
-/// Writes `batches` (schema with `date`, all rows on `day`, in table order) as one file below `table_dir` and syncs the
-/// file and its directory, holding a batch and a row group of at most about `row_group_size_bytes`. No rows make no file.
+/// Writes `batches` (schema with `date`, all rows on `day`, in table order) as one file in `storage`, durably, holding a batch and a row group of at most about `row_group_size_bytes`. No rows make no file.
 ///
 /// # Errors
 /// That of a batch, and any failure to encode, write or sync; nothing is left behind.
 pub(crate) fn write_parquet(
-    table_dir: &Path,
+    storage: &Arc<TableStorage>,
     day: i32,
     name: FileName,
     row_group_size_bytes: usize,
@@ -293,7 +298,7 @@ pub(crate) fn write_parquet(
         let writer = match &mut writer {
             Some(writer) => writer,
             None if batch.num_rows() == 0 => continue,
-            none => none.insert(FileWriter::create(table_dir, day, name, &batch.schema(), Effort::Flush)?),
+            none => none.insert(FileWriter::create(storage, day, name, &batch.schema(), Effort::Flush)?),
         };
         writer.row_group_size_bytes = row_group_size_bytes;
         writer.write(&batch)?;
@@ -309,7 +314,8 @@ pub(crate) fn write_parquet(
 #[doc(hidden)]
 pub fn write_compacted(dir: &Path, batches: &[RecordBatch], zstd_level: i32) -> Result<PathBuf> {
     let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-    let mut writer = FileWriter::create(dir, 0, FileName::RESULT, &schema, Effort::Compaction)?;
+    let storage = TableStorage::local(dir.to_owned());
+    let mut writer = FileWriter::create(&storage, 0, FileName::RESULT, &schema, Effort::Compaction)?;
     writer.zstd_level = zstd_level;
     for batch in batches {
         writer.write(batch)?;
@@ -322,24 +328,22 @@ pub fn write_compacted(dir: &Path, batches: &[RecordBatch], zstd_level: i32) -> 
 /// Reads a file batch by batch, without the partition column.
 ///
 /// # Errors
-/// [`Error::Io`] or [`Error::Parquet`] if it cannot be opened.
-pub(crate) fn read_batches(path: &Path, batch_rows: usize) -> Result<ParquetRecordBatchReader> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+/// [`Error::Parquet`] if it is none.
+pub(crate) fn read_batches(file: File, batch_rows: usize) -> Result<ParquetRecordBatchReader> {
     Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(batch_rows).build()?)
 }
 
 /// Reads a whole file, without the partition column.
 #[cfg(test)]
 pub(crate) fn read_parquet(path: &Path) -> Result<Vec<RecordBatch>> {
-    Ok(read_batches(path, 1024)?.collect::<Result<Vec<_>, _>>()?)
+    Ok(read_batches(File::open(path).unwrap(), 1024)?.collect::<Result<Vec<_>, _>>()?)
 }
 
 /// Reads some columns of a file, in the order of the file.
 ///
 /// # Errors
-/// [`Error::Io`] or [`Error::Parquet`] if it cannot be opened or decoded.
-pub(crate) fn read_columns(path: &Path, names: &[&str]) -> Result<ParquetRecordBatchReader> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+/// [`Error::Parquet`] if it is none.
+pub(crate) fn read_columns(file: File, names: &[&str]) -> Result<ParquetRecordBatchReader> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let columns = ProjectionMask::columns(reader.parquet_schema(), names.iter().copied());
     Ok(reader.with_projection(columns).build()?)

@@ -6,7 +6,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom},
     path::Path,
@@ -17,14 +17,14 @@ use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::{
-    checksum::damage,
-    delta_log::DeltaLog,
+    delta_log::{DeltaLog, TableSnapshot},
     error::{Error, Result},
     failpoint::{self, Failpoint},
     live_file::{LiveFile, date_text},
     parquet_file::sync_dir,
-    partial_file::{remove_unused, write_synced},
+    partial_file::write_synced,
     state::WalTable,
+    table_storage::TableStorage,
 };
 
 /// The folder below the data directory.
@@ -41,59 +41,95 @@ pub(crate) struct Quarantined {
     pub(crate) row_count: u64,
 }
 
-/// Takes damaged files out of `logs`. Looks at existence, size, magic and footer length of every live file, and reads the
-/// `series` files of `days` whole: the next flush builds on them.
+/// Takes damaged files out of `logs`. Looks at existence, size, magic and footer length of every live file (of one on S3 at
+/// existence and size), and reads the `series` files of `days` whole: the next flush builds on them.
 ///
 /// # Errors
-/// [`Error::Io`] for a file that cannot be looked at (it may be intact), or if a removal cannot be made durable.
-pub(crate) fn quarantine_damaged(
+/// [`Error::Io`] or [`Error::Storage`] for a file that cannot be looked at (it may be intact), or if a removal cannot be
+/// made durable.
+pub(crate) async fn quarantine_damaged(
     data_dir: &Path,
     logs: &mut BTreeMap<String, DeltaLog>,
     days: &BTreeSet<i32>,
 ) -> Result<()> {
     for (name, log) in logs {
         let snapshot = log.snapshot();
-        let read_whole = |file: &LiveFile| name == WalTable::Series.name() && days.contains(&file.date);
-        let mut damaged = Vec::new();
-        for file in &snapshot.files {
-            let found = match outer_damage(&snapshot.dir, file) {
-                Ok(None) if read_whole(file) => damage(&snapshot.dir, file),
-                found => found,
-            };
-            if let Some(reason) = found.map_err(Error::io("read", snapshot.dir.join(&file.path)))? {
-                damaged.push((Arc::clone(file), reason));
-            }
-        }
+        let sizes = if snapshot.storage.is_remote() { Some(sizes(&snapshot.storage).await?) } else { None };
+        let days = if name == WalTable::Series.name() { days.clone() } else { BTreeSet::new() };
+        let (folder, table) = (data_dir.join(QUARANTINE).join(name), name.clone());
+        let look = move || put_damaged_aside(&snapshot, sizes.as_ref(), &days, &folder, &table);
+        let damaged = tokio::task::spawn_blocking(look).await.map_err(|error| Error::Task(error.to_string()))??;
         if damaged.is_empty() {
             continue;
         }
-        let folder = data_dir.join(QUARANTINE).join(name);
-        fs::create_dir_all(&folder).map_err(Error::io("create directory", &folder))?;
-        sync_dir(&data_dir.join(QUARANTINE))?;
-        sync_dir(data_dir)?;
-        for (file, reason) in &damaged {
-            keep(&folder, &snapshot.dir, name, file, reason)?;
-        }
-        let files: Vec<_> = damaged.into_iter().map(|(file, _)| file).collect();
-        log.quarantine(&files)?;
+        log.quarantine(&damaged).await?;
         // Only now: until the commit the table refers to the file where it was.
-        for path in files.iter().map(|file| snapshot.dir.join(&file.path)) {
-            failpoint::hit(Failpoint::QuarantineBeforeDelete, &path)?;
-            remove_unused(&path);
+        for file in &damaged {
+            failpoint::hit(Failpoint::QuarantineBeforeDelete, &log.storage().dir().join(&file.path))?;
+            log.storage().delete(std::slice::from_ref(&file.path)).await;
         }
     }
     Ok(())
 }
 
+/// Sizes of what is in a bucket.
+async fn sizes(storage: &TableStorage) -> Result<HashMap<String, u64>> {
+    Ok(storage.list_data().await?.into_iter().map(|listed| (listed.path, listed.size_bytes)).collect())
+}
+
+/// Keeps the damaged files of a table below `folder` and returns them. Blocks.
+fn put_damaged_aside(
+    snapshot: &TableSnapshot,
+    sizes: Option<&HashMap<String, u64>>,
+    read_days: &BTreeSet<i32>,
+    folder: &Path,
+    table: &str,
+) -> Result<Vec<Arc<LiveFile>>> {
+    let storage = &snapshot.storage;
+    let mut damaged = Vec::new();
+    for file in &snapshot.files {
+        let found = match sizes {
+            Some(sizes) => size_damage(sizes.get(&file.path).copied(), file),
+            None => outer_damage(storage.dir(), file).map_err(Error::io("read", storage.dir().join(&file.path)))?,
+        };
+        let found = match found {
+            None if read_days.contains(&file.date) => storage.damage(file)?,
+            found => found,
+        };
+        if let Some(reason) = found {
+            damaged.push((file, reason));
+        }
+    }
+    if let (false, Some(all)) = (damaged.is_empty(), folder.parent()) {
+        fs::create_dir_all(folder).map_err(Error::io("create directory", folder))?;
+        sync_dir(all)?;
+        all.parent().map_or(Ok(()), sync_dir)?;
+    }
+    for (file, reason) in &damaged {
+        keep(folder, storage, table, file, reason)?;
+    }
+    Ok(damaged.into_iter().map(|(file, _)| Arc::clone(file)).collect())
+}
+
+fn size_damage(found: Option<u64>, file: &LiveFile) -> Option<String> {
+    match found {
+        None => Some("it does not exist".into()),
+        Some(size) if size != file.size_bytes => {
+            Some(format!("it has {size} bytes, the table says {}", file.size_bytes))
+        }
+        Some(_) => None,
+    }
+}
+
 /// Damage that is seen without reading the file.
 fn outer_damage(table_dir: &Path, file: &LiveFile) -> io::Result<Option<String>> {
     let mut opened = match File::open(table_dir.join(&file.path)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("it does not exist".into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(size_damage(None, file)),
         opened => opened?,
     };
     let size_bytes = opened.metadata()?.len();
-    if size_bytes != file.size_bytes {
-        return Ok(Some(format!("it has {size_bytes} bytes, the table says {}", file.size_bytes)));
+    if let Some(reason) = size_damage(Some(size_bytes), file) {
+        return Ok(Some(reason));
     }
     if size_bytes < TAIL_SIZE + MAGIC.len() as u64 {
         return Ok(Some("it is too short for a Parquet file".into()));
@@ -112,17 +148,20 @@ fn outer_damage(table_dir: &Path, file: &LiveFile) -> io::Result<Option<String>>
 }
 
 /// Keeps the file and the reason below `folder`, durably. Done again after a crash it does no harm.
-fn keep(folder: &Path, table_dir: &Path, table: &str, file: &LiveFile, reason: &str) -> Result<()> {
-    let path = table_dir.join(&file.path);
+fn keep(folder: &Path, storage: &TableStorage, table: &str, file: &LiveFile, reason: &str) -> Result<()> {
+    let path = storage.dir().join(&file.path);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let copy = folder.join(&name);
     failpoint::hit(Failpoint::QuarantineBeforeLink, &path)?;
-    match fs::hard_link(&path, &copy) {
+    let linked = if storage.is_remote() { Err(io::ErrorKind::Unsupported.into()) } else { fs::hard_link(&path, &copy) };
+    match linked {
         Err(error) if ![io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) => {
-            // Not every file system links.
-            tracing::debug!(%error, "copying to quarantine instead");
-            fs::copy(&path, &copy).map_err(Error::io("copy to quarantine", &path))?;
-            File::open(&copy).and_then(|copy| copy.sync_all()).map_err(Error::io("sync", &copy))?;
+            // Not every file system links, and from a bucket it is fetched.
+            if let Some(mut damaged) = storage.open_unchecked(file)? {
+                let mut kept = File::create(&copy).map_err(Error::io("create", &copy))?;
+                io::copy(&mut damaged, &mut kept).map_err(Error::io("copy to quarantine", &path))?;
+                kept.sync_all().map_err(Error::io("sync", &copy))?;
+            }
         }
         _ => {}
     }
@@ -134,7 +173,7 @@ fn keep(folder: &Path, table_dir: &Path, table: &str, file: &LiveFile, reason: &
     write_synced(folder, &format!("{name}.json"), format!("{note}\n").as_bytes())?;
     failpoint::hit(Failpoint::QuarantineNoteWritten, &path)?;
     tracing::warn!(
-        table, path = %path.display(), rows = file.row_count, reason, quarantine = %folder.display(),
+        table, path = %format!("{}/{}", storage.location(), file.path), rows = file.row_count, reason, quarantine = %folder.display(),
         "a data file is damaged and was taken out of its table; restore it from a backup if there is one"
     );
     Ok(())

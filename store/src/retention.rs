@@ -15,7 +15,6 @@ mod tally;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -28,11 +27,13 @@ pub(crate) use row_counts::RowCounts;
 use tally::{Tallies, Tally};
 
 use crate::{
+    config::Config,
     data_dir::read_format,
     error::{Error, Result},
     live_file::{LiveFile, now_ms},
     state::WalTable,
     store::Inner,
+    table_storage::Tables,
     verify::{lock_shared, replay_tables},
 };
 
@@ -105,10 +106,10 @@ pub(crate) struct ExpiryRule {
 }
 
 /// Live files by table.
-type Tables = BTreeMap<String, Vec<Arc<LiveFile>>>;
+type LiveFiles = BTreeMap<String, Vec<Arc<LiveFile>>>;
 
 /// What a pass goes by: what is believed of the clock, and every table's plan, `series` last.
-fn plan_tables(tables: &Tables, retention: &Retention, now_us: i64) -> (Now, Vec<TablePlan>) {
+fn plan_tables(tables: &LiveFiles, retention: &Retention, now_us: i64) -> (Now, Vec<TablePlan>) {
     let holds_points = |name: &str| WalTable::from_name(name).is_some_and(WalTable::holds_points);
     let points = tables.iter().filter(|(name, _)| holds_points(name)).flat_map(|(_, files)| files);
     let now = Now::trusted(now_us, &points.map(|file| file.date).collect());
@@ -123,16 +124,18 @@ fn whole_days<'a>(plan: &TablePlan, files: impl Iterator<Item = &'a Arc<LiveFile
     files.filter(|file| first_day.is_some_and(|first| file.date < first)).map(Arc::clone).collect()
 }
 
-/// What [`Store::expire`](crate::Store::expire) would remove from the directory `data_dir`, which no server may have open
-/// and which is not changed. Points that only the log holds are not counted.
+/// What [`Store::expire`](crate::Store::expire) would remove by the retention of `config` from its data directory, which no
+/// server may have open and which is not changed. Points that only the log holds are not counted. Blocks.
 ///
 /// # Errors
 /// [`Error::Locked`], [`Error::NewerFormat`], any failure to read the Delta logs, or files where rows have to be counted.
-pub fn preview_retention(data_dir: &Path, retention: &Retention) -> Result<RetentionReport> {
-    read_format(data_dir)?;
-    let _lock = lock_shared(data_dir)?;
-    let mut tables = Tables::new();
-    for (name, found) in replay_tables(data_dir)? {
+pub fn preview_retention(config: &Config) -> Result<RetentionReport> {
+    read_format(&config.data_dir)?;
+    let _lock = lock_shared(&config.data_dir)?;
+    let retention = &config.retention;
+    let mut tables = LiveFiles::new();
+    let found_tables = Tables::open_to_read(config)?;
+    for (name, found) in replay_tables(&found_tables)? {
         if let Some(fault) = found.log.faults.first() {
             return Err(Error::DamagedFile { path: fault.path.clone(), reason: fault.message.clone() });
         }
@@ -143,7 +146,7 @@ pub fn preview_retention(data_dir: &Path, retention: &Retention) -> Result<Reten
     for plan in &plans {
         tallies.add_files(&plan.table, &whole_days(plan, tables.get(&plan.table).into_iter().flatten()));
     }
-    let pass = MetricPass::new(retention, &plans, data_dir.join("tables"));
+    let pass = MetricPass::new(retention, &plans, &found_tables);
     pass.count(&tables, &RowCounts::default(), &mut tallies)?;
     Ok(tallies.report(now, &plans))
 }
@@ -159,13 +162,13 @@ pub(crate) async fn expire(
     now_us: i64,
     expiry: Expiry,
 ) -> Result<RetentionReport> {
-    let tables: Tables =
+    let tables: LiveFiles =
         store.state().tables().map(|(name, snapshot)| (name.clone(), snapshot.files.clone())).collect();
     let (now, plans) = plan_tables(&tables, retention, now_us);
     let mut tallies = Tallies::new(&retention.metrics);
     expire_days(store, &plans, expiry, &mut tallies).await?;
     if !retention.metrics.is_empty() {
-        let pass = Arc::new(MetricPass::new(retention, &plans, store.config.data_dir.join("tables")));
+        let pass = Arc::new(MetricPass::new(retention, &plans, &store.tables));
         match expiry {
             Expiry::DryRun => tallies = metric_rows::count(store, pass, tallies).await?,
             Expiry::Apply => metric_rows::expire(store, &pass, &mut tallies).await?,

@@ -23,11 +23,9 @@ use datafusion::{
         table_schema::TableSchema,
     },
     error::{DataFusionError, Result},
-    execution::object_store::ObjectStoreUrl,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
 };
-use object_store::path::Path as ObjectPath;
 
 use crate::{
     checksum::compare_before_scan,
@@ -97,7 +95,7 @@ impl TableProvider for StoreTable {
             read.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
         let files = filter.keep(&snapshot.files, |file| file.keys.clone())?;
         let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
-        compare_before_scan(&snapshot.dir, &files).await?;
+        compare_before_scan(&snapshot.storage, &files).await?;
         let (schema, in_order) = (self.schema(), self.in_order);
         let sources = Sources { state, snapshot: &snapshot, schema, projection, limit, in_order };
         let mut inputs = match table {
@@ -192,8 +190,7 @@ fn file_scan(
     let mut groups = vec![Vec::new(); state.config_options().execution.target_partitions.clamp(1, files.len())];
     let group_count = groups.len();
     for (index, file) in files.iter().enumerate() {
-        let path = ObjectPath::from_absolute_path(snapshot.dir.join(&file.path))
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let path = snapshot.storage.scan_path(&file.path)?;
         let mut partitioned = PartitionedFile::new(path.to_string(), file.size_bytes);
         partitioned.object_meta.location = path;
         // Whatever reads the file holds on to it, so that it is not deleted under a long scan.
@@ -206,7 +203,7 @@ fn file_scan(
     let source = source
         .try_pushdown_projection(&exprs)?
         .ok_or_else(|| DataFusionError::Internal("the Parquet source does not take a projection".into()))?;
-    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
+    let config = FileScanConfigBuilder::new(snapshot.storage.register(state.runtime_env()), source)
         .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
         .with_limit(limit)
         .build();

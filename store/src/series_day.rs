@@ -1,6 +1,6 @@
 //! The `series` rows of one day: what files hold, merged with what the memtable knows. One row per series and day.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, fs::File, sync::Arc};
 
 use datafusion::arrow::{
     array::{ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray},
@@ -10,7 +10,6 @@ use datafusion::arrow::{
 };
 
 use crate::{
-    checksum::compare_once,
     delta_log::TableSnapshot,
     error::Result,
     memtable::Memtable,
@@ -114,18 +113,15 @@ fn keys(batch: &RecordBatch) -> Result<(StringArray, ScalarBuffer<i64>)> {
 /// what others wrote is sorted in memory.
 fn stored_rows(snapshot: &TableSnapshot, day: i32) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
     let files: Vec<_> = snapshot.files.iter().filter(|file| file.date == day).collect();
-    for file in &files {
-        compare_once(&snapshot.dir, file)?;
-    }
     if let [file] = files.as_slice()
-        && is_sorted(&snapshot.dir.join(&file.path))?
+        && is_sorted(snapshot.storage.open(file)?)?
     {
-        let reader = read_batches(&snapshot.dir.join(&file.path), BATCH_ROWS)?;
+        let reader = read_batches(snapshot.storage.open(file)?, BATCH_ROWS)?;
         return Ok(Box::new(reader.map(move |batch| with_date(&batch?, day)).filter(is_not_empty)));
     }
     let mut batches = Vec::new();
     for file in files {
-        for batch in read_batches(&snapshot.dir.join(&file.path), BATCH_ROWS)? {
+        for batch in read_batches(snapshot.storage.open(file)?, BATCH_ROWS)? {
             batches.push(with_date(&batch?, day)?);
         }
     }
@@ -138,9 +134,9 @@ fn is_not_empty(batch: &Result<RecordBatch>) -> bool {
     batch.as_ref().map_or(true, |batch| batch.num_rows() > 0)
 }
 
-fn is_sorted(path: &Path) -> Result<bool> {
+fn is_sorted(file: File) -> Result<bool> {
     let mut last: Option<(String, i64)> = None;
-    for batch in read_columns(path, &["metric", "series_id"])? {
+    for batch in read_columns(file, &["metric", "series_id"])? {
         let (metrics, ids) = keys(&batch?)?;
         let at = |row: usize| (metrics.value(row), ids[row]);
         let follows = last.as_ref().is_none_or(|(metric, id)| ids.is_empty() || (metric.as_str(), *id) < at(0));

@@ -144,7 +144,7 @@ impl Simulation {
     /// What `driftwatt verify` says of the directory.
     async fn verify(&self) -> Outcome {
         for _ in 0..500 {
-            match crate::verify(&self.dir, &mut |_, _| {}) {
+            match crate::verify(&Config::new(&self.dir), &mut |_, _| {}) {
                 Err(Error::Locked { .. }) => tokio::time::sleep(Duration::from_millis(2)).await,
                 Err(error) => return Err(format!("verify: {error:?}")),
                 Ok(report) if report.is_sound() => return Ok(()),

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    path::PathBuf,
+    fs::File,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +36,7 @@ use crate::{
     schema::{histograms_schema, public_schema, rejections_schema, samples_file_schema, series_schema},
     stage::Stage,
     stored_times::StoredTimes,
+    table_storage::Tables,
     wal::{Definitions, Sink, Wal, encode},
     write_batch::WriteBatch,
 };
@@ -113,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) compaction_wanted: Arc<Notify>,
     pub(crate) metrics: Metrics,
     disk_space: Arc<DiskSpace>,
+    pub(crate) tables: Tables,
     pub(crate) file_memory: FileMemory,
     /// Of files that retention has looked at.
     pub(crate) row_counts: RowCounts,
@@ -173,10 +174,6 @@ impl Inner {
         write_state(&self.state)
     }
 
-    pub(crate) fn table_dir(&self, name: &str) -> PathBuf {
-        self.config.data_dir.join("tables").join(name)
-    }
-
     pub(crate) fn committer(&self, name: &str) -> Option<Committer> {
         self.committers.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
     }
@@ -207,15 +204,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Locked`] if another process has it open; [`Error::NotADirectory`], [`Error::Unwritable`],
-    /// [`Error::NewerFormat`]; [`Error::Corrupt`] if the log or a table is damaged.
+    /// [`Error::NewerFormat`]; [`Error::TablesElsewhere`], [`Error::TablesTaken`]; [`Error::Storage`] if the tables are on
+    /// S3 and it does not answer; [`Error::Corrupt`] if the log or a table is damaged.
     pub async fn open(config: Config) -> Result<Arc<Self>> {
         failpoint::read_environment()?;
         let lock = data_dir::open(&config.data_dir)?;
-        let mut logs = open_tables(&config).await?;
-        let series = logs.get(WalTable::Series.name()).map(DeltaLog::snapshot);
-        let load = move || series.map_or_else(StoredTimes::new, |series| StoredTimes::load(&series));
-        let stored = tokio::task::spawn_blocking(load).await.map_err(|error| Error::Task(error.to_string()))?;
-        let mut state = State::new(stored);
+        let tables = Tables::open(&config).await?;
+        let mut logs = open_tables(&tables).await?;
+        let mut state = State::new(stored_times(&logs).await?);
         let position = |table: WalTable| logs.get(table.name()).map_or(0, |log| log.snapshot().wal_position);
         // The last table of a flush says what every table holds; records beyond it may have reached some tables.
         let flushed_through = position(WalTable::LAST);
@@ -232,9 +228,9 @@ impl Store {
             flush_wanted: Arc::clone(&flush_wanted),
         };
         let (wal_dir, durability) = (config.data_dir.join("wal"), config.durability);
-        let (segment_size, replayed) = (config.wal_segment_size_bytes, Arc::clone(&state));
+        let segment_size = config.wal_segment_size_bytes;
         let active_series = Arc::new(ActiveSeries::new());
-        let seeded = Arc::clone(&active_series);
+        let (replayed, seeded) = (Arc::clone(&state), Arc::clone(&active_series));
         let opened = tokio::task::spawn_blocking(move || {
             let now_us = chrono::Utc::now().timestamp_micros();
             Replayer::new(replayed, seeded, partial_through, now_us).run_beside(|replay| {
@@ -243,9 +239,8 @@ impl Store {
         });
         let (wal, replay) = opened.await.map_err(|error| Error::Task(error.to_string()))??;
         write_state(&state).seal_partial(partial_through);
-        let (dir, days) = (config.data_dir.clone(), read_state(&state).unflushed_days());
-        let looked_at = tokio::task::spawn_blocking(move || quarantine_damaged(&dir, &mut logs, &days).map(|()| logs));
-        let logs = looked_at.await.map_err(|error| Error::Task(error.to_string()))??;
+        let days = read_state(&state).unflushed_days();
+        quarantine_damaged(&config.data_dir, &mut logs, &days).await?;
         let quarantined = quarantined(&config.data_dir);
         for (name, log) in &logs {
             write_state(&state).publish(name, log.snapshot());
@@ -269,6 +264,7 @@ impl Store {
             disk_space,
             active_series,
             quarantined,
+            tables,
             file_memory: config.file_memory(),
             row_counts: RowCounts::default(),
             config,
@@ -401,7 +397,7 @@ impl Store {
         let committer = match self.inner.committer(name) {
             Some(committer) => committer,
             None => {
-                let log = DeltaLog::open(self.inner.table_dir(name), Some(Arc::clone(&schema))).await?;
+                let log = DeltaLog::open(self.inner.tables.table(name), Some(Arc::clone(&schema))).await?;
                 self.inner.add_committer(name, log)
             }
         };
@@ -411,8 +407,8 @@ impl Store {
             let reason = format!("has columns {}, the batch has {}", column_list(&known), column_list(&schema));
             return Err(Error::ResultSchema { table: name.to_owned(), reason });
         }
-        let dir = self.inner.table_dir(name);
-        let files = flush::write_days(dir, days.batches, self.inner.file_memory.row_group_size_bytes).await?;
+        let storage = Arc::clone(log.storage());
+        let files = flush::write_days(storage, days.batches, self.inner.file_memory.row_group_size_bytes).await?;
         let snapshot = log.commit(files, &[], None).await?;
         let version = snapshot.version;
         self.inner.state_mut().publish(name, snapshot);
@@ -448,6 +444,12 @@ impl Drop for Store {
     }
 }
 
+async fn stored_times(logs: &BTreeMap<String, DeltaLog>) -> Result<StoredTimes> {
+    let series = logs.get(WalTable::Series.name()).map(DeltaLog::snapshot);
+    let load = move || series.map_or_else(StoredTimes::new, |series| StoredTimes::load(&series));
+    tokio::task::spawn_blocking(load).await.map_err(|error| Error::Task(error.to_string()))
+}
+
 fn same_columns(known: &SchemaRef, batch: &SchemaRef) -> bool {
     let columns = |schema: &SchemaRef| -> Vec<_> {
         schema.fields().iter().map(|field| (field.name().clone(), field.data_type().to_string())).collect()
@@ -460,19 +462,17 @@ fn column_list(schema: &SchemaRef) -> String {
     columns.collect::<Vec<_>>().join(", ")
 }
 
-async fn open_tables(config: &Config) -> Result<BTreeMap<String, DeltaLog>> {
-    let root = config.data_dir.canonicalize().map_err(Error::io("resolve", &config.data_dir))?.join("tables");
+async fn open_tables(tables: &Tables) -> Result<BTreeMap<String, DeltaLog>> {
     let mut logs = BTreeMap::new();
     let own = [samples_file_schema(), histograms_schema(), rejections_schema(), series_schema()];
     for (table, schema) in WalTable::ALL.into_iter().zip(own) {
-        logs.insert(table.name().to_owned(), DeltaLog::open(root.join(table.name()), Some(schema)).await?);
+        let name = table.name();
+        logs.insert(name.to_owned(), DeltaLog::open(tables.table(name), Some(schema)).await?);
     }
-    for entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
-        let entry = entry.map_err(Error::io("list", &root))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !logs.contains_key(&name) && entry.path().join("_delta_log").is_dir() {
-            logs.insert(name, DeltaLog::open(entry.path(), None).await?);
-        }
+    // The tables of results.
+    for name in tables.names().await?.into_iter().filter(|name| WalTable::from_name(name).is_none()) {
+        let log = DeltaLog::open(tables.table(&name), None).await?;
+        logs.insert(name, log);
     }
     Ok(logs)
 }

@@ -3,7 +3,7 @@
 //! Invariant: a point after [`StoredTimes::through`] of its series is in no file. The converse does not hold: a point at or
 //! before it is only suspect. So forgetting a series is safe as long as the horizon moves behind its last time.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use datafusion::arrow::{
     array::AsArray,
@@ -11,8 +11,8 @@ use datafusion::arrow::{
 };
 
 use crate::{
-    checksum::compare_once, delta_log::TableSnapshot, error::Result, live_file::LiveFile, memtable::DAY_US,
-    parquet_file::read_columns, series::SeriesId, series_map::SeriesMap,
+    delta_log::TableSnapshot, error::Result, live_file::LiveFile, memtable::DAY_US, parquet_file::read_columns,
+    series::SeriesId, series_map::SeriesMap, table_storage::TableStorage,
 };
 
 /// Series remembered; 16 bytes each and the table's slack, below 40 MB together.
@@ -45,7 +45,7 @@ impl StoredTimes {
         }
         for (count, (day, files)) in days.into_iter().rev().enumerate() {
             let full = count == DAYS_LOADED || stored.times.len() >= stored.series_count_max;
-            let loaded = !full && files.iter().all(|file| stored.load_file(&series.dir, file).is_ok());
+            let loaded = !full && files.iter().all(|file| stored.load_file(&series.storage, file).is_ok());
             if !full && !loaded {
                 tracing::warn!(
                     day,
@@ -60,9 +60,8 @@ impl StoredTimes {
         stored
     }
 
-    fn load_file(&mut self, table_dir: &Path, file: &LiveFile) -> Result<()> {
-        compare_once(table_dir, file)?;
-        for batch in read_columns(&table_dir.join(&file.path), &["series_id", "last_time"])? {
+    fn load_file(&mut self, storage: &TableStorage, file: &LiveFile) -> Result<()> {
+        for batch in read_columns(storage.open(file)?, &["series_id", "last_time"])? {
             let batch = batch?;
             let ids = batch["series_id"].as_primitive::<Int64Type>();
             let times = batch["last_time"].as_primitive::<TimestampMicrosecondType>();

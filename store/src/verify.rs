@@ -10,17 +10,20 @@ mod statistics;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    fs::{self, File, TryLockError},
-    path::{Path, PathBuf},
+    fs::{File, TryLockError},
+    path::Path,
+    sync::Arc,
 };
 
 use crate::{
+    config::Config,
     data_dir::{FORMAT_FILE, read_format},
     delta_log::{Replayed, replay},
     error::{Error, Result},
     fault::{Fault, FaultKind},
     live_file::LiveFile,
     state::WalTable,
+    table_storage::{TableStorage, Tables},
     wal,
 };
 
@@ -28,15 +31,19 @@ use data_file::DataFile;
 pub use report::{Note, NoteKind, TableReport, VerifyReport, WalReport};
 use series_day::SeriesDay;
 
-/// Checks the data directory at `data_dir`; no server may have it open. `progress` is told bytes checked and bytes in all.
+/// Checks the data directory that `config` names and its tables, wherever they are; no server may have it open. Tables on S3
+/// are fetched file by file. `progress` is told bytes checked and bytes in all. Blocks.
 ///
 /// What is wrong with the data is in the report. What is checked: `docs/reliability.md`.
 ///
 /// # Errors
-/// What keeps the check from being made: [`Error::Locked`], [`Error::Io`], a log of a newer format version.
-pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
+/// What keeps the check from being made: [`Error::Locked`], [`Error::Io`], [`Error::Storage`], a log of a newer format
+/// version.
+pub fn verify(config: &Config, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
+    let data_dir = config.data_dir.as_path();
     let _lock = lock_shared(data_dir)?;
-    let tables = replay_tables(data_dir)?;
+    let root = Tables::open_to_read(config)?;
+    let tables = replay_tables(&root)?;
     let wal_dir = data_dir.join("wal");
     let file_bytes = tables.values().flat_map(|table| table.log.table.files.values()).map(|file| file.size_bytes);
     let total = file_bytes.sum::<u64>() + files::size_of_folder(&wal_dir);
@@ -65,37 +72,31 @@ pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Ver
     rows.check_days(&mut advance);
     let row_faults = rows.faults;
     for (name, table) in tables {
-        report.notes.extend(files::notes(&table)?);
+        report.notes.extend(files::notes(&root, &table)?);
         let mut faults = table.log.faults;
         faults.extend(row_faults.get(&name).into_iter().flatten().cloned());
         report.tables.push(TableReport::new(name, table.log.version, &table.log.table.files, faults.len()));
         report.faults.append(&mut faults);
     }
     report.notes.extend(files::top_notes(data_dir)?);
-    report.faults = report.faults.into_iter().map(|fault| fault.below(data_dir)).collect();
-    report.notes = report.notes.into_iter().map(|note| note.below(data_dir)).collect();
+    report.faults = report.faults.into_iter().map(|fault| fault.shown(&root, data_dir)).collect();
+    report.notes = report.notes.into_iter().map(|note| note.shown(&root, data_dir)).collect();
     Ok(report)
 }
 
 /// One table and where it is.
 pub(crate) struct FoundTable {
-    pub(crate) dir: PathBuf,
+    pub(crate) storage: Arc<TableStorage>,
     pub(crate) log: Replayed,
 }
 
 /// Replays the Delta log of every table.
-pub(crate) fn replay_tables(data_dir: &Path) -> Result<BTreeMap<String, FoundTable>> {
-    let root = data_dir.join("tables");
-    let mut tables = BTreeMap::new();
-    for entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
-        let entry = entry.map_err(Error::io("list", &root))?;
-        if entry.path().join("_delta_log").is_dir() {
-            let (name, dir) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
-            let log = replay(&dir)?;
-            tables.insert(name, FoundTable { dir, log });
-        }
-    }
-    Ok(tables)
+pub(crate) fn replay_tables(tables: &Tables) -> Result<BTreeMap<String, FoundTable>> {
+    let found = tables.found()?.into_iter().map(|(name, storage)| {
+        let log = replay(storage.dir())?;
+        Ok((name, FoundTable { storage, log }))
+    });
+    found.collect()
 }
 
 /// Keeps a server from starting meanwhile; several checks may run at once. The lock file is not created: a copy of a
@@ -135,8 +136,8 @@ impl RowCheck<'_> {
     }
 
     fn check_file(&mut self, name: &str, table: &FoundTable, file: &LiveFile, series: &mut SeriesDay) {
-        let path = table.dir.join(&file.path);
-        let data_file = DataFile { table_dir: &table.dir, file, fields: &table.log.table.fields };
+        let path = table.storage.dir().join(&file.path);
+        let data_file = DataFile { storage: &table.storage, file, fields: &table.log.table.fields };
         let faults = self.faults.entry(name.to_owned()).or_default();
         let before = faults.len();
         if name == WalTable::Series.name() {

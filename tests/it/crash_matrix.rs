@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, os::unix::process::ExitStatusExt as _, path::PathBuf, sync::Arc, time::Instant};
 
-use driftwatt_store::{Failpoint, verify};
+use driftwatt_store::{Config, Failpoint, verify};
 use futures::future::join_all;
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -208,7 +208,7 @@ impl Case {
         assert_eq!(check(&server, &self.ledger).await, self.ledger.sent);
         self.check_with_second_reader(&server).await;
         server.kill();
-        let report = verify(&self.data, &mut |_, _| {}).unwrap();
+        let report = verify(&Config::new(&self.data), &mut |_, _| {}).unwrap();
         assert!(report.is_sound(), "{:?}", report.faults);
         assert!(!self.log().contains("missing from the log"), "{}", self.log());
     }

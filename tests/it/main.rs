@@ -35,6 +35,8 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(test)]
+mod object_storage;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod points;

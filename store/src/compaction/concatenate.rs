@@ -1,11 +1,8 @@
 //! Files of rows without an identity, such as rejections and results of jobs, made one: row after row, oldest file first.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -19,16 +16,17 @@ use crate::{
     file_name::FileName,
     live_file::LiveFile,
     parquet_file::{Effort, FileWriter},
+    table_storage::TableStorage,
 };
 
-/// Writes the rows of the files of `plan` below `table_dir` to one file of `schema` (without `date`), a batch and a row
+/// Writes the rows of the files of `plan` in `storage` to one file of `schema` (without `date`), a batch and a row
 /// group of at most about `row_group_size_bytes` at a time. Blocks.
 ///
 /// # Errors
 /// [`Error::Closing`] soon after `stopping` is set, [`Error::Corrupt`] if rows do not add up, and any failure to read or
 /// write. No new file is left behind then.
 pub(super) fn concatenate(
-    table_dir: &Path,
+    storage: &Arc<TableStorage>,
     schema: &SchemaRef,
     plan: &Plan,
     row_group_size_bytes: usize,
@@ -38,9 +36,9 @@ pub(super) fn concatenate(
     // Files of results have no sequence, but a time at which they came.
     let order = |file: &LiveFile| (file.sequence, file.added_ms, file.path.clone());
     files.sort_by_cached_key(|file| order(file));
-    let mut input = Input::new(table_dir, schema, &files);
+    let mut input = Input::new(storage, schema, &files);
     let name = FileName { level: plan.level, sequence: plan.sequence, repeats: false };
-    let mut writer = FileWriter::create(table_dir, plan.day, name, schema, Effort::Compaction)?;
+    let mut writer = FileWriter::create(storage, plan.day, name, schema, Effort::Compaction)?;
     writer.row_group_size_bytes = row_group_size_bytes;
     let mut row_count = 0;
     while let Some(batch) = input.next()? {
@@ -53,7 +51,7 @@ pub(super) fn concatenate(
     let expected: u64 = files.iter().map(|file| file.row_count).sum();
     if row_count != expected {
         let reason = format!("{} files hold {row_count} rows, the log says {expected}", files.len());
-        return Err(Error::Corrupt { path: table_dir.to_owned(), offset: 0, reason });
+        return Err(Error::Corrupt { path: storage.location().into(), offset: 0, reason });
     }
     Ok(Rewritten { files: vec![writer.finish()?], row_count, duplicate_count: 0 })
 }
@@ -70,6 +68,7 @@ mod tests {
     use crate::{
         Store,
         compaction::Compaction,
+        config::Config,
         memtable::DAY_US,
         store::tests::{START, open, query},
         verify::verify,
@@ -147,7 +146,7 @@ mod tests {
         assert_eq!(files(&store, "scores"), 3);
         store.close().await.unwrap();
         drop(store);
-        assert!(verify(dir.path(), &mut |_, _| {}).unwrap().is_sound());
+        assert!(verify(&Config::new(dir.path()), &mut |_, _| {}).unwrap().is_sound());
         let store = open(dir.path()).await;
         assert_eq!(rows(&store, all).await.len(), before.len() + 1);
     }

@@ -1,8 +1,6 @@
 //! One merge carried out: sorted files in, sorted files out, in memory that does not grow with their size.
 
 use std::{
-    fs::File,
-    path::Path,
     slice::Iter,
     sync::{
         Arc,
@@ -15,16 +13,16 @@ use datafusion::arrow::{
     compute::cast,
     datatypes::{Int64Type, SchemaRef},
 };
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::plan::Plan;
 use crate::{
-    checksum::compare_once,
     error::{Error, Result},
     file_name::FileName,
     live_file::LiveFile,
     merge::{Merge, Step},
-    parquet_file::{Effort, FileWriter, NewFile},
+    parquet_file::{Effort, FileWriter, NewFile, read_batches},
+    table_storage::TableStorage,
 };
 
 /// Rows per batch of inputs and output.
@@ -40,21 +38,21 @@ pub(super) struct Rewritten {
     pub(super) duplicate_count: u64,
 }
 
-/// Merges the files of `plan` below `table_dir` into files of `schema` (without `date`), a row group of at most about
+/// Merges the files of `plan` in `storage` into files of `schema` (without `date`), a row group of at most about
 /// `row_group_size_bytes` at a time. Blocks.
 ///
 /// # Errors
 /// [`Error::Closing`] soon after `stopping` is set, [`Error::Corrupt`] if rows do not add up, and any failure to read or
 /// write. No new file is left behind then.
 pub(super) fn rewrite(
-    table_dir: &Path,
+    storage: &Arc<TableStorage>,
     schema: &SchemaRef,
     plan: &Plan,
     row_group_size_bytes: usize,
     stopping: &AtomicBool,
 ) -> Result<Rewritten> {
-    let mut inputs: Vec<_> = plan.runs.iter().map(|run| Input::new(table_dir, schema, run)).collect();
-    let mut output = Output::new(table_dir, schema, plan, row_group_size_bytes);
+    let mut inputs: Vec<_> = plan.runs.iter().map(|run| Input::new(storage, schema, run)).collect();
+    let mut output = Output::new(storage, schema, plan, row_group_size_bytes);
     let mut merge = Merge::new(Arc::clone(schema), inputs.len(), BATCH_ROWS);
     loop {
         match merge.step()? {
@@ -73,22 +71,22 @@ pub(super) fn rewrite(
     let found = rewritten.row_count + rewritten.duplicate_count;
     if found != expected {
         let reason = format!("{} files hold {found} rows, the log says {expected}", plan.files().count());
-        return Err(Error::Corrupt { path: table_dir.to_owned(), offset: 0, reason });
+        return Err(Error::Corrupt { path: storage.location().into(), offset: 0, reason });
     }
     Ok(rewritten)
 }
 
 /// The rows of some files, file after file.
 pub(super) struct Input<'a> {
-    table_dir: &'a Path,
+    storage: &'a Arc<TableStorage>,
     schema: &'a SchemaRef,
     files: Iter<'a, Arc<LiveFile>>,
     reader: Option<ParquetRecordBatchReader>,
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(table_dir: &'a Path, schema: &'a SchemaRef, run: &'a [Arc<LiveFile>]) -> Self {
-        Self { table_dir, schema, files: run.iter(), reader: None }
+    pub(super) fn new(storage: &'a Arc<TableStorage>, schema: &'a SchemaRef, run: &'a [Arc<LiveFile>]) -> Self {
+        Self { storage, schema, files: run.iter(), reader: None }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -99,11 +97,7 @@ impl<'a> Input<'a> {
                 return with_columns(&batch?, self.schema).map(Some);
             }
             let Some(file) = self.files.next() else { return Ok(None) };
-            compare_once(self.table_dir, file)?;
-            let path = self.table_dir.join(&file.path);
-            let file = File::open(&path).map_err(Error::io("open", path))?;
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-            self.reader = Some(builder.with_batch_size(BATCH_ROWS).build()?);
+            self.reader = Some(read_batches(self.storage.open(file)?, BATCH_ROWS)?);
         }
     }
 }
@@ -121,7 +115,7 @@ fn with_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> 
 
 /// Files under way, split between series when they are large.
 struct Output<'a> {
-    table_dir: &'a Path,
+    storage: &'a Arc<TableStorage>,
     schema: &'a SchemaRef,
     plan: &'a Plan,
     row_group_size_bytes: usize,
@@ -133,11 +127,11 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(table_dir: &'a Path, schema: &'a SchemaRef, plan: &'a Plan, row_group_size_bytes: usize) -> Self {
+    fn new(storage: &'a Arc<TableStorage>, schema: &'a SchemaRef, plan: &'a Plan, row_group_size_bytes: usize) -> Self {
         // Parts are known by their common sequence, which rows of files with foreign names do not have.
         let part_size_bytes = if plan.sequence == 0 { u64::MAX } else { PART_SIZE_BYTES };
         Self {
-            table_dir,
+            storage,
             schema,
             plan,
             row_group_size_bytes,
@@ -175,7 +169,7 @@ impl<'a> Output<'a> {
                 let Plan { level, sequence, repeats, .. } = *self.plan;
                 let name = FileName { level, sequence, repeats };
                 let mut writer =
-                    FileWriter::create(self.table_dir, self.plan.day, name, self.schema, Effort::Compaction)?;
+                    FileWriter::create(self.storage, self.plan.day, name, self.schema, Effort::Compaction)?;
                 writer.row_group_size_bytes = self.row_group_size_bytes;
                 none.insert(writer)
             }

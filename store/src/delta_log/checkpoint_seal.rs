@@ -10,16 +10,7 @@ use crate::{
     partial_file::write_synced,
 };
 
-/// The pointer to the newest checkpoint.
-pub(crate) const LAST_CHECKPOINT: &str = "_last_checkpoint";
-
-pub(crate) fn checkpoint_name(version: i64) -> String {
-    format!("{version:020}.checkpoint.parquet")
-}
-
-pub(crate) fn checksum_name(version: i64) -> String {
-    format!("{version:020}.checkpoint.crc32c")
-}
+use super::names::{LAST_CHECKPOINT, checkpoint_name, checksum_name};
 
 /// One line of the checksum file: eight hex digits, two spaces, the name.
 pub(crate) fn checksum_line(log_dir: &Path, name: &str) -> Result<String> {

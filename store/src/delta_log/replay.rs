@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::{
     WAL_APP_ID,
-    checkpoint_seal::{LAST_CHECKPOINT, checkpoint_name, checksum_line, checksum_name},
-    log_dir,
+    checkpoint_seal::checksum_line,
+    names::{LAST_CHECKPOINT, LOG_DIR, LogFile, checkpoint_name, checksum_name, entry_name, parse},
     seal::{Seal, check_seal},
 };
 use crate::{
@@ -52,27 +52,15 @@ struct Listing {
     checkpoints: BTreeMap<i64, PathBuf>,
 }
 
-/// Whether `name` is that of a file which belongs in a log folder.
-pub(crate) fn is_log_file(name: &str) -> bool {
-    let Some((version, kind)) = name.split_once('.') else { return name == LAST_CHECKPOINT };
-    version_of(version).is_some() && ["json", "checkpoint.parquet", "checkpoint.crc32c"].contains(&kind)
-}
-
-fn version_of(text: &str) -> Option<i64> {
-    (text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
-}
-
 impl Listing {
     fn read(log_dir: &Path) -> Result<Self> {
         let mut listing = Self::default();
         for entry in fs::read_dir(log_dir).map_err(Error::io("list", log_dir))? {
             let path = entry.map_err(Error::io("list", log_dir))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Some((version, kind)) = name.split_once('.') else { continue };
-            let Some(version) = version_of(version) else { continue };
-            match kind {
-                "json" => listing.entries.insert(version, path),
-                "checkpoint.parquet" => listing.checkpoints.insert(version, path),
+            match parse(&name) {
+                Some((version, LogFile::Entry)) => listing.entries.insert(version, path),
+                Some((version, LogFile::Checkpoint)) => listing.checkpoints.insert(version, path),
                 _ => None,
             };
         }
@@ -115,7 +103,7 @@ pub(super) fn check_seals(log_dir: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] if the folder cannot be listed; whatever is wrong inside the files is a fault.
 pub(crate) fn replay(table_dir: &Path) -> Result<Replayed> {
-    let dir = log_dir(table_dir);
+    let dir = table_dir.join(LOG_DIR);
     let listing = Listing::read(&dir)?;
     let newest_entry = listing.entries.last_key_value().map_or(-1, |(version, _)| *version);
     let newest_checkpoint = listing.newest_checkpoint().map_or(-1, |(version, _)| version);
@@ -141,7 +129,7 @@ pub(crate) fn replay(table_dir: &Path) -> Result<Replayed> {
         match listing.entries.get(&version) {
             Some(path) => replayed.apply_entry(path)?,
             None => {
-                let path = dir.join(format!("{version:020}.json"));
+                let path = dir.join(entry_name(version));
                 replayed.faults.push(Fault::new(FaultKind::LogHole, path, "the entry of this version does not exist"));
             }
         }

@@ -1,17 +1,26 @@
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use datafusion::arrow::datatypes::TimeUnit;
 
+use super::names::{LOG_DIR, entry_name};
 use super::*;
-use crate::file_name::FileName;
+use crate::{file_name::FileName, parquet_file::NewFile};
 
 fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![Field::new("time", time, false), Field::new("date", DataType::Date32, false)]))
 }
 
+fn storage(dir: &Path) -> Arc<TableStorage> {
+    TableStorage::local(dir.to_owned())
+}
+
+fn log_dir(dir: &Path) -> PathBuf {
+    dir.join(LOG_DIR)
+}
+
 async fn open(dir: &Path) -> DeltaLog {
-    DeltaLog::open(dir.to_owned(), Some(schema())).await.unwrap()
+    DeltaLog::open(storage(dir), Some(schema())).await.unwrap()
 }
 
 /// An empty file under a name of ours, which the log does not look into.
@@ -19,7 +28,7 @@ fn new_file(dir: &Path, sequence: u64) -> NewFile {
     use crate::parquet_file::{Effort, FileWriter};
     let name = FileName { level: 0, sequence, repeats: false };
     let schema = crate::rows::file_schema(&schema());
-    FileWriter::create(dir, 20_000, name, &schema, Effort::Flush).unwrap().finish().unwrap()
+    FileWriter::create(&storage(dir), 20_000, name, &schema, Effort::Flush).unwrap().finish().unwrap()
 }
 
 fn listed(dir: &Path) -> BTreeSet<String> {
@@ -34,14 +43,14 @@ async fn the_log_is_shortened_to_two_checkpoints_and_still_opens() {
     for sequence in 1..=12 {
         log.commit(vec![new_file(dir.path(), sequence)], &[], Some(sequence)).await.unwrap();
         if sequence % 3 == 0 && sequence < 12 {
-            checkpoint(dir.path()).await.unwrap();
+            checkpoint(&storage(dir.path())).await.unwrap();
         }
     }
     let entries = log_dir(dir.path());
     let all = listed(&entries);
-    tidy::shorten_log(&entries, LOG_RETENTION).unwrap();
+    tidy::shorten_log(&storage(dir.path()), LOG_RETENTION).await.unwrap();
     assert_eq!(listed(&entries), all, "young entries stay");
-    tidy::shorten_log(&entries, Duration::ZERO).unwrap();
+    tidy::shorten_log(&storage(dir.path()), Duration::ZERO).await.unwrap();
     let kept = (6..=12).map(|version| format!("{version:020}.json"));
     let checkpoints = [6, 9]
         .into_iter()
@@ -93,10 +102,11 @@ async fn what_a_failure_left_is_deleted_on_schedule_once_it_is_old_and_empty_day
     assert!(!empty.exists());
     left.iter().for_each(|path| make_old(path));
     // An entry that this process does not know of may refer to any of them.
-    fs::write(log.next_entry(), "x").unwrap();
+    let next = entries.join(entry_name(log.snapshot().version + 1));
+    fs::write(&next, "x").unwrap();
     log.tidy().await.unwrap();
     assert!(left.iter().all(|path| path.exists()));
-    fs::remove_file(log.next_entry()).unwrap();
+    fs::remove_file(&next).unwrap();
     log.tidy().await.unwrap();
     assert!(left.iter().all(|path| !path.exists()), "{left:?}");
     assert!(foreign.iter().chain([&live, &used, &dir.path().join("other")]).all(|path| path.exists()));
@@ -139,13 +149,13 @@ async fn a_replaced_file_stays_for_its_grace_and_as_long_as_it_is_read() {
     let path = dir.path().join(&reader.files[0].path);
     let rewritten = log.rewrite(vec![new_file(dir.path(), 1)], &reader.files).await.unwrap();
     assert!(rewritten.is_some());
-    log.delete_replaced();
+    log.delete_replaced().await;
     assert!(path.exists(), "grace");
     log.replaced[0].at_ms -= REPLACED_GRACE.as_millis() as i64;
-    log.delete_replaced();
+    log.delete_replaced().await;
     assert!(path.exists(), "a reader");
     drop(reader);
-    log.delete_replaced();
+    log.delete_replaced().await;
     assert!(!path.exists());
 }
 

@@ -37,7 +37,14 @@ fn samples(rows: usize, scaled: impl Fn(usize) -> Option<i64>, value: impl Fn(us
 }
 
 fn write(dir: &Path, batches: &[RecordBatch], effort: Effort) -> (LiveFile, PathBuf) {
-    let mut file = FileWriter::create(dir, 20_000, FileName::RESULT, &batches[0].schema(), effort).unwrap();
+    let mut file = FileWriter::create(
+        &TableStorage::local(dir.to_owned()),
+        20_000,
+        FileName::RESULT,
+        &batches[0].schema(),
+        effort,
+    )
+    .unwrap();
     batches.iter().for_each(|batch| file.write(batch).unwrap());
     let new = file.finish().unwrap();
     new.uncommitted.keep();
@@ -156,9 +163,10 @@ fn a_file_is_cut_into_row_groups_and_one_not_finished_is_deleted() {
     let exponents: usize = read.iter().map(|batch| batch["exponent"].as_primitive::<Int32Type>().len()).sum();
     assert_eq!(exponents, 1_200_000);
 
-    let mut file = FileWriter::create(dir.path(), 20_000, FileName::RESULT, &batch.schema(), Effort::Flush).unwrap();
+    let storage = TableStorage::local(dir.path().to_owned());
+    let mut file = FileWriter::create(&storage, 20_000, FileName::RESULT, &batch.schema(), Effort::Flush).unwrap();
     file.write(&batch).unwrap();
-    let path = file.uncommitted.0.clone();
+    let path = file.path.clone();
     assert!(path.exists());
     drop(file);
     assert!(!path.exists());

@@ -74,7 +74,7 @@ async fn check_taken_out(damage: impl Fn(&Path), kept: bool) {
     assert!(!files[0].exists());
     assert_eq!(fs::read_to_string(foreign).unwrap(), "mine");
     assert_eq!(live(dir.path(), "samples"), files[1..]);
-    let report = crate::verify(dir.path(), &mut |_, _| {}).unwrap();
+    let report = crate::verify(&crate::Config::new(dir.path()), &mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{:?}", report.faults);
 }
 
@@ -138,7 +138,7 @@ async fn a_damaged_series_file_does_not_stop_flushes_after_a_restart() {
     assert_eq!(count_and_sum(&store).await.0, 25);
     store.close().await.unwrap();
     drop(store);
-    let report = crate::verify(dir.path(), &mut |_, _| {}).unwrap();
+    let report = crate::verify(&crate::Config::new(dir.path()), &mut |_, _| {}).unwrap();
     let kinds: Vec<_> = report.faults.iter().map(|fault| fault.kind).collect();
     // The labels of the earlier points went with the file: that is said, not hidden.
     assert_eq!(kinds, [crate::FaultKind::SeriesMissing; 2]);

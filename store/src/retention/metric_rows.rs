@@ -7,12 +7,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
 
 use super::{
-    Tables,
+    LiveFiles,
     horizon::{METRIC_TABLES, TablePlan},
     metric_rule::{MetricRanges, MetricRule},
     policy::Retention,
@@ -26,6 +25,7 @@ use crate::{
     stage::Stage,
     state::WalTable,
     store::Inner,
+    table_storage::{TableStorage, Tables},
 };
 
 /// A file and those of its rows that go.
@@ -44,19 +44,19 @@ pub(super) struct MetricPass {
     rules: Vec<MetricRule>,
     ranges: MetricRanges,
     plans: Vec<TablePlan>,
-    tables_dir: PathBuf,
+    storages: BTreeMap<&'static str, Arc<TableStorage>>,
 }
 
 type Days = BTreeMap<i32, Vec<Arc<LiveFile>>>;
 
 impl MetricPass {
-    pub(super) fn new(retention: &Retention, plans: &[TablePlan], tables_dir: PathBuf) -> Self {
+    pub(super) fn new(retention: &Retention, plans: &[TablePlan], tables: &Tables) -> Self {
         let plan = |table: WalTable| plans.iter().find(|plan| plan.table == table.name()).cloned();
         Self {
             rules: retention.metrics.clone(),
             ranges: MetricRanges::new(&retention.metrics),
             plans: METRIC_TABLES.into_iter().filter_map(plan).collect(),
-            tables_dir,
+            storages: METRIC_TABLES.into_iter().map(|table| (table.name(), tables.table(table.name()))).collect(),
         }
     }
 
@@ -65,7 +65,7 @@ impl MetricPass {
     }
 
     /// The days of which something may go and something else may not, oldest first.
-    fn days(&self, tables: &Tables) -> BTreeSet<i32> {
+    fn days(&self, tables: &LiveFiles) -> BTreeSet<i32> {
         let days = self.plans.iter().flat_map(|plan| {
             let files = tables.get(&plan.table).into_iter().flatten();
             files.map(|file| file.date).filter(|day| plan.horizon.is_partly_over(*day))
@@ -97,9 +97,9 @@ impl MetricPass {
         if !plan.horizon.is_partly_over(day) {
             return Ok(drops);
         }
-        let dir = self.tables_dir.join(table.name());
+        let Some(storage) = self.storages.get(table.name()) else { return Ok(drops) };
         for file in files.iter().filter(|file| plan.horizon.may_be_over(file, &self.ranges)) {
-            let rows = counts.of_file(&dir, file, &self.ranges)?;
+            let rows = counts.of_file(storage, file, &self.ranges)?;
             let (over, kept): (Counts, Counts) = rows.iter().partition(|(rule, _)| plan.horizon.is_over(**rule, day));
             if !over.is_empty() {
                 drops.push(FileDrop { file: Arc::clone(file), over, kept });
@@ -112,7 +112,7 @@ impl MetricPass {
     ///
     /// # Errors
     /// Any failure to read files that have to be counted.
-    pub(super) fn count(&self, tables: &Tables, counts: &RowCounts, tallies: &mut Tallies) -> Result<()> {
+    pub(super) fn count(&self, tables: &LiveFiles, counts: &RowCounts, tallies: &mut Tallies) -> Result<()> {
         counts.begin(&self.rules, tables.values().flatten());
         let by_day = by_day(tables);
         for day in self.days(tables) {
@@ -129,7 +129,7 @@ impl MetricPass {
     }
 }
 
-fn by_day(tables: &Tables) -> BTreeMap<&str, Days> {
+fn by_day(tables: &LiveFiles) -> BTreeMap<&str, Days> {
     let days = |files: &Vec<Arc<LiveFile>>| {
         let mut days = Days::new();
         files.iter().for_each(|file| days.entry(file.date).or_default().push(Arc::clone(file)));
@@ -152,7 +152,7 @@ pub(super) async fn count(store: &Arc<Inner>, pass: Arc<MetricPass>, mut tallies
     counted.await.map_err(|error| Error::Task(error.to_string()))?
 }
 
-fn live_tables(store: &Inner) -> Tables {
+fn live_tables(store: &Inner) -> LiveFiles {
     let state = store.state();
     let of = |table: WalTable| Some((table.name().to_owned(), state.snapshot(table.name())?.files.clone()));
     METRIC_TABLES.into_iter().filter_map(of).collect()
@@ -258,13 +258,14 @@ async fn expire_rows(
 /// The files of a table and day with rows that go, and what takes their place.
 fn rewrite(store: &Inner, pass: &MetricPass, table: WalTable, day: i32) -> Result<(Vec<FileDrop>, Vec<NewFile>)> {
     let Some(plan) = pass.plan(table) else { return Ok((vec![], vec![])) };
-    let (dir, counts) = (pass.tables_dir.join(table.name()), &store.row_counts);
+    let Some(storage) = pass.storages.get(table.name()) else { return Ok((vec![], vec![])) };
+    let counts = &store.row_counts;
     let drops = pass.drops(plan, table, day, &live_on(store, table, day), counts)?;
     let mut files = Vec::new();
     for drop in drops.iter().filter(|drop| !drop.kept.is_empty()) {
         let over = |rule| plan.horizon.is_over(rule, day);
         let size = store.file_memory.row_group_size_bytes;
-        if let Some(new) = without_rows(&dir, &drop.file, &pass.ranges, over, size, &store.stopping)? {
+        if let Some(new) = without_rows(storage, &drop.file, &pass.ranges, over, size, &store.stopping)? {
             counts.insert(new.file.path.clone(), drop.kept.clone());
             files.push(new);
         }

@@ -113,7 +113,7 @@ async fn apply(store: &Arc<Store>, retention: &Retention) -> RetentionReport {
 async fn assert_sound(store: Arc<Store>, dir: &Path) {
     store.close().await.unwrap();
     drop(store);
-    let report = verify(dir, &mut |_, _| {}).unwrap();
+    let report = verify(&Config::new(dir), &mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{:?}", report.faults);
 }
 
@@ -252,7 +252,7 @@ async fn a_pass_that_fails_anywhere_loses_nothing_that_is_kept_and_is_taken_up_a
             assert!(armed.has_acted() && failed.is_err(), "{} {nth}", point.name());
             drop((armed, store));
             let store = loop {
-                match Store::open(crate::Config::new(dir.path())).await {
+                match Store::open(Config::new(dir.path())).await {
                     Err(Error::Locked { .. }) => tokio::time::sleep(Duration::from_millis(2)).await,
                     store => break store.unwrap(),
                 }

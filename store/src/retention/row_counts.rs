@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,11 +18,11 @@ use datafusion::arrow::{
 
 use super::metric_rule::{MetricRanges, MetricRule};
 use crate::{
-    checksum::compare_once,
     error::{Error, Result},
     file_name::FileName,
     live_file::LiveFile,
     parquet_file::{Effort, FileWriter, NewFile, read_batches, read_columns},
+    table_storage::TableStorage,
 };
 
 /// Rows per batch of a file that is written anew.
@@ -64,11 +63,16 @@ impl RowCounts {
         counts
     }
 
-    /// The rows of `file` below `table_dir` by rule. Blocks.
+    /// The rows of `file` in `storage` by rule. Blocks.
     ///
     /// # Errors
     /// [`Error::DamagedFile`] and any failure to read it.
-    pub(super) fn of_file(&self, table_dir: &Path, file: &LiveFile, ranges: &MetricRanges) -> Result<Arc<Counts>> {
+    pub(super) fn of_file(
+        &self,
+        storage: &TableStorage,
+        file: &LiveFile,
+        ranges: &MetricRanges,
+    ) -> Result<Arc<Counts>> {
         if let Some(counts) = self.known().files.get(&file.path) {
             return Ok(Arc::clone(counts));
         }
@@ -77,8 +81,7 @@ impl RowCounts {
         if let [rule] = rules.into_iter().collect::<Vec<_>>().as_slice() {
             counts.insert(*rule, file.row_count);
         } else {
-            compare_once(table_dir, file)?;
-            for batch in read_columns(&table_dir.join(&file.path), &["metric"])? {
+            for batch in read_columns(storage.open(file)?, &["metric"])? {
                 each_rule(&batch?, ranges, |rule| *counts.entry(rule).or_default() += 1)?;
             }
         }
@@ -105,7 +108,7 @@ fn each_rule(batch: &RecordBatch, ranges: &MetricRanges, mut take: impl FnMut(Op
     Ok(())
 }
 
-/// `file` below `table_dir` without the rows whose rule is `over`, in the same order and under a name of the same
+/// `file` in `storage` without the rows whose rule is `over`, in the same order and under a name of the same
 /// meaning; `None` if no row is left. A batch and a row group of at most about `row_group_size_bytes` are in memory.
 /// Blocks.
 ///
@@ -113,18 +116,17 @@ fn each_rule(batch: &RecordBatch, ranges: &MetricRanges, mut take: impl FnMut(Op
 /// [`Error::Closing`] soon after `stopping` is set, [`Error::Corrupt`] if rows do not add up, and any failure to read or
 /// write. No new file is left behind then.
 pub(super) fn without_rows(
-    table_dir: &Path,
+    storage: &Arc<TableStorage>,
     file: &LiveFile,
     ranges: &MetricRanges,
     over: impl Fn(Option<usize>) -> bool,
     row_group_size_bytes: usize,
     stopping: &AtomicBool,
 ) -> Result<Option<NewFile>> {
-    compare_once(table_dir, file)?;
     let LiveFile { level, sequence, repeats, repeated_times, .. } = *file;
     let effort = if level == 0 { Effort::Flush } else { Effort::Compaction };
     let (mut writer, mut found): (Option<FileWriter>, u64) = (None, 0);
-    for batch in read_batches(&table_dir.join(&file.path), BATCH_ROWS)? {
+    for batch in read_batches(storage.open(file)?, BATCH_ROWS)? {
         if stopping.load(Ordering::Relaxed) {
             return Err(Error::Closing);
         }
@@ -140,7 +142,7 @@ pub(super) fn without_rows(
             Some(writer) => writer,
             none => {
                 let name = FileName { level, sequence, repeats };
-                let mut writer = FileWriter::create(table_dir, file.date, name, &batch.schema(), effort)?;
+                let mut writer = FileWriter::create(storage, file.date, name, &batch.schema(), effort)?;
                 writer.row_group_size_bytes = row_group_size_bytes;
                 none.insert(writer)
             }
@@ -149,7 +151,7 @@ pub(super) fn without_rows(
     }
     if found != file.row_count {
         let reason = format!("it holds {found} rows, the log says {}", file.row_count);
-        return Err(Error::Corrupt { path: table_dir.join(&file.path), offset: 0, reason });
+        return Err(Error::Corrupt { path: storage.dir().join(&file.path), offset: 0, reason });
     }
     let new = writer.map(FileWriter::finish).transpose()?;
     Ok(new.map(|new| NewFile { file: LiveFile { repeated_times, ..new.file }, ..new }))

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use deltalake::{ensure_table_uri, open_table};
 
@@ -66,12 +66,12 @@ async fn days_past_the_horizon_go_with_their_series_and_readers_keep_what_they_s
         let kept: BTreeSet<_> = (0..5).map(|day| date_text(day_of(NOW) - day)).collect();
         assert_eq!(second_reader_days(dir.path(), table).await, kept);
     }
-    assert!(before.files.iter().all(|file| before.dir.join(&file.path).exists()), "the grace period");
+    assert!(before.files.iter().all(|file| before.storage.dir().join(&file.path).exists()), "the grace period");
     let again = expire(store.inner(), &all(days(4)), NOW, Expiry::Apply).await.unwrap();
     assert!(again.tables.iter().all(|days| days.file_count == 0), "{again:?}");
     store.close().await.unwrap();
     drop((store, before));
-    assert!(verify(dir.path(), &mut |_, _| {}).unwrap().is_sound());
+    assert!(verify(&Config::new(dir.path()), &mut |_, _| {}).unwrap().is_sound());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,11 +137,15 @@ async fn each_table_is_kept_as_long_as_its_setting_says() {
 async fn a_preview_counts_the_same_and_leaves_the_directory_alone() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path()).await;
-    assert!(matches!(preview_retention(dir.path(), &all(days(4))), Err(Error::Locked { .. })));
+    assert!(matches!(
+        preview_retention(&Config { retention: all(days(4)), ..Config::new(dir.path()) }),
+        Err(Error::Locked { .. })
+    ));
     store.close().await.unwrap();
     drop(store);
     // Both go by the real clock, which is far ahead of these points, so ages are counted from them.
-    let previewed = preview_retention(dir.path(), &Retention { samples: days(1), ..Retention::FOREVER }).unwrap();
+    let retention = Retention { samples: days(1), ..Retention::FOREVER };
+    let previewed = preview_retention(&Config { retention, ..Config::new(dir.path()) }).unwrap();
     let store = open(dir.path()).await;
     let retention = Retention { samples: days(1), ..Retention::FOREVER };
     let counted = store.expire(&retention, Expiry::DryRun).await.unwrap();

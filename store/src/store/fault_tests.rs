@@ -1,6 +1,6 @@
 //! Operations that fail at one place: what holds at once, and that the next attempt succeeds.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{
     tests::{START, batch, count_and_sum, open, query},

@@ -1,10 +1,9 @@
 //! One live Parquet file: its bytes, its columns, and every row in it.
 
 use std::{
+    fmt::Display,
     fs::File,
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
 };
 
 use datafusion::arrow::{
@@ -17,12 +16,13 @@ use serde_json::Value;
 
 use super::statistics::Extents;
 use crate::{
-    checksum::sum_file,
+    checksum::sum,
     delta_log::delta_field,
     error::Result,
     fault::{Fault, FaultKind},
     live_file::{KeyRange, LiveFile, date_text},
     memtable::day_of,
+    table_storage::TableStorage,
 };
 
 const BATCH_ROWS: usize = 8192;
@@ -32,7 +32,7 @@ const TIMES_OF_DAY: [&str; 3] = ["time", "first_time", "last_time"];
 
 /// A live file and what its table says of it.
 pub(super) struct DataFile<'a> {
-    pub(super) table_dir: &'a Path,
+    pub(super) storage: &'a TableStorage,
     pub(super) file: &'a LiveFile,
     /// Fields of the table as in `schemaString`.
     pub(super) fields: &'a [Value],
@@ -43,45 +43,46 @@ pub(super) type Rows<'a> = dyn FnMut(u64, &RecordBatch) + 'a;
 
 impl DataFile<'_> {
     fn fault(&self, kind: FaultKind, message: impl Into<String>) -> Fault {
-        Fault::new(kind, self.table_dir.join(&self.file.path), message)
+        Fault::new(kind, self.storage.dir().join(&self.file.path), message)
     }
 
     /// Checks the file and passes every batch to `rows`.
     pub(super) fn check(&self, faults: &mut Vec<Fault>, rows: &mut Rows<'_>) {
-        if let Some(fault) = self.check_bytes() {
+        let bytes = match self.check_bytes() {
+            Ok(bytes) => bytes,
             // Decoding bytes that are known to be wrong would only invent further faults.
-            faults.push(fault);
-            return;
-        }
+            Err(fault) => return faults.push(fault),
+        };
         // Files without a checksum may hold any bytes, and a decoder that panics on them must not end the whole check.
-        match catch_unwind(AssertUnwindSafe(|| self.check_content(faults, rows))) {
+        match catch_unwind(AssertUnwindSafe(|| self.check_content(&bytes, faults, rows))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => faults.push(self.fault(FaultKind::FileUnreadable, error.to_string())),
             Err(_panic) => faults.push(self.fault(FaultKind::FileUnreadable, "decoding it fails outright")),
         }
     }
 
-    fn check_bytes(&self) -> Option<Fault> {
-        let (size_bytes, crc32c) = match sum_file(&self.table_dir.join(&self.file.path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Some(self.fault(FaultKind::FileMissing, "it does not exist"));
-            }
-            Err(error) => return Some(self.fault(FaultKind::FileUnreadable, error.to_string())),
-            Ok(sum) => sum,
-        };
+    /// The file, if its bytes are those that were written.
+    fn check_bytes(&self) -> Result<File, Fault> {
+        let unreadable = |error: &dyn Display| self.fault(FaultKind::FileUnreadable, error.to_string());
+        let opened = self.storage.open_unchecked(self.file).map_err(|error| unreadable(&error))?;
+        let mut file = opened.ok_or_else(|| self.fault(FaultKind::FileMissing, "it does not exist"))?;
+        let (size_bytes, crc32c) = sum(&mut file).map_err(|error| unreadable(&error))?;
         if size_bytes != self.file.size_bytes {
             let message = format!("it has {size_bytes} bytes, the table says {}", self.file.size_bytes);
-            return Some(self.fault(FaultKind::FileSize, message));
+            return Err(self.fault(FaultKind::FileSize, message));
         }
-        let recorded = self.file.checksum.crc32c.filter(|recorded| *recorded != crc32c)?;
-        let message = format!("its checksum is {crc32c:08x}, it was written with {recorded:08x}");
-        Some(self.fault(FaultKind::FileChecksum, message))
+        match self.file.checksum.crc32c {
+            Some(recorded) if recorded != crc32c => {
+                let message = format!("its checksum is {crc32c:08x}, it was written with {recorded:08x}");
+                Err(self.fault(FaultKind::FileChecksum, message))
+            }
+            _ => Ok(file),
+        }
     }
 
-    fn check_content(&self, faults: &mut Vec<Fault>, rows: &mut Rows<'_>) -> Result<()> {
-        let path = self.table_dir.join(&self.file.path);
-        let file = File::open(&path).map_err(crate::Error::io("open", &path))?;
-        let metadata = ArrowReaderMetadata::load(&file, parquet::arrow::arrow_reader::ArrowReaderOptions::new())?;
+    fn check_content(&self, file: &File, faults: &mut Vec<Fault>, rows: &mut Rows<'_>) -> Result<()> {
+        let path = self.storage.dir().join(&self.file.path);
+        let metadata = ArrowReaderMetadata::load(file, parquet::arrow::arrow_reader::ArrowReaderOptions::new())?;
         let schema = metadata.schema();
         self.check_schema(schema, faults)?;
         let footer_rows = metadata.metadata().file_metadata().num_rows().cast_unsigned();

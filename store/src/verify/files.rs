@@ -10,14 +10,16 @@ use super::{
     report::{Note, NoteKind},
 };
 use crate::{
-    delta_log::is_log_file,
+    data_dir::FORMAT_FILE,
+    delta_log::names::{LOG_DIR, is_log_file},
     error::{Error, Result},
     live_file::parse_date,
     quarantine::QUARANTINE,
+    table_storage::{CACHE, TABLES_FILE, Tables},
 };
 
 /// Names that Driftwatt uses directly below a data directory.
-const OWN_NAMES: [&str; 5] = ["LOCK", "FORMAT", "tables", "wal", QUARANTINE];
+const OWN_NAMES: [&str; 7] = ["LOCK", FORMAT_FILE, "tables", "wal", QUARANTINE, TABLES_FILE, CACHE];
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).map_err(Error::io("list", dir))?;
@@ -39,34 +41,44 @@ pub(super) fn size_of_folder(dir: &Path) -> u64 {
     paths.iter().filter_map(|path| path.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum()
 }
 
-/// Everything in the folder of a table that its newest version does not refer to, and live files without a checksum.
-pub(super) fn notes(table: &FoundTable) -> Result<Vec<Note>> {
+/// Everything in the place of a table that its newest version does not refer to, and live files without a checksum. Blocks.
+pub(super) fn notes(tables: &Tables, table: &FoundTable) -> Result<Vec<Note>> {
+    let dir = table.storage.dir();
     let mut notes: Vec<_> =
         table.log.unsealed_checkpoints.iter().map(|path| Note::new(NoteKind::NoChecksum, path.clone())).collect();
     let unsealed = table.log.table.files.values().filter(|file| file.checksum.crc32c.is_none());
-    notes.extend(unsealed.map(|file| Note::new(NoteKind::NoChecksum, table.dir.join(&file.path))));
-    for path in list(&table.dir)? {
+    notes.extend(unsealed.map(|file| Note::new(NoteKind::NoChecksum, dir.join(&file.path))));
+    if let Tables::S3(_) = tables {
+        let (data, log) = tables.list(&table.storage)?;
+        let unknown = data.iter().filter(|listed| !table.log.table.files.contains_key(&listed.path));
+        notes.extend(unknown.map(|listed| unknown_data(&listed.name, dir.join(&listed.path))));
+        let unknown = log.iter().filter(|listed| !is_log_file(&listed.name));
+        notes.extend(unknown.map(|listed| stray(dir.join(&listed.path))));
+        return Ok(notes);
+    }
+    for path in list(dir)? {
         let folder = name(&path);
         let is_day = folder.strip_prefix("date=").and_then(parse_date).is_some();
-        if !path.is_dir() || !(is_day || folder == "_delta_log") {
+        if !path.is_dir() || !(is_day || folder == LOG_DIR) {
             notes.push(stray(path));
             continue;
         }
         for file in list(&path)? {
             let file_name = name(&file);
-            let known = if is_day {
-                table.log.table.files.contains_key(&format!("{folder}/{file_name}"))
-            } else {
-                is_log_file(&file_name)
-            };
-            if known {
-                continue;
+            if !is_day {
+                notes.extend((!is_log_file(&file_name)).then(|| stray(file)));
+            } else if !table.log.table.files.contains_key(&format!("{folder}/{file_name}")) {
+                notes.push(unknown_data(&file_name, file));
             }
-            let own = is_day && file_name.starts_with("part-") && file_name.ends_with(".parquet");
-            notes.push(if own { Note::new(NoteKind::Orphan, file) } else { stray(file) });
         }
     }
     Ok(notes)
+}
+
+/// A file in the folder of a day that the table does not refer to.
+fn unknown_data(name: &str, path: PathBuf) -> Note {
+    let own = name.starts_with("part-") && name.ends_with(".parquet");
+    if own { Note::new(NoteKind::Orphan, path) } else { stray(path) }
 }
 
 /// What is beside the tables and the log.
@@ -75,7 +87,7 @@ pub(super) fn top_notes(data_dir: &Path) -> Result<Vec<Note>> {
     for path in list(data_dir)?.into_iter().filter(|path| !OWN_NAMES.contains(&name(path).as_str())) {
         notes.push(stray(path));
     }
-    for path in list(&data_dir.join("tables"))?.into_iter().filter(|path| !path.join("_delta_log").is_dir()) {
+    for path in list(&data_dir.join("tables"))?.into_iter().filter(|path| !path.join(LOG_DIR).is_dir()) {
         notes.push(stray(path));
     }
     let wal = data_dir.join("wal");

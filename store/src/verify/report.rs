@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{fault::Fault, live_file::LiveFile};
+use crate::{fault::Fault, live_file::LiveFile, table_storage::Tables};
 
 /// Outcome of [`crate::verify()`].
 #[derive(Debug, Clone, Default)]
@@ -115,7 +115,8 @@ impl Note {
         Self { kind, path, size_bytes }
     }
 
-    pub(super) fn below(mut self, data_dir: &Path) -> Self {
+    pub(super) fn shown(mut self, tables: &Tables, data_dir: &Path) -> Self {
+        self.path = tables.shown(self.path);
         if let Ok(path) = self.path.strip_prefix(data_dir) {
             self.path = path.to_owned();
         }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use datafusion::arrow::{
     array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
@@ -17,7 +17,11 @@ use crate::{
 };
 
 fn run(dir: &Path) -> VerifyReport {
-    verify(dir, &mut |_, _| {}).unwrap()
+    verify(&Config::new(dir), &mut |_, _| {}).unwrap()
+}
+
+fn replay(dir: &Path) -> BTreeMap<String, FoundTable> {
+    replay_tables(&Tables::open_to_read(&Config::new(dir)).unwrap()).unwrap()
 }
 
 fn kinds(report: &VerifyReport) -> Vec<FaultKind> {
@@ -76,7 +80,7 @@ async fn a_sound_directory_is_counted_and_left_as_it_is() {
 async fn a_directory_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _store = open(dir.path()).await;
-    assert!(matches!(verify(dir.path(), &mut |_, _| {}), Err(Error::Locked { .. })));
+    assert!(matches!(verify(&Config::new(dir.path()), &mut |_, _| {}), Err(Error::Locked { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,33 +135,33 @@ async fn holes_and_missing_files_are_found() {
     changed[bytes.len() / 2] ^= 1;
     fs::write(&entry, changed).unwrap();
     assert!(kinds(&run(dir.path())).contains(&FaultKind::LogEntry));
-    let refused = crate::Store::open(crate::Config::new(dir.path())).await.unwrap_err();
+    let refused = crate::Store::open(Config::new(dir.path())).await.unwrap_err();
     assert!(
         matches!(&refused, Error::DamagedFile { path, .. } if path.ends_with(entry.file_name().unwrap())),
         "{refused}"
     );
     fs::write(&entry, bytes).unwrap();
-    let tables = replay_tables(dir.path()).unwrap();
-    let (table, file) = (&tables["samples"].dir, tables["samples"].log.table.files.keys().next().unwrap());
+    let tables = replay(dir.path());
+    let (table, file) = (tables["samples"].storage.dir(), tables["samples"].log.table.files.keys().next().unwrap());
     fs::remove_file(table.join(file)).unwrap();
     assert_eq!(kinds(&run(dir.path())), [FaultKind::FileMissing]);
 }
 
 /// Puts `batches` as one more file of `day` into `samples`, as a buggy writer would: with checksums that hold.
 async fn plant(dir: &Path, table: &str, day: i32, batches: &[RecordBatch], mend: impl Fn(&mut LiveFile)) {
-    let table_dir = dir.join("tables").join(table);
-    let mut log = DeltaLog::open(table_dir.clone(), None).await.unwrap();
+    let storage = TableStorage::local(dir.join("tables").join(table));
+    let mut log = DeltaLog::open(Arc::clone(&storage), None).await.unwrap();
     let mut new =
-        write_parquet(&table_dir, day, FileName::RESULT, 128 << 20, batches.iter().cloned().map(Ok)).unwrap().unwrap();
+        write_parquet(&storage, day, FileName::RESULT, 128 << 20, batches.iter().cloned().map(Ok)).unwrap().unwrap();
     mend(&mut new.file);
     log.commit(vec![new], &[], None).await.unwrap();
 }
 
 /// The rows of the first file of `table`, with `date`.
 fn rows(dir: &Path, table: &str) -> (i32, RecordBatch) {
-    let found = &replay_tables(dir).unwrap()[table];
+    let found = &replay(dir)[table];
     let file = found.log.table.files.values().next().unwrap();
-    let batches = read_parquet(&found.dir.join(&file.path)).unwrap();
+    let batches = read_parquet(&found.storage.dir().join(&file.path)).unwrap();
     (file.date, concat_batches(&batches[0].schema(), &batches).unwrap())
 }
 
@@ -215,8 +219,9 @@ async fn row_groups_are_compared_with_their_statistics() {
     };
     let dir = tempfile::tempdir().unwrap();
     let written = rows("b", START, vec![Some(1.0), None, Some(f64::NAN), Some(-0.0)]);
+    let storage = TableStorage::local(dir.path().to_owned());
     let new =
-        write_parquet(dir.path(), day_of(START), FileName::RESULT, 128 << 20, [Ok(written.clone())]).unwrap().unwrap();
+        write_parquet(&storage, day_of(START), FileName::RESULT, 128 << 20, [Ok(written.clone())]).unwrap().unwrap();
     let opened = File::open(dir.path().join(&new.file.path)).unwrap();
     let options = parquet::arrow::arrow_reader::ArrowReaderOptions::new();
     let metadata = parquet::arrow::arrow_reader::ArrowReaderMetadata::load(&opened, options).unwrap();
@@ -271,12 +276,12 @@ async fn checkpoints_carry_the_checksums_and_are_checked_themselves() {
     let log = dir.path().join("tables/scores/_delta_log");
     let report = run(dir.path());
     assert!(report.is_sound() && report.notes.is_empty(), "{:?} {:?}", report.faults, report.notes);
-    let whole = replay_tables(dir.path()).unwrap();
+    let whole = replay(dir.path());
     // As after a clean-up of the log: the checkpoint alone says the same, checksums of the files included.
     for version in 0..=100 {
         fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
     }
-    let cut = replay_tables(dir.path()).unwrap();
+    let cut = replay(dir.path());
     assert_eq!(cut["scores"].log.table, whole["scores"].log.table);
     assert!(cut["scores"].log.table.files.values().all(|file| file.checksum.crc32c.is_some()));
     assert!(run(dir.path()).is_sound());
@@ -298,7 +303,7 @@ async fn checkpoints_carry_the_checksums_and_are_checked_themselves() {
             assert!(named, "byte {at} of {}: {:?}", path.display(), report.faults);
         }
         if path.ends_with(names[0]) {
-            let refused = crate::Store::open(crate::Config::new(dir.path())).await.unwrap_err();
+            let refused = crate::Store::open(Config::new(dir.path())).await.unwrap_err();
             assert!(matches!(refused, Error::DamagedFile { .. }), "{refused}");
         }
         fs::write(&path, &bytes).unwrap();

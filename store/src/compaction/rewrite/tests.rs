@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, path::Path};
 
 use datafusion::arrow::{
     array::{Float64Array, Int64Array, StringArray, TimestampMicrosecondArray},
@@ -26,7 +26,8 @@ fn write(
 ) -> Arc<LiveFile> {
     let schema = file_schema(&samples_schema());
     let name = FileName { level: 0, sequence, repeats: true };
-    let mut writer = FileWriter::create(dir, DAY, name, &schema, Effort::Flush).unwrap();
+    let mut writer =
+        FileWriter::create(&TableStorage::local(dir.to_owned()), DAY, name, &schema, Effort::Flush).unwrap();
     for id in series {
         let count = seconds.clone().count();
         let times = seconds.clone().map(|second| i64::from(DAY) * DAY_US + second * 1_000_000);
@@ -62,11 +63,12 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn large_merges_are_split_between_series_into_parts_that_are_read_as_one_run() {
     let dir = tempfile::tempdir().unwrap();
+    let storage = TableStorage::local(dir.path().to_owned());
     let files = [write(dir.path(), 1, 0..40, 0..500, 1.0), write(dir.path(), 2, 10..50, 400..900, 2.0)];
     let (plan, schema) = (only_plan(&files), file_schema(&samples_schema()));
-    let mut output = Output { part_size_bytes: 1, ..Output::new(dir.path(), &schema, &plan, 128 << 20) };
+    let mut output = Output { part_size_bytes: 1, ..Output::new(&storage, &schema, &plan, 128 << 20) };
     let mut merge = Merge::new(Arc::clone(&schema), 2, 3000);
-    let mut inputs: Vec<_> = plan.runs.iter().map(|run| Input::new(dir.path(), &schema, run)).collect();
+    let mut inputs: Vec<_> = plan.runs.iter().map(|run| Input::new(&storage, &schema, run)).collect();
     loop {
         match merge.step().unwrap() {
             Step::Need(input) => merge.push(input, inputs[input].next().unwrap()).unwrap(),
@@ -82,7 +84,7 @@ fn large_merges_are_split_between_series_into_parts_that_are_read_as_one_run() {
     // With a third file, the parts are one input.
     let parts = rewritten.files.iter().map(|new| Arc::new(new.file.clone()));
     let files: Vec<_> = parts.chain([write(dir.path(), 3, 0..50, 100..101, 3.0)]).collect();
-    let again = rewrite(dir.path(), &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(false)).unwrap();
+    let again = rewrite(&storage, &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(false)).unwrap();
     assert_eq!((again.row_count, again.files.len()), (37_000 + 10, 1));
     let batches = read_parquet(&dir.path().join(&again.files[0].file.path)).unwrap();
     let keys = batches.iter().flat_map(|batch| {
@@ -95,14 +97,15 @@ fn large_merges_are_split_between_series_into_parts_that_are_read_as_one_run() {
 #[test]
 fn a_merge_that_is_stopped_or_fails_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
+    let storage = TableStorage::local(dir.path().to_owned());
     let mut files = vec![write(dir.path(), 1, 0..10, 0..500, 1.0), write(dir.path(), 2, 0..10, 500..900, 2.0)];
     let schema = file_schema(&samples_schema());
-    let stopped = rewrite(dir.path(), &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(true));
+    let stopped = rewrite(&storage, &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(true));
     assert!(matches!(stopped, Err(Error::Closing)));
     assert_eq!(names(dir.path()).len(), 2);
     // A file with fewer rows than the log says is damage, not something to merge away.
     files[1] = Arc::new(LiveFile { row_count: 4001, ..(*files[1]).clone() });
-    let short = rewrite(dir.path(), &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(false));
+    let short = rewrite(&storage, &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(false));
     assert!(matches!(short, Err(Error::Corrupt { .. })));
     assert_eq!(names(dir.path()).len(), 2);
 }
@@ -110,6 +113,7 @@ fn a_merge_that_is_stopped_or_fails_leaves_no_file() {
 #[test]
 fn columns_that_older_files_lack_are_null() {
     let dir = tempfile::tempdir().unwrap();
+    let storage = TableStorage::local(dir.path().to_owned());
     let files = [write(dir.path(), 1, 0..2, 0..5, 1.0), write(dir.path(), 2, 0..2, 5..9, 2.0)];
     let mut fields: Vec<_> = file_schema(&samples_schema()).fields().iter().cloned().collect();
     fields.push(Arc::new(datafusion::arrow::datatypes::Field::new(
@@ -118,7 +122,7 @@ fn columns_that_older_files_lack_are_null() {
         true,
     )));
     let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
-    let rewritten = rewrite(dir.path(), &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(false)).unwrap();
+    let rewritten = rewrite(&storage, &schema, &only_plan(&files), 128 << 20, &AtomicBool::new(false)).unwrap();
     let batches = read_parquet(&dir.path().join(&rewritten.files[0].file.path)).unwrap();
     assert_eq!(batches.iter().map(|batch| batch["later"].null_count()).sum::<usize>(), 18);
 }

@@ -41,6 +41,6 @@ async fn a_day_of_many_series_is_merged_in_pieces_and_has_each_series_once_in_or
     store.close().await.unwrap();
     drop(store);
     // It checks the order too.
-    let report = crate::verify(dir.path(), &mut |_, _| {}).unwrap();
+    let report = crate::verify(&Config::new(dir.path()), &mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
 }
