@@ -15,7 +15,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-use crate::roles::RoleOf;
+use crate::roles::{ANY_VIEW, Metrics, RoleOf};
 
 /// The rule. It runs after predicates have reached the scans; the next pass pushes down what it adds.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ fn bound_points(mut join: Join) -> Result<Transformed<LogicalPlan>> {
         }
         _ => None,
     });
-    let (Some(metric), Some(names)) = (right, names_asked(&join.left)) else {
+    let (Some(metric), Some(names)) = (right, metrics_asked(&join.left)) else {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     };
     if filters_metric(&join.right) {
@@ -60,7 +60,7 @@ fn bound_points(mut join: Join) -> Result<Transformed<LogicalPlan>> {
 
 /// The series themselves: a hint to the scan, which may read fewer files; the filter on the role stands above it.
 fn bound_series(mut scan: TableScan) -> Transformed<LogicalPlan> {
-    let asked = scan.filters.iter().flat_map(split_conjunction).find_map(names_of);
+    let asked = scan.filters.iter().flat_map(split_conjunction).find_map(of_role);
     let Some(names) = asked.filter(|_| !scan.filters.iter().any(names_metric)) else {
         return Transformed::no(LogicalPlan::TableScan(scan));
     };
@@ -68,22 +68,38 @@ fn bound_series(mut scan: TableScan) -> Transformed<LogicalPlan> {
     Transformed::yes(LogicalPlan::TableScan(scan))
 }
 
-fn one_of(metric: Column, names: &[String]) -> Expr {
-    Expr::Column(metric).in_list(names.iter().map(|name| lit(name.as_str())).collect(), false)
+fn one_of(metric: Column, metrics: &Metrics) -> Expr {
+    let metric = Expr::Column(metric);
+    let names = metric.clone().in_list(metrics.names.iter().map(|name| lit(name.as_str())).collect(), false);
+    metrics.prefixes.iter().fold(names, |names, prefix| {
+        // A range, unlike LIKE, needs no escapes and prunes files as an equality does.
+        let end = format!("{prefix}\u{10ffff}");
+        names.or(metric.clone().gt_eq(lit(prefix.as_str())).and(metric.clone().lt_eq(lit(end))))
+    })
 }
 
-/// The metrics that the predicates on a role somewhere in `plan` leave.
-fn names_asked(plan: &LogicalPlan) -> Option<Vec<String>> {
-    let here = match plan {
-        LogicalPlan::Filter(filter) => split_conjunction(&filter.predicate).into_iter().find_map(names_of),
-        LogicalPlan::TableScan(scan) => scan.filters.iter().flat_map(split_conjunction).find_map(names_of),
+/// The metrics that the predicates on the role leave of the column `metric` of `plan`.
+fn metrics_asked(plan: &LogicalPlan) -> Option<Metrics> {
+    // Only on the way of the column from its scan; elsewhere a predicate is about other rows.
+    match plan {
+        LogicalPlan::Filter(filter) => {
+            let here = split_conjunction(&filter.predicate).into_iter().find_map(of_role);
+            here.or_else(|| metrics_asked(&filter.input))
+        }
+        LogicalPlan::TableScan(scan) => scan.filters.iter().flat_map(split_conjunction).find_map(of_role),
+        LogicalPlan::SubqueryAlias(alias) => metrics_asked(&alias.input),
+        LogicalPlan::Window(window) => metrics_asked(&window.input),
+        LogicalPlan::Projection(projection) => {
+            let place = projection.schema.fields().iter().position(|field| field.name() == "metric")?;
+            let passed = projection.expr.get(place).map(|expr| expr.clone().unalias());
+            passed.as_ref().filter(|expr| is_metric(expr)).and_then(|_| metrics_asked(&projection.input))
+        }
         _ => None,
-    };
-    here.or_else(|| plan.inputs().into_iter().find_map(names_asked))
+    }
 }
 
 /// `get_field(role_of('view', …), 'role') = 'x'`, or `IN ('x', 'y')`.
-fn names_of(predicate: &Expr) -> Option<Vec<String>> {
+fn of_role(predicate: &Expr) -> Option<Metrics> {
     let (field, values): (&Expr, Vec<&Expr>) = match predicate {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match right.as_ref() {
             Expr::Literal(..) => (left, vec![right]),
@@ -91,24 +107,30 @@ fn names_of(predicate: &Expr) -> Option<Vec<String>> {
         },
         // The optimizer writes short lists as `a OR b`.
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
-            let (mut names, more) = (names_of(left)?, names_of(right)?);
-            names.extend(more);
-            return Some(names);
+            let (mut metrics, more) = (of_role(left)?, of_role(right)?);
+            metrics.names.extend(more.names);
+            metrics.prefixes.extend(more.prefixes);
+            return Some(metrics);
         }
         Expr::InList(InList { expr, list, negated: false }) => (expr, list.iter().collect()),
         _ => return None,
     };
+    let (role_of, view) = role_field(field)?;
+    let roles = values.into_iter().map(|value| if let Expr::Literal(value, _) = value { text(value) } else { None });
+    let roles = roles.collect::<Option<Vec<_>>>()?;
+    Some(role_of.table().metrics_of(view, &roles))
+}
+
+/// The function and the view of `get_field(role_of('view', …), 'role')`; none for every view.
+fn role_field(field: &Expr) -> Option<(&RoleOf, &str)> {
     let Expr::ScalarFunction(field) = field else { return None };
     let [Expr::ScalarFunction(role), Expr::Literal(name, _)] = field.args.as_slice() else { return None };
     if field.func.name() != "get_field" || text(name) != Some("role") {
         return None;
     }
-    let role_of = role.func.inner().downcast_ref::<RoleOf>()?;
-    let Some(Expr::Literal(view, _)) = role.args.first() else { return None };
-    let roles = values.into_iter().map(|value| if let Expr::Literal(value, _) = value { text(value) } else { None });
-    let roles = roles.collect::<Option<Vec<_>>>()?;
-    let names = role_of.table().names_of(text(view)?, &roles)?;
-    Some(names.into_iter().map(str::to_owned).collect())
+    let [Expr::Literal(view, _), metric, ..] = role.args.as_slice() else { return None };
+    let view = text(view).filter(|view| *view != ANY_VIEW && is_metric(metric))?;
+    Some((role.func.inner().downcast_ref::<RoleOf>()?, view))
 }
 
 fn text(value: &ScalarValue) -> Option<&str> {
@@ -127,6 +149,7 @@ fn filters_metric(plan: &LogicalPlan) -> bool {
 /// Whether a predicate compares the metric itself.
 fn names_metric(predicate: &Expr) -> bool {
     split_conjunction(predicate).into_iter().any(|part| match part {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => names_metric(left) && names_metric(right),
         Expr::BinaryExpr(BinaryExpr { left, right, .. }) => is_metric(left) || is_metric(right),
         Expr::InList(list) => is_metric(&list.expr),
         _ => false,

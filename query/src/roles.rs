@@ -233,9 +233,9 @@ impl RoleTable {
             || self.workload.iter().any(begins)
     }
 
-    /// The names of every metric that may have one of `roles` in `view`; none where a pattern is among them.
-    pub(crate) fn names_of(&self, view: &str, roles: &[&str]) -> Option<Vec<&str>> {
-        let mut names = BTreeSet::new();
+    /// Every metric that may have one of `roles` in `view`.
+    pub(crate) fn metrics_of(&self, view: &str, roles: &[&str]) -> Metrics {
+        let mut metrics = Metrics::default();
         for row in self.rows.iter().filter(|row| row.definition.view.name() == view) {
             let may = |role: &&str| match row.role.strip_suffix('*') {
                 Some(start) => role.starts_with(start),
@@ -244,13 +244,18 @@ impl RoleTable {
             if !roles.iter().any(may) {
                 continue;
             }
-            if row.prefix().is_some() {
-                return None;
-            }
-            names.extend(row.spellings.iter().map(String::as_str));
+            metrics.prefixes.extend(row.prefix().map(str::to_owned));
+            metrics.names.extend(row.spellings.iter().cloned());
         }
-        Some(names.into_iter().collect())
+        metrics
     }
+}
+
+/// Metrics by name and by beginning.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) names: BTreeSet<String>,
+    pub(crate) prefixes: BTreeSet<String>,
 }
 
 const SHIPPED_TEXT: &str = include_str!("roles.toml");

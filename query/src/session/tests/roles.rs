@@ -434,6 +434,21 @@ async fn a_question_about_a_role_reads_the_metrics_of_that_role_only() {
             assert!(!scan.contains("DCGM_FI_DEV_FB_USED"), "{scan}");
         }
     }
-    let all = fixture.scans("SELECT avg(value) FROM gpu WHERE gpu_id = 'x'").await;
-    assert_eq!(all.len(), 2, "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_says_nothing_about_the_metrics_of_other_rows() {
+    let fixture = fixture().await;
+    let on = |metric| Sent::new(metric, "", &[("UUID", "A")]);
+    fixture
+        .send(&[(on("DCGM_FI_DEV_GPU_UTIL"), vec![(0, 1.0)]), (on("DCGM_FI_DEV_POWER_USAGE"), vec![(0, 2.0)])])
+        .await;
+    let of = |role: &str| format!("SELECT metric FROM gpu WHERE role = '{role}'");
+    let both = format!("{} UNION ALL {}", of("gpu.power"), of("gpu.utilization"));
+    let renamed = "SELECT 'DCGM_FI_DEV_GPU_UTIL' AS metric, role FROM gpu WHERE role = 'gpu.power'";
+    let beside = format!("SELECT s.metric FROM raw.series s JOIN ({}) p ON s.metric <> p.metric", of("gpu.power"));
+    for (left, sum) in [(both.as_str(), 3.0), (renamed, 1.0), (&beside, 1.0)] {
+        let joined = format!("SELECT sum(r.value) FROM ({left}) l JOIN raw.samples r ON l.metric = r.metric");
+        assert_eq!(fixture.doubles(&joined).await, [Some(sum)], "{joined}");
+    }
 }
