@@ -2,7 +2,7 @@
 
 /// Allocations of at least this many bytes go back to the system as soon as they are freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const RETURNED_SIZE_BYTES: i32 = 1 << 20;
+const RETURNED_SIZE_BYTES: i32 = 8 << 20;
 
 /// Bounds the pools of glibc to one for each core. By default there are eight for each; the many threads of queries, merges
 /// and requests take turns in them, and what is free in one is of no use to the others: several hundred MiB after a while
@@ -16,6 +16,7 @@ pub(crate) fn bound_pools() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, pool_count);
         libc::mallopt(libc::M_MMAP_THRESHOLD, RETURNED_SIZE_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, RETURNED_SIZE_BYTES);
     }
 }
 

@@ -68,7 +68,9 @@ async fn a_series_takes_less_than_a_kilobyte_of_the_process() {
 async fn active_series_fit_in_less_than_two_kilobytes_each_flushes_included() {
     let series: u64 = std::env::var("DRIFTWATT_MEMORY_SERIES").map_or(100_000, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(&dir.path().join("data"), &[("DRIFTWATT_LIMITS__MEMORY", "2GiB")]);
+    // All are of five metrics.
+    let settings = [("DRIFTWATT_LIMITS__MEMORY", "2GiB"), ("DRIFTWATT_INGEST__SERIES_PER_METRIC_MAX", "1000000")];
+    let server = Server::start_with(&dir.path().join("data"), &settings);
     let client = reqwest::Client::new();
     for _round in 0..3 {
         for number in 0..series / SERIES_PER_REQUEST {
