@@ -71,5 +71,10 @@ pub const CATALOG: &[Metric] = &[
     gauge("driftwatt.gpu.memory.io.utilization", "1", "Share of the sample period in which memory was being accessed."),
     up_down("driftwatt.gpu.memory.reserved", "By", "GPU memory reserved by the driver."),
     gauge("driftwatt.collector.gpu.library_available", "1", "1 if the NVIDIA management library answers, else 0."),
+    gauge(
+        "driftwatt.collector.gpu.stuck",
+        "1",
+        "1 while the process that reads GPUs does not answer, 0 while it does.",
+    ),
     gauge("driftwatt.collector.gpu.device.count", "{gpu}", "GPUs seen by the NVIDIA management library."),
 ];

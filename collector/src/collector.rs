@@ -1,7 +1,8 @@
 //! The running collector: sources, instruments, reader, exporter.
 
 use std::{
-    ffi::OsString,
+    io,
+    path::PathBuf,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
@@ -18,7 +19,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     export::{self, ExportState, OnRuntime},
-    gpu::Gpus,
+    gpu::{GpuReader, Gpus},
     host::Host,
     instruments,
     scrape::Scraper,
@@ -45,11 +46,11 @@ impl Collector {
         Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let exporter = export::otlp(&config)?;
         tracing::info!(endpoint = config.endpoint, protocol = ?config.protocol, interval = ?config.interval, "collecting");
-        Self::start_with(&config, exporter, None)
+        Self::start_with(&config, exporter)
     }
 
-    /// Starts with any exporter and NVIDIA library.
-    fn start_with<E>(config: &Config, exporter: E, nvidia_library: Option<OsString>) -> Result<Self>
+    /// Starts with any exporter.
+    fn start_with<E>(config: &Config, exporter: E) -> Result<Self>
     where
         E: PushMetricExporter,
     {
@@ -60,8 +61,7 @@ impl Collector {
         let thread_error = |source_name| move |source| Error::Thread { source_name, source };
         let mut watches = vec![Watch::spawn("host", limits, Host::new).map_err(thread_error("host"))?];
         if config.gpu {
-            let gpus = move || Gpus::new(nvidia_library);
-            watches.push(Watch::spawn("gpu", limits, gpus).map_err(thread_error("gpu"))?);
+            watches.push(gpu_watch(config, limits).map_err(thread_error("gpu"))?);
         }
         let reader = PeriodicReader::builder(exporter).with_interval(config.interval).build();
         let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource(config)).build();
@@ -113,6 +113,18 @@ impl Collector {
         for watch in &self.watches {
             watch.close();
         }
+    }
+}
+
+fn gpu_watch(config: &Config, limits: Limits) -> io::Result<Arc<Watch>> {
+    let library = config.nvml_library.clone();
+    match config.gpu_process.clone() {
+        Some(process) => {
+            let (process, timeout) = (process.with_library(library.as_ref()), config.gpu_timeout);
+            let limits = limits.with_deadline_after(timeout);
+            Watch::spawn("gpu", limits, move || GpuReader::new(process, timeout, limits.age_max))
+        }
+        None => Watch::spawn("gpu", limits, move || Gpus::new(library.map(PathBuf::into_os_string))),
     }
 }
 

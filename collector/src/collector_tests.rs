@@ -88,10 +88,10 @@ async fn collect_once() -> Recorder {
     let raw = RawConfig {
         interval: Some("1h".into()),
         resource: BTreeMap::from([("team".into(), "ops".into()), ("host.name".into(), "node-1".into())]),
+        nvml_library: Some("/nonexistent/libnvidia-ml.so.1".into()),
         ..RawConfig::default()
     };
-    let absent = Some("/nonexistent/libnvidia-ml.so.1".into());
-    let collector = Collector::start_with(&raw.validate().unwrap(), recorder.clone(), absent).unwrap();
+    let collector = Collector::start_with(&raw.validate().unwrap(), recorder.clone()).unwrap();
     collector.flush().await.unwrap();
     collector.shutdown().await.unwrap();
     recorder

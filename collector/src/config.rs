@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gpu::GpuProcess,
+};
 
 /// Transport of the export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -30,6 +33,10 @@ pub struct RawConfig {
     pub interval: Option<String>,
     /// Whether NVIDIA GPUs are read. Default true.
     pub gpu: Option<bool>,
+    /// Time for one reading of all GPUs, at most the interval. Default `"5s"`, or half the interval where that is shorter.
+    pub gpu_timeout: Option<String>,
+    /// Path of the NVIDIA management library. Default the driver's own, `libnvidia-ml.so.1`.
+    pub nvml_library: Option<PathBuf>,
     /// Time for one export with all its retries. Default `"10s"`.
     pub export_timeout: Option<String>,
     /// Retries after a first attempt that failed for a passing reason; at most 20. Default 5.
@@ -98,6 +105,13 @@ pub struct Config {
     pub interval: Duration,
     /// Whether NVIDIA GPUs are read.
     pub gpu: bool,
+    /// Time for one reading of all GPUs by another process.
+    pub gpu_timeout: Duration,
+    /// Path of the NVIDIA management library; `None` for the driver's own.
+    pub nvml_library: Option<PathBuf>,
+    /// The process that reads GPUs. `None`, which [`RawConfig::validate`] gives, reads them on a thread of this one, where a
+    /// driver call that never returns cannot be ended. A program that can start itself sets it.
+    pub gpu_process: Option<GpuProcess>,
     /// Time for one export with all its retries.
     pub export_timeout: Duration,
     /// Retries after the first attempt.
@@ -119,6 +133,12 @@ impl RawConfig {
         if interval < Duration::from_secs(1) {
             return Err(Error::Config { name: "interval", reason: format!("{interval:?} is shorter than 1s") });
         }
+        let gpu_timeout =
+            duration("gpu_timeout", self.gpu_timeout.as_deref(), (interval / 2).min(Duration::from_secs(5)))?;
+        if gpu_timeout.is_zero() || gpu_timeout > interval {
+            let reason = format!("{gpu_timeout:?} is not between 0 and the interval, {interval:?}");
+            return Err(Error::Config { name: "gpu_timeout", reason });
+        }
         let export_timeout = duration("export_timeout", self.export_timeout.as_deref(), Duration::from_secs(10))?;
         if export_timeout.is_zero() {
             return Err(Error::Config { name: "export_timeout", reason: "must be longer than zero".into() });
@@ -135,6 +155,9 @@ impl RawConfig {
             protocol,
             interval,
             gpu: self.gpu.unwrap_or(true),
+            gpu_timeout,
+            nvml_library: self.nvml_library,
+            gpu_process: None,
             export_timeout,
             retries_max,
             resource: self.resource,
@@ -282,6 +305,8 @@ mod tests {
         check(RawConfig { endpoint: Some("http:///v1".into()), ..RawConfig::default() }, "endpoint");
         check(RawConfig { interval: Some("15".into()), ..RawConfig::default() }, "interval");
         check(RawConfig { interval: Some("10ms".into()), ..RawConfig::default() }, "interval");
+        check(RawConfig { gpu_timeout: Some("0s".into()), ..RawConfig::default() }, "gpu_timeout");
+        check(RawConfig { gpu_timeout: Some("16s".into()), ..RawConfig::default() }, "gpu_timeout");
         check(RawConfig { export_timeout: Some("0s".into()), ..RawConfig::default() }, "export_timeout");
         check(RawConfig { retries_max: Some(21), ..RawConfig::default() }, "retries_max");
         let scrape = |job: RawScrapeJob| RawConfig { scrape: vec![job], ..RawConfig::default() };

@@ -22,6 +22,9 @@ pub enum Error {
     /// The operating system started no thread for a source.
     #[error("start the {source_name} thread")]
     Thread { source_name: &'static str, source: io::Error },
+    /// The process that reads GPUs could not take a request or give an answer.
+    #[error("answer with GPU readings")]
+    GpuProcess { source: io::Error },
     /// There is no client to scrape or to send with.
     #[error("scrape: {reason}")]
     Scrape { reason: String },

@@ -41,13 +41,13 @@ fn observer(
     metric: &'static Metric,
     watches: Vec<Arc<Watch>>,
 ) -> impl Fn(&dyn AsyncInstrument<f64>) + Send + Sync + 'static {
-    let baselines = Mutex::new(Baselines::default());
+    let totals = Mutex::new(Totals::default());
     move |instrument| {
-        let mut baselines = baselines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
         for snapshot in watches.iter().filter_map(|watch| watch.read()) {
             for reading in snapshot.readings.iter().filter(|reading| reading.metric == metric.name) {
                 let value = match metric.kind {
-                    Kind::Counter => baselines.since_start(&reading.attributes, reading.value),
+                    Kind::Counter => totals.since_start(&reading.attributes, reading.value),
                     Kind::Gauge | Kind::UpDownCounter => reading.value,
                 };
                 instrument.observe(value, &reading.attributes);
@@ -56,21 +56,38 @@ fn observer(
     }
 }
 
-/// Turns totals since boot into totals since the collector started, which is the start time that the SDK sends.
+/// Turns totals since boot into totals since the collector started, which is the start time that the SDK sends. They
+/// never fall: what a device counted before it began again (a driver reload) stays in.
 #[derive(Debug, Default)]
-struct Baselines(HashMap<Vec<KeyValue>, f64>);
+struct Totals(HashMap<Vec<KeyValue>, Total>);
 
-impl Baselines {
+#[derive(Debug)]
+struct Total {
+    /// What the device showed when its present count began to be ours.
+    baseline: f64,
+    /// The highest it has shown since.
+    latest: f64,
+    /// What it counted before it began again.
+    carried: f64,
+}
+
+/// A total that falls, but stays above this share, has not begun again: the kernel's idle and iowait times may fall by
+/// a tick (`man proc_stat`).
+const DIP_SHARE_MIN: f64 = 0.99;
+
+impl Totals {
     fn since_start(&mut self, attributes: &[KeyValue], total: f64) -> f64 {
-        let baseline = match self.0.get_mut(attributes) {
-            Some(baseline) => baseline,
-            None => self.0.entry(attributes.to_vec()).or_insert(total),
+        let known = match self.0.get_mut(attributes) {
+            Some(known) => known,
+            None => self.0.entry(attributes.to_vec()).or_insert(Total { baseline: total, latest: total, carried: 0.0 }),
         };
-        if total < *baseline {
-            // The device counted from zero again (a driver reload): everything since then is new.
-            *baseline = 0.0;
+        if total < known.latest * DIP_SHARE_MIN {
+            // Everything since it began again is new.
+            known.carried += known.latest - known.baseline;
+            (known.baseline, known.latest) = (0.0, total);
         }
-        total - *baseline
+        known.latest = known.latest.max(total);
+        known.carried + known.latest - known.baseline
     }
 }
 
@@ -126,13 +143,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_start_at_zero_and_survive_a_device_reset() {
-        let mut baselines = Baselines::default();
+    fn counters_start_at_zero_and_go_on_over_a_device_reset() {
+        let mut totals = Totals::default();
         let gpu = [KeyValue::new("hw.id", "GPU-1")];
-        assert_eq!(baselines.since_start(&gpu, 1000.0), 0.0);
-        assert_eq!(baselines.since_start(&gpu, 1500.0), 500.0);
-        assert_eq!(baselines.since_start(&gpu, 20.0), 20.0);
-        assert_eq!(baselines.since_start(&gpu, 70.0), 70.0);
-        assert_eq!(baselines.since_start(&[KeyValue::new("hw.id", "GPU-2")], 7.0), 0.0);
+        for (total, expected) in [
+            (1000.0, 0.0),
+            (1500.0, 500.0),
+            (20.0, 520.0),
+            (70.0, 570.0),
+            (2000.0, 2500.0),
+            (0.0, 2500.0),
+            (1.0, 2501.0),
+        ] {
+            assert_eq!(totals.since_start(&gpu, total), expected, "at {total}");
+        }
+        assert_eq!(totals.since_start(&[KeyValue::new("hw.id", "GPU-2")], 7.0), 0.0);
+    }
+
+    #[test]
+    fn a_total_that_falls_by_a_tick_has_not_begun_again() {
+        let mut totals = Totals::default();
+        for (total, expected) in [(1000.0, 0.0), (1000.5, 0.5), (1000.25, 0.5), (1001.0, 1.0)] {
+            assert_eq!(totals.since_start(&[], total), expected, "at {total}");
+        }
     }
 }

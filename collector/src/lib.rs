@@ -5,8 +5,8 @@
 //!
 //! Invariants:
 //! - A value that could not be read is omitted and counted, never reported as zero.
-//! - Nothing is read on the async runtime: each source has a thread of its own, and waiting for it is bounded, so a
-//!   hung driver costs its own metrics only.
+//! - Nothing is read on the async runtime: each source has a thread of its own, and waiting for it is bounded. GPUs are
+//!   read by a process of its own where [`Config::gpu_process`] says how, so a hung driver costs its own metrics only.
 //! - A page that is half or late is not used, and the target's series end with a marker; a bad line costs that line.
 //! - Values older than three intervals are not reported.
 //! - This crate depends on the wire only, never on the store or the query engine.
@@ -30,6 +30,7 @@ pub use catalog::{CATALOG, Kind, Metric};
 pub use collector::Collector;
 pub use config::{Config, Protocol, RawConfig, RawScrapeJob, ScrapeJob};
 pub use error::{Error, Result};
+pub use gpu::{GpuProcess, serve_gpu_readings};
 
 /// Collects and exports until `shutdown` resolves, then exports once more and returns.
 ///

@@ -24,6 +24,8 @@ pub(crate) struct Failure {
 pub(crate) struct Sample {
     pub(crate) readings: Vec<Reading>,
     pub(crate) failures: Vec<Failure>,
+    /// How old the values were already when they were handed over: zero, but for a source that repeats its last good ones.
+    pub(crate) held: Duration,
 }
 
 impl Sample {
@@ -41,6 +43,8 @@ impl Sample {
 pub(crate) struct Snapshot {
     pub(crate) taken_at: Instant,
     pub(crate) took: Duration,
+    /// Age of the values at `taken_at`.
+    pub(crate) held: Duration,
     pub(crate) readings: Vec<Reading>,
 }
 

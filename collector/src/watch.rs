@@ -36,6 +36,11 @@ impl Limits {
             age_max: interval * 3,
         }
     }
+
+    /// The same for a source that itself takes no longer than `timeout`: its answer is waited for, just.
+    pub(crate) fn with_deadline_after(self, timeout: Duration) -> Self {
+        Self { deadline: timeout + Duration::from_millis(250), ..self }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +67,7 @@ impl Shared {
         for failure in sample.failures {
             *state.failures.entry(failure).or_default() += 1;
         }
-        state.latest = Some(Arc::new(Snapshot { taken_at, took, readings: sample.readings }));
+        state.latest = Some(Arc::new(Snapshot { taken_at, took, held: sample.held, readings: sample.readings }));
         state.outstanding = false;
         self.published.notify_all();
     }
@@ -124,9 +129,9 @@ impl Watch {
         now.saturating_duration_since(snapshot.taken_at) <= self.limits.age_max
     }
 
-    /// Age of the newest snapshot, however old.
+    /// Age of the newest values, however old.
     pub(crate) fn age(&self) -> Option<Duration> {
-        self.shared.lock().latest.as_ref().map(|latest| latest.taken_at.elapsed())
+        self.shared.lock().latest.as_ref().map(|latest| latest.taken_at.elapsed() + latest.held)
     }
 
     /// Failures so far, by reading and kind.

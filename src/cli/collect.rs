@@ -1,21 +1,31 @@
 //! `driftwatt collect`.
 
-use driftwatt_collector::{Collector, RawScrapeJob};
+use anyhow::Context as _;
+use driftwatt_collector::{Collector, Config, GpuProcess, RawScrapeJob, serve_gpu_readings};
 
 use super::CollectArgs;
 use crate::{config::RawConfig, server::stop_signal};
 
 pub(super) async fn run(args: CollectArgs) -> anyhow::Result<()> {
+    if args.nvml_child {
+        return Ok(serve_gpu_readings(args.nvml_library).await?);
+    }
     let mut raw = RawConfig::read(args.config.as_ref())?.collector;
     raw.endpoint = args.endpoint.or(raw.endpoint);
     if !args.scrape.is_empty() {
         raw.scrape.push(RawScrapeJob { targets: args.scrape, ..RawScrapeJob::default() });
     }
-    let collector = Collector::start(raw.validate()?)?;
+    let collector = Collector::start(reading_gpus_apart(raw.validate()?)?)?;
     if args.once {
         collector.flush().await?;
     } else {
         stop_signal().await?;
     }
     Ok(collector.shutdown().await?)
+}
+
+/// The settings with GPUs read by a process of their own: this program again, as it takes itself up above.
+pub(super) fn reading_gpus_apart(config: Config) -> anyhow::Result<Config> {
+    let process = GpuProcess::this_program(&["collect", "--nvml-child"]).context("find this program")?;
+    Ok(Config { gpu_process: Some(process), ..config })
 }

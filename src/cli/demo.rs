@@ -10,7 +10,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use driftwatt_analyze::PriceBook;
 use driftwatt_collector::Collector;
 
-use super::DemoArgs;
+use super::{DemoArgs, collect::reading_gpus_apart};
 use crate::{
     answers::{Desk, DriftQuestion, IdleQuestion, WeeklyQuestion, When},
     config::{Addresses, Config, RawConfig},
@@ -101,7 +101,7 @@ async fn tell(server: &Server, config: &Config) -> anyhow::Result<()> {
 
 /// This machine's own metrics, live, beside the simulated ones.
 fn this_machine(server: &Server, config: &Config) -> anyhow::Result<Collector> {
-    let mut own = config.collector.clone();
+    let mut own = reading_gpus_apart(config.collector.clone())?;
     own.endpoint = format!("http://{}", server.addresses.otlp_grpc);
     own.interval = Duration::from_secs(5);
     Ok(Collector::start(own)?)

@@ -3,7 +3,7 @@
 use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use driftwatt_collector::{Collector, Config, Protocol, RawConfig, RawScrapeJob};
+use driftwatt_collector::{Collector, Config, GpuProcess, Protocol, RawConfig, RawScrapeJob, serve_gpu_readings};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +29,12 @@ struct Arguments {
     /// Collect and send once, then exit.
     #[arg(long)]
     once: bool,
+    /// Read GPUs for the program that started this one, over standard input and output.
+    #[arg(long, hide = true)]
+    nvml_child: bool,
+    /// The library that this reads them from.
+    #[arg(long, hide = true, requires = "nvml_child")]
+    nvml_library: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -62,7 +68,9 @@ impl Arguments {
         if !self.scrape.is_empty() {
             raw.scrape.push(RawScrapeJob { targets: self.scrape.clone(), ..RawScrapeJob::default() });
         }
-        Ok(raw.validate()?)
+        let gpu_process =
+            GpuProcess::this_program(&["--nvml-child"]).map_err(|error| format!("find this program: {error}"))?;
+        Ok(Config { gpu_process: Some(gpu_process), ..raw.validate()? })
     }
 }
 
@@ -86,6 +94,9 @@ async fn main() -> ExitCode {
 }
 
 async fn collect(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.nvml_child {
+        return Ok(serve_gpu_readings(arguments.nvml_library.clone()).await?);
+    }
     let config = arguments.settings()?;
     if arguments.once {
         let collector = Collector::start(config)?;
