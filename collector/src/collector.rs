@@ -91,7 +91,7 @@ impl Collector {
                 instruments::register_buffer(&meter, buffer);
                 Delivery::Buffered(Arc::clone(buffer))
             }
-            None => Delivery::Direct(Sender::new(config)?),
+            None => Delivery::Direct(Box::new(Sender::new(config)?)),
         };
         let scrape = || Scraper::start(config, delivery, Arc::clone(&export));
         let scraper = (!config.scrape.is_empty()).then(scrape).transpose()?;

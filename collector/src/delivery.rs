@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Delivery {
     /// To the server, with a bounded number of retries.
-    Direct(Sender),
+    Direct(Box<Sender>),
     /// To the disk, and from there to the server.
     Buffered(Arc<Buffer>),
 }

@@ -39,7 +39,7 @@ pub(crate) struct Sender {
 
 #[derive(Debug, Clone)]
 enum Transport {
-    Grpc { endpoint: Endpoint, client: MetricsServiceClient<Channel> },
+    Grpc { endpoint: Box<Endpoint>, client: MetricsServiceClient<Channel> },
     Http { client: reqwest::Client, url: String },
 }
 
@@ -77,7 +77,10 @@ impl Sender {
         let transport = match config.protocol {
             Protocol::Grpc => {
                 let endpoint = Endpoint::from_shared(config.endpoint.clone()).map_err(|error| wrong(&error))?;
-                Transport::Grpc { client: MetricsServiceClient::new(endpoint.connect_lazy()), endpoint }
+                Transport::Grpc {
+                    client: MetricsServiceClient::new(endpoint.connect_lazy()),
+                    endpoint: Box::new(endpoint),
+                }
             }
             Protocol::Http => {
                 let client = reqwest::Client::builder().build().map_err(|error| wrong(&error))?;
