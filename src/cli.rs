@@ -92,6 +92,9 @@ pub(crate) struct CollectArgs {
     /// Also scrape this page of a Prometheus exporter, such as http://127.0.0.1:9400/metrics; may be given again
     #[arg(long, value_name = "URL")]
     scrape: Vec<String>,
+    /// Keep what the server has not taken yet in this directory, also over a restart
+    #[arg(long, value_name = "DIR")]
+    buffer: Option<PathBuf>,
     /// Configuration file (docs/config.md)
     #[arg(long)]
     config: Option<PathBuf>,

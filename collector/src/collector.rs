@@ -4,6 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use opentelemetry::{KeyValue, metrics::MeterProvider as _};
@@ -16,13 +17,16 @@ use sysinfo::System;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
+    buffer::{Buffer, BufferExporter, Forwarding},
     config::Config,
+    delivery::Delivery,
     error::{Error, Result},
     export::{self, ExportState, OnRuntime},
     gpu::{GpuReader, Gpus},
     host::Host,
     instruments,
     scrape::Scraper,
+    send::Sender,
     watch::{Limits, Watch},
 };
 
@@ -33,6 +37,8 @@ pub struct Collector {
     watches: Vec<Arc<Watch>>,
     export: Arc<ExportState>,
     scraper: Option<Scraper>,
+    buffer: Option<(Arc<Buffer>, Forwarding)>,
+    export_timeout: Duration,
 }
 
 impl Collector {
@@ -40,17 +46,24 @@ impl Collector {
     /// export; collection itself runs on threads of its own.
     ///
     /// # Errors
-    /// [`Error::NoRuntime`] outside a runtime, [`Error::Exporter`] if the endpoint cannot be used, [`Error::Thread`].
+    /// [`Error::NoRuntime`] outside a runtime, [`Error::Exporter`] if the endpoint cannot be used, [`Error::Thread`],
+    /// [`Error::BufferInUse`] and [`Error::Buffer`] if the directory of the buffer cannot be used.
     pub fn start(config: Config) -> Result<Self> {
         // The exporter connects lazily, but binds to the runtime it is built in.
         Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        let exporter = export::otlp(&config)?;
         tracing::info!(endpoint = config.endpoint, protocol = ?config.protocol, interval = ?config.interval, "collecting");
-        Self::start_with(&config, exporter)
+        match &config.buffer {
+            Some(settings) => {
+                let (buffer, forwarding) = Buffer::start(&config, settings)?;
+                let exporter = BufferExporter(Arc::clone(&buffer));
+                Self::start_with(&config, exporter, Some((buffer, forwarding)))
+            }
+            None => Self::start_with(&config, export::otlp(&config)?, None),
+        }
     }
 
     /// Starts with any exporter.
-    fn start_with<E>(config: &Config, exporter: E) -> Result<Self>
+    fn start_with<E>(config: &Config, exporter: E, buffer: Option<(Arc<Buffer>, Forwarding)>) -> Result<Self>
     where
         E: PushMetricExporter,
     {
@@ -68,19 +81,31 @@ impl Collector {
         let meter = provider.meter("driftwatt.collector");
         instruments::register(&meter, &watches);
         instruments::register_own(&meter, &watches, Arc::clone(&export));
-        let scraper = (!config.scrape.is_empty()).then(|| Scraper::start(config, Arc::clone(&export))).transpose()?;
-        Ok(Self { provider, watches, export, scraper })
+        let delivery = match &buffer {
+            Some((buffer, _)) => {
+                instruments::register_buffer(&meter, buffer);
+                Delivery::Buffered(Arc::clone(buffer))
+            }
+            None => Delivery::Direct(Box::new(Sender::new(config)?)),
+        };
+        let scrape = || Scraper::start(config, delivery, Arc::clone(&export));
+        let scraper = (!config.scrape.is_empty()).then(scrape).transpose()?;
+        Ok(Self { provider, watches, export, scraper, buffer, export_timeout: config.export_timeout })
     }
 
-    /// Collects and exports now. What is scraped has times of its own: of that, the first scrape of every target is waited
-    /// for.
+    /// Collects and exports now, with what is in the buffer. What is scraped has times of its own: of that, the first scrape
+    /// of every target is waited for.
     ///
     /// # Errors
-    /// [`Error::Export`] if the server did not accept it, after all retries.
+    /// [`Error::Export`] if the server did not accept it, after all retries or within the time for an export.
     pub async fn flush(&self) -> Result<()> {
+        let refused = self.buffer.as_ref().map(|(buffer, _)| buffer.levels().dropped.refused);
         self.export_own().await?;
-        match &self.scraper {
-            Some(scraper) => scraper.first_done().await,
+        if let Some(scraper) = &self.scraper {
+            scraper.first_done().await?;
+        }
+        match self.buffer.as_ref().zip(refused) {
+            Some(((buffer, _), refused)) => buffer.drained(refused).await,
             None => Ok(()),
         }
     }
@@ -96,16 +121,26 @@ impl Collector {
         }
     }
 
-    /// Collects and exports a last time and stops.
+    /// Collects and exports a last time and stops. With a buffer, a server that is away is not waited for.
     ///
     /// # Errors
-    /// [`Error::Export`] if the server did not accept the last export, after all retries.
-    pub async fn shutdown(self) -> Result<()> {
+    /// [`Error::Export`] if the server did not accept the last export, after all retries; with a buffer, if it is not on disk
+    /// either.
+    pub async fn shutdown(mut self) -> Result<()> {
         // The SDK's own last export is cut off after five seconds, a flush has the time that was configured.
         let flushed = self.export_own().await;
         self.stop();
         let provider = self.provider.clone();
-        flushed.and(blocking(move || provider.shutdown()).await)
+        let stopped = flushed.and(blocking(move || provider.shutdown()).await);
+        drop(self.scraper.take());
+        if let Some((buffer, forwarding)) = self.buffer.take() {
+            forwarding.finish(self.export_timeout).await;
+            let left = buffer.levels();
+            if left.request_count > 0 {
+                tracing::info!(requests = left.request_count, bytes = left.bytes, "the buffer keeps what was not sent");
+            }
+        }
+        stopped
     }
 
     fn stop(&self) {

@@ -91,7 +91,7 @@ async fn collect_once() -> Recorder {
         nvml_library: Some("/nonexistent/libnvidia-ml.so.1".into()),
         ..RawConfig::default()
     };
-    let collector = Collector::start_with(&raw.validate().unwrap(), recorder.clone()).unwrap();
+    let collector = Collector::start_with(&raw.validate().unwrap(), recorder.clone(), None).unwrap();
     collector.flush().await.unwrap();
     collector.shutdown().await.unwrap();
     recorder
@@ -166,6 +166,9 @@ fn the_documentation_lists_every_metric_with_its_unit() {
         ("driftwatt.collector.snapshot.age", "s"),
         ("driftwatt.collector.scrape.errors", "{error}"),
         ("driftwatt.collector.export.errors", "{error}"),
+        ("driftwatt.collector.buffer.usage", "By"),
+        ("driftwatt.collector.buffer.age", "s"),
+        ("driftwatt.collector.buffer.dropped", "{request}"),
     ];
     for (name, unit) in CATALOG.iter().map(|metric| (metric.name, metric.unit)).chain(own) {
         let row = format!("| `{name}` | `{unit}` |");

@@ -41,6 +41,10 @@ pub struct RawConfig {
     pub export_timeout: Option<String>,
     /// Retries after a first attempt that failed for a passing reason; at most 20. Default 5.
     pub retries_max: Option<usize>,
+    /// Directory that keeps what the server has not taken yet. Default none: after a failed export it is lost.
+    pub buffer_dir: Option<PathBuf>,
+    /// Bytes in that directory, or with a unit, at least `"1MiB"`. Default `"64MiB"`; beyond, the oldest are dropped.
+    pub buffer_size_max: Option<String>,
     /// Extra resource attributes; they override `service.instance.id` and `host.name`.
     pub resource: BTreeMap<String, String>,
     /// What to scrape. Default nothing.
@@ -94,6 +98,15 @@ pub struct ScrapeJob {
     pub samples_max: usize,
 }
 
+/// Checked settings of the buffer on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferConfig {
+    /// Directory of the buffer, of this collector alone.
+    pub dir: PathBuf,
+    /// Bytes on disk, in blocks of 4 KiB.
+    pub size_max: u64,
+}
+
 /// Checked settings of the collector.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -116,6 +129,8 @@ pub struct Config {
     pub export_timeout: Duration,
     /// Retries after the first attempt.
     pub retries_max: usize,
+    /// What keeps requests while the server is away.
+    pub buffer: Option<BufferConfig>,
     /// Extra resource attributes.
     pub resource: BTreeMap<String, String>,
     /// What to scrape.
@@ -160,6 +175,7 @@ impl RawConfig {
             gpu_process: None,
             export_timeout,
             retries_max,
+            buffer: buffer(self.buffer_dir, self.buffer_size_max.as_deref())?,
             resource: self.resource,
             scrape: self.scrape.into_iter().map(|job| job.validate(interval)).collect::<Result<_>>()?,
         })
@@ -205,6 +221,26 @@ impl RawScrapeJob {
             body_size_max: size("scrape.body_size_max", self.body_size_max.as_deref(), 16 << 20)?,
             samples_max: positive("scrape.samples_max", self.samples_max.unwrap_or(100_000))?,
         })
+    }
+}
+
+fn buffer(dir: Option<PathBuf>, size_max: Option<&str>) -> Result<Option<BufferConfig>> {
+    let size_max_bytes = size("buffer_size_max", size_max, 64 << 20)?;
+    // The largest request that is made of scraped points takes about as much.
+    if size_max_bytes < 1 << 20 {
+        return Err(Error::Config {
+            name: "buffer_size_max",
+            reason: format!("{size_max_bytes} bytes are less than 1MiB"),
+        });
+    }
+    match dir {
+        None if size_max.is_some() => {
+            Err(Error::Config { name: "buffer_size_max", reason: "there is no buffer_dir".into() })
+        }
+        Some(dir) if dir.as_os_str().is_empty() => {
+            Err(Error::Config { name: "buffer_dir", reason: "the path is empty".into() })
+        }
+        dir => Ok(dir.map(|dir| BufferConfig { dir, size_max: size_max_bytes as u64 })),
     }
 }
 
@@ -309,6 +345,14 @@ mod tests {
         check(RawConfig { gpu_timeout: Some("16s".into()), ..RawConfig::default() }, "gpu_timeout");
         check(RawConfig { export_timeout: Some("0s".into()), ..RawConfig::default() }, "export_timeout");
         check(RawConfig { retries_max: Some(21), ..RawConfig::default() }, "retries_max");
+        let buffer = |dir: Option<&str>, size: &str| RawConfig {
+            buffer_dir: dir.map(PathBuf::from),
+            buffer_size_max: Some(size.into()),
+            ..RawConfig::default()
+        };
+        check(buffer(Some("buffer"), "512KiB"), "buffer_size_max");
+        check(buffer(None, "2MiB"), "buffer_size_max");
+        check(buffer(Some(""), "2MiB"), "buffer_dir");
         let scrape = |job: RawScrapeJob| RawConfig { scrape: vec![job], ..RawConfig::default() };
         let local = || vec!["http://127.0.0.1:9400/metrics".to_owned()];
         check(scrape(RawScrapeJob::default()), "scrape.targets");

@@ -1,7 +1,7 @@
 //! What can go wrong in the collector.
 #![expect(missing_docs, reason = "the messages name the fields")]
 
-use std::io;
+use std::{io, path::PathBuf};
 
 /// Result with the collector's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -31,4 +31,21 @@ pub enum Error {
     /// The server did not accept an export, after all retries.
     #[error("export metrics: {reason}")]
     Export { reason: String },
+    /// Two collectors cannot share a buffer.
+    #[error("another collector uses the buffer {}; give each its own buffer_dir", .dir.display())]
+    BufferInUse { dir: PathBuf },
+    /// The operating system did not do what the buffer on disk needs.
+    #[error("buffer: {action} {}: {source}", .path.display())]
+    Buffer { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// An error with its causes in one line: the first sentence alone does not say what happened.
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::SystemTime,
 };
 
 use opentelemetry::{
@@ -11,6 +12,7 @@ use opentelemetry::{
 };
 
 use crate::{
+    buffer::Buffer,
     catalog::{CATALOG, Kind, Metric},
     export::ExportState,
     watch::Watch,
@@ -135,6 +137,36 @@ pub(crate) fn register_own(meter: &Meter, watches: &[Arc<Watch>], export: Arc<Ex
     exports
         .with_description("Exports given up after all retries.")
         .with_callback(move |instrument| instrument.observe(export.errors.load(Ordering::Relaxed), &[]))
+        .build();
+}
+
+/// Registers what the collector says about its buffer.
+pub(crate) fn register_buffer(meter: &Meter, buffer: &Arc<Buffer>) {
+    let of = Arc::clone(buffer);
+    let usage = meter.u64_observable_gauge("driftwatt.collector.buffer.usage").with_unit("By");
+    usage
+        .with_description("Space of requests that the server has not taken yet, in blocks of 4 KiB.")
+        .with_callback(move |instrument| instrument.observe(of.levels().bytes, &[]))
+        .build();
+    let of = Arc::clone(buffer);
+    let age = meter.f64_observable_gauge("driftwatt.collector.buffer.age").with_unit("s");
+    age.with_description("Time since the oldest request was buffered; 0 with none.")
+        .with_callback(move |instrument| {
+            let age = of.levels().oldest.and_then(|written| SystemTime::now().duration_since(written).ok());
+            instrument.observe(age.unwrap_or_default().as_secs_f64(), &[]);
+        })
+        .build();
+    let of = Arc::clone(buffer);
+    let dropped = meter.u64_observable_counter("driftwatt.collector.buffer.dropped").with_unit("{request}");
+    dropped
+        .with_description("Buffered requests that are lost.")
+        .with_callback(move |instrument| {
+            let dropped = of.levels().dropped;
+            for (reason, count) in [("full", dropped.full), ("refused", dropped.refused), ("damaged", dropped.damaged)]
+            {
+                instrument.observe(count, &[KeyValue::new("error.type", reason)]);
+            }
+        })
         .build();
 }
 

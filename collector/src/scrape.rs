@@ -11,7 +11,6 @@ mod history;
 mod otlp;
 mod owner;
 mod points;
-mod send;
 mod target_task;
 mod unit;
 
@@ -29,12 +28,12 @@ use tokio::{
 
 use self::{
     discovery::{Discovery, Target},
-    send::Sender,
     target_task::TargetTask,
 };
 use crate::{
     config::Config,
-    error::{Error, Result},
+    delivery::Delivery,
+    error::{Error, Result, in_words},
     export::ExportState,
 };
 
@@ -58,7 +57,7 @@ pub(crate) struct Scraper {
 #[derive(Debug)]
 struct Shared {
     client: reqwest::Client,
-    sender: Sender,
+    delivery: Delivery,
     extra: Vec<(String, String)>,
     places: Semaphore,
     export: Arc<ExportState>,
@@ -68,16 +67,16 @@ impl Scraper {
     /// Starts scraping the jobs of `config`. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Scrape`] if there is no client for the targets or no way to the endpoint.
-    pub(crate) fn start(config: &Config, export: Arc<ExportState>) -> Result<Self> {
+    /// [`Error::Scrape`] if there is no client for the targets.
+    pub(crate) fn start(config: &Config, delivery: Delivery, export: Arc<ExportState>) -> Result<Self> {
         let client = reqwest::Client::builder().user_agent("driftwatt-collector").build();
-        let client = client.map_err(|error| Error::Scrape { reason: fetch::in_words(&error) })?;
+        let client = client.map_err(|error| Error::Scrape { reason: in_words(&error) })?;
         // What describes this host says nothing about a target.
         let is_general = |key: &str| !key.starts_with("service.") && key != "host.name";
         let extra = config.resource.iter().filter(|(key, _)| is_general(key));
         let extra = extra.map(|(key, value)| (key.clone(), value.clone())).collect();
         let places = Semaphore::new(IN_FLIGHT_MAX);
-        let shared = Arc::new(Shared { client, sender: Sender::new(config)?, extra, places, export });
+        let shared = Arc::new(Shared { client, delivery, extra, places, export });
         let jobs = config.scrape.iter().cloned().map(Discovery::new).collect();
         let manager = Manager { jobs, shared, tasks: JoinSet::new(), running: BTreeMap::new() };
         let (first_tx, first) = watch::channel(None);

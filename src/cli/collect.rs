@@ -12,6 +12,7 @@ pub(super) async fn run(args: CollectArgs) -> anyhow::Result<()> {
     }
     let mut raw = RawConfig::read(args.config.as_ref())?.collector;
     raw.endpoint = args.endpoint.or(raw.endpoint);
+    raw.buffer_dir = args.buffer.or(raw.buffer_dir);
     if !args.scrape.is_empty() {
         raw.scrape.push(RawScrapeJob { targets: args.scrape, ..RawScrapeJob::default() });
     }

@@ -8,6 +8,8 @@ mod bad_grpc;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod buffer;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod compaction;

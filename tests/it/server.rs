@@ -12,6 +12,8 @@ use std::{
 use serde_json::{Value, json};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// A port that the system chooses.
+const FREE: &str = "127.0.0.1:0";
 
 pub(crate) struct Server {
     child: Child,
@@ -31,6 +33,11 @@ impl Server {
         Self::start_with(data, &[])
     }
 
+    /// Starts with the address for OTLP/gRPC that an earlier server had.
+    pub(crate) fn start_at(data: &Path, otlp_grpc: &str) -> Self {
+        Self::try_start_command(driftwatt(), data, &[], otlp_grpc).unwrap_or_else(|status| panic!("{status}"))
+    }
+
     /// Starts with extra environment variables and waits for the `ready` line.
     pub(crate) fn start_with(data: &Path, variables: &[(&str, &str)]) -> Self {
         Self::start_command(driftwatt(), data, variables)
@@ -38,22 +45,36 @@ impl Server {
 
     /// Starts the binary by a command of the test's own, which passes its arguments on.
     pub(crate) fn start_command(command: Command, data: &Path, variables: &[(&str, &str)]) -> Self {
-        Self::try_start_command(command, data, variables).unwrap_or_else(|status| {
+        Self::try_start_command(command, data, variables, FREE).unwrap_or_else(|status| {
             panic!("{status}; log:\n{}", std::fs::read_to_string(data.with_extension("log")).unwrap())
         })
     }
 
     /// Starts a server that may end before it is ready.
     pub(crate) fn try_start_with(data: &Path, variables: &[(&str, &str)]) -> Result<Self, ExitStatus> {
-        Self::try_start_command(driftwatt(), data, variables)
+        Self::try_start_command(driftwatt(), data, variables, FREE)
     }
 
-    fn try_start_command(mut command: Command, data: &Path, variables: &[(&str, &str)]) -> Result<Self, ExitStatus> {
+    fn try_start_command(
+        mut command: Command,
+        data: &Path,
+        variables: &[(&str, &str)],
+        otlp_grpc: &str,
+    ) -> Result<Self, ExitStatus> {
         std::fs::create_dir_all(data).unwrap();
         let log = File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
-        let free = "127.0.0.1:0";
         let mut child = command
-            .args(["serve", "--no-self-metrics", "--http", free, "--otlp-grpc", free, "--otlp-http", free, "--data"])
+            .args([
+                "serve",
+                "--no-self-metrics",
+                "--http",
+                FREE,
+                "--otlp-grpc",
+                otlp_grpc,
+                "--otlp-http",
+                FREE,
+                "--data",
+            ])
             .arg(data)
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())

@@ -23,6 +23,9 @@ struct Arguments {
     /// Also scrape this page of a Prometheus exporter, e.g. http://127.0.0.1:9400/metrics; may be given again.
     #[arg(long, value_name = "URL")]
     scrape: Vec<String>,
+    /// Keep what the server has not taken yet in this directory, also over a restart.
+    #[arg(long, value_name = "DIR")]
+    buffer: Option<PathBuf>,
     /// TOML file with a [collector] section; other sections are ignored. Arguments win over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -59,6 +62,7 @@ impl Arguments {
             None => RawConfig::default(),
         };
         raw.endpoint = self.endpoint.clone().or(raw.endpoint);
+        raw.buffer_dir = self.buffer.clone().or(raw.buffer_dir);
         raw.interval = self.interval.clone().or(raw.interval);
         raw.protocol = match self.protocol {
             Some(Transport::Grpc) => Some(Protocol::Grpc),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::exposition::Format;
+use crate::error::in_words;
 
 /// OpenMetrics first: it says where a page ends and since when a counter counts.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.9,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
@@ -47,15 +48,4 @@ pub(crate) async fn fetch(
 /// The error in words; a URL may hold a password.
 fn without_url(error: reqwest::Error) -> String {
     in_words(&error.without_url())
-}
-
-/// The error with its causes: the first sentence alone does not say what happened.
-pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -148,7 +148,7 @@ impl TargetTask {
     async fn send(&self, points: &[Point]) -> Outcome {
         let mut outcome = Ok(());
         for request in otlp::requests(points, &self.shared.extra) {
-            match self.shared.sender.send(&request).await {
+            match self.shared.delivery.deliver(request).await {
                 Ok((0, _)) => {}
                 Ok((rejected, reason)) => {
                     tracing::warn!(

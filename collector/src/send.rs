@@ -1,11 +1,12 @@
-//! Sending scraped points over OTLP, with the endpoint, deadline and retries of the rest of the collector.
+//! Sending requests over OTLP, with the endpoint, deadline and retries of the rest of the collector.
 //!
 //! The exporter of the SDK takes what the SDK's own instruments measured and nothing else, and one resource at a time. So
-//! the messages and the client are those that it is built on, and what is worth a retry is what OTLP says.
+//! for scraped points and for what was buffered the messages and the client are those that it is built on, and what is
+//! worth a retry is what OTLP says.
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#failures>
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse, metrics_service_client::MetricsServiceClient,
@@ -17,36 +18,51 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::fetch::in_words;
 use crate::{
     config::{Config, Protocol},
-    error::{Error, Result},
+    error::{Error, Result, in_words},
 };
 
-const DELAY_FIRST: Duration = Duration::from_millis(200);
-const DELAY_MAX: Duration = Duration::from_secs(5);
+/// Wait after the first failure; each further one doubles it.
+pub(crate) const DELAY_FIRST: Duration = Duration::from_millis(200);
+/// Longest wait between two attempts.
+pub(crate) const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// Sends requests; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
     transport: Transport,
     headers: Vec<(String, String)>,
-    timeout: Duration,
-    retries_max: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) retries_max: usize,
 }
 
 #[derive(Debug, Clone)]
 enum Transport {
-    Grpc(MetricsServiceClient<Channel>),
+    Grpc { endpoint: Box<Endpoint>, client: MetricsServiceClient<Channel> },
     Http { client: reqwest::Client, url: String },
 }
 
+/// What the server answered to a request that it took: how many points it refused, and why.
+pub(crate) type Answer = (i64, String);
+
 /// Why an attempt failed.
 #[derive(Debug)]
-struct Failure {
-    reason: String,
-    is_passing: bool,
-    retry_after: Option<Duration>,
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    pub(crate) remedy: Remedy,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// What helps against a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// The server cannot be reached or is overloaded: the request is not at fault, however often it fails.
+    Wait,
+    /// It may pass, but a request that fails again and again may be at fault itself.
+    Retry,
+    /// Nothing: the server does not want the request.
+    Drop,
 }
 
 impl Sender {
@@ -61,7 +77,10 @@ impl Sender {
         let transport = match config.protocol {
             Protocol::Grpc => {
                 let endpoint = Endpoint::from_shared(config.endpoint.clone()).map_err(|error| wrong(&error))?;
-                Transport::Grpc(MetricsServiceClient::new(endpoint.connect_lazy()))
+                Transport::Grpc {
+                    client: MetricsServiceClient::new(endpoint.connect_lazy()),
+                    endpoint: Box::new(endpoint),
+                }
             }
             Protocol::Http => {
                 let client = reqwest::Client::builder().build().map_err(|error| wrong(&error))?;
@@ -76,16 +95,26 @@ impl Sender {
     ///
     /// # Errors
     /// [`Error::Export`] if the server did not accept it.
-    pub(crate) async fn send(&self, request: &ExportMetricsServiceRequest) -> Result<(i64, String)> {
+    pub(crate) async fn send(&self, request: &ExportMetricsServiceRequest) -> Result<Answer> {
         let mut reason = String::from("no attempt was finished");
         let answered = tokio::time::timeout(self.timeout, self.attempts(request, &mut reason)).await;
         match answered {
-            Ok(Some(response)) => Ok(response
-                .partial_success
-                .map_or((0, String::new()), |partial| (partial.rejected_data_points, partial.error_message))),
+            Ok(Some(response)) => Ok(answer(response)),
             Ok(None) => Err(Error::Export { reason }),
             Err(_elapsed) => Err(Error::Export { reason: format!("not accepted within {:?}: {reason}", self.timeout) }),
         }
+    }
+
+    /// Sends `request` once, within the time for an export.
+    pub(crate) async fn send_once(&mut self, request: &ExportMetricsServiceRequest) -> Result<Answer, Failure> {
+        let answered = tokio::time::timeout(self.timeout, self.attempt(request)).await;
+        answered.map(|response| response.map(answer)).unwrap_or_else(|_elapsed| {
+            if let Transport::Grpc { endpoint, client } = &mut self.transport {
+                // The other end may be gone without a word, and a connection to it would go on to be used.
+                *client = MetricsServiceClient::new(endpoint.connect_lazy());
+            }
+            Err(Failure::passing(format!("no answer within {:?}", self.timeout)))
+        })
     }
 
     async fn attempts(
@@ -100,7 +129,7 @@ impl Sender {
                 Err(failure) => failure,
             };
             *reason = failure.reason;
-            if !failure.is_passing || attempt == self.retries_max {
+            if failure.remedy == Remedy::Drop || attempt == self.retries_max {
                 return None;
             }
             tokio::time::sleep(failure.retry_after.unwrap_or(delay)).await;
@@ -111,7 +140,7 @@ impl Sender {
 
     async fn attempt(&self, request: &ExportMetricsServiceRequest) -> Result<ExportMetricsServiceResponse, Failure> {
         match &self.transport {
-            Transport::Grpc(client) => {
+            Transport::Grpc { client, .. } => {
                 let mut call = tonic::Request::new(request.clone());
                 put_metadata(call.metadata_mut(), &self.headers);
                 let answered = client.clone().export(call).await;
@@ -136,18 +165,23 @@ impl Sender {
 
 impl Failure {
     fn passing(reason: String) -> Self {
-        Self { reason, is_passing: true, retry_after: None }
+        Self { reason, remedy: Remedy::Wait, retry_after: None }
     }
 
     fn lasting(reason: String) -> Self {
-        Self { reason, is_passing: false, retry_after: None }
+        Self { reason, remedy: Remedy::Drop, retry_after: None }
     }
 
     fn of_status(status: &Status) -> Self {
         use Code::{Aborted, Cancelled, DataLoss, DeadlineExceeded, OutOfRange, ResourceExhausted, Unavailable};
         let reason = format!("{}: {}", status.code(), status.message());
         match status.code() {
-            Cancelled | DeadlineExceeded | Aborted | OutOfRange | Unavailable | DataLoss => Self::passing(reason),
+            // With a source it is what happened to the connection, of whatever code, and not an answer of the server.
+            _ if status.source().is_some() => Self::passing(in_words(status)),
+            Unavailable => Self::passing(reason),
+            Cancelled | DeadlineExceeded | Aborted | OutOfRange | DataLoss => {
+                Self { reason, remedy: Remedy::Retry, retry_after: None }
+            }
             // Worth a retry only if the server says when, which it does in the details.
             ResourceExhausted if !status.details().is_empty() => Self::passing(reason),
             _ => Self::lasting(reason),
@@ -156,12 +190,18 @@ impl Failure {
 
     fn of_response(response: &reqwest::Response) -> Self {
         let seconds = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let is_passing = matches!(response.status().as_u16(), 429 | 502 | 503 | 504);
         Self {
             reason: format!("the server answered {}", response.status()),
-            is_passing: matches!(response.status().as_u16(), 429 | 502 | 503 | 504),
+            remedy: if is_passing { Remedy::Wait } else { Remedy::Drop },
             retry_after: seconds.map(Duration::from_secs),
         }
     }
+}
+
+fn answer(response: ExportMetricsServiceResponse) -> Answer {
+    let partial = response.partial_success;
+    partial.map_or((0, String::new()), |partial| (partial.rejected_data_points, partial.error_message))
 }
 
 /// Headers that the SDK's exporter takes from the environment too, percent-encoded as there.
@@ -213,11 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
-        assert!(Failure::of_status(&Status::unavailable("x")).is_passing);
-        assert!(!Failure::of_status(&Status::resource_exhausted("x")).is_passing);
-        assert!(!Failure::of_status(&Status::invalid_argument("x")).is_passing);
-        let full = Status::with_details(Code::ResourceExhausted, "full", vec![1].into());
-        assert!(Failure::of_status(&full).is_passing);
+    fn what_a_failure_asks_for() {
+        let check = |status: Status, expected: Remedy| assert_eq!(Failure::of_status(&status).remedy, expected);
+        check(Status::unavailable("x"), Remedy::Wait);
+        check(Status::resource_exhausted("x"), Remedy::Drop);
+        check(Status::with_details(Code::ResourceExhausted, "full", vec![1].into()), Remedy::Wait);
+        check(Status::out_of_range("x"), Remedy::Retry);
+        check(Status::invalid_argument("x"), Remedy::Drop);
+        check(Status::unknown("an answer of the server"), Remedy::Drop);
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        check(Status::from_error(Box::new(reset)), Remedy::Wait);
     }
 }
