@@ -137,7 +137,8 @@ fn text(value: &ScalarValue) -> Option<&str> {
     value.try_as_str().flatten()
 }
 
-fn filters_metric(plan: &LogicalPlan) -> bool {
+/// Whether a predicate below `plan` compares the metric.
+pub(crate) fn filters_metric(plan: &LogicalPlan) -> bool {
     let here = match plan {
         LogicalPlan::Filter(filter) => names_metric(&filter.predicate),
         LogicalPlan::TableScan(scan) => scan.filters.iter().any(names_metric),

@@ -30,6 +30,7 @@ use datafusion::{
 };
 
 use super::node::{Kept, Partial, SeriesRuns, partial_name};
+use crate::metrics_of_role::filters_metric;
 
 /// The rule. It runs after predicates have reached the scans, which it leaves below the runs.
 #[derive(Debug)]
@@ -125,9 +126,20 @@ impl<'a> Question<'a> {
     }
 
     /// The join key that says nothing new: a series has one metric, and where the points are bounded to some metrics
-    /// already, comparing them again and carrying their names costs more than all the rest.
+    /// already, comparing them again and carrying their names costs more than all the rest. Only the store's own columns
+    /// are so tied to each other.
     fn is_superfluous(&self, key: &Column) -> bool {
-        key.name == "metric" && filters_metric(self.points) && !self.groups.contains(&Expr::Column(key.clone()))
+        let stored = |name: &str| {
+            self.join
+                .on
+                .iter()
+                .any(|(left, right)| is_stored(&self.join.left, left, name) && is_stored(&self.join.right, right, name))
+        };
+        key.name == "metric"
+            && stored("metric")
+            && stored("series_id")
+            && filters_metric(self.points)
+            && !self.groups.contains(&Expr::Column(key.clone()))
     }
 
     fn rewritten(&self, aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
@@ -316,13 +328,21 @@ fn is_points(plan: &LogicalPlan) -> bool {
     }
 }
 
-fn filters_metric(plan: &LogicalPlan) -> bool {
-    let names = |expr: &Expr| expr.column_refs().iter().any(|column| column.name == "metric");
+/// Whether `key` of `plan` is the column `name` of `raw.series` or of a table of points, as the store scans it.
+fn is_stored(plan: &LogicalPlan, key: &Expr, name: &str) -> bool {
+    let Expr::Column(column) = key else { return false };
+    let Some(index) = plan.schema().maybe_index_of_column(column) else { return false };
     match plan {
-        LogicalPlan::TableScan(scan) => scan.filters.iter().any(names),
-        LogicalPlan::Filter(filter) => names(&filter.predicate) || filters_metric(&filter.input),
-        LogicalPlan::Projection(projection) => filters_metric(&projection.input),
-        LogicalPlan::SubqueryAlias(alias) => filters_metric(&alias.input),
+        LogicalPlan::TableScan(scan) => {
+            let is_series = scan.table_name.schema() == Some("raw") && scan.table_name.table() == "series";
+            column.name == name && (is_series || is_points(plan))
+        }
+        LogicalPlan::Projection(projection) => {
+            is_stored(&projection.input, &projection.expr[index].clone().unalias(), name)
+        }
+        LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => plan.inputs().first().is_some_and(|input| {
+            is_stored(input, &Expr::Column(Column::from(input.schema().qualified_field(index))), name)
+        }),
         _ => false,
     }
 }

@@ -130,6 +130,35 @@ async fn the_series_that_a_join_finds_still_reach_the_scan_below_the_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_only_called_metric_is_still_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(&dir).await;
+    let ctx = session(&store, &Config::default()).await.unwrap();
+    let rows =
+        ctx.sql("SELECT count(*) FROM raw.samples WHERE metric = 'hw.power'").await.unwrap().collect().await.unwrap();
+    let expected = rows[0].column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0);
+    assert!(expected > 0);
+    // Each series twice, once under a name that no point has.
+    let names = "SELECT DISTINCT series_id, 'hw.power' AS metric FROM raw.series WHERE metric = 'hw.power' \
+                 UNION ALL SELECT DISTINCT series_id, 'other' FROM raw.series WHERE metric = 'hw.power'";
+    for named in [
+        names,
+        "SELECT DISTINCT series_id, unit AS metric FROM raw.series UNION ALL SELECT DISTINCT series_id, metric FROM raw.series",
+    ] {
+        let sql = format!(
+            "SELECT count(*) FROM ({named}) d JOIN raw.samples s ON d.series_id = s.series_id AND d.metric = s.metric \
+             WHERE s.metric = 'hw.power'"
+        );
+        let rows = ctx.sql(&sql).await.unwrap().collect().await.unwrap();
+        assert_eq!(rows[0].column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0), expected, "{sql}");
+    }
+    let renamed = "SELECT count(*) FROM (SELECT series_id, date, unit AS metric FROM raw.series) d JOIN raw.samples s \
+                   ON d.series_id = s.series_id AND d.metric = s.metric AND d.date = s.date WHERE s.metric = 'hw.power'";
+    let rows = ctx.sql(renamed).await.unwrap().collect().await.unwrap();
+    assert_eq!(rows[0].column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_without_order_makes_more_runs_and_the_same_sum() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(driftwatt_store::Config::new(dir.path())).await.unwrap();
