@@ -19,6 +19,7 @@ use super::{
     tally::{Tallies, Tally},
 };
 use crate::{
+    background::{self, Priority},
     error::{Error, Result},
     live_file::LiveFile,
     parquet_file::NewFile,
@@ -232,7 +233,7 @@ async fn expire_rows(
     let (task, task_pass) = (Arc::clone(store), Arc::clone(pass));
     let work = move || Stage::Compaction.run(|| rewrite(&task, &task_pass, table, day));
     // An abandoned task drops its files, which deletes them.
-    let (drops, files) = tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))??;
+    let (drops, files) = background::run("expire", Priority::Merge, work).await?;
     if drops.is_empty() {
         return Ok(());
     }

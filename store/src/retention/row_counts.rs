@@ -113,7 +113,7 @@ fn each_rule(batch: &RecordBatch, ranges: &MetricRanges, mut take: impl FnMut(Op
 /// Blocks.
 ///
 /// # Errors
-/// [`Error::Closing`] soon after `stopping` is set, [`Error::Corrupt`] if rows do not add up, and any failure to read or
+/// [`Error::Closing`] soon after `stopping` is set, [`Error::DamagedFile`] if rows do not add up, and any failure to read or
 /// write. No new file is left behind then.
 pub(super) fn without_rows(
     storage: &Arc<TableStorage>,
@@ -151,7 +151,7 @@ pub(super) fn without_rows(
     }
     if found != file.row_count {
         let reason = format!("it holds {found} rows, the log says {}", file.row_count);
-        return Err(Error::Corrupt { path: storage.dir().join(&file.path), offset: 0, reason });
+        return Err(Error::DamagedFile { path: storage.dir().join(&file.path), reason });
     }
     let new = writer.map(FileWriter::finish).transpose()?;
     Ok(new.map(|new| NewFile { file: LiveFile { repeated_times, ..new.file }, ..new }))
