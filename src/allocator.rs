@@ -20,6 +20,18 @@ pub(crate) fn bound_pools() {
     }
 }
 
+/// Gives back the pages of all pools in which nothing is used. Takes some milliseconds, in which allocations of a pool wait.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "only the C library knows what is free")]
+pub(crate) fn return_free() {
+    // SAFETY: malloc_trim takes the locks of the pools that it works on.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Other systems' allocators are left as they are.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn bound_pools() {}
+
+/// Other systems' allocators are left as they are.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn return_free() {}

@@ -3,6 +3,7 @@
 //! Each share is the default of the settings that bound that part; settings that ask for more than the limit together are
 //! refused at start. What is bounded by none of them (code, stacks, connections) has a share of its own.
 
+mod free_memory;
 mod machine;
 
 use std::{fmt, sync::Arc};
@@ -13,6 +14,7 @@ use driftwatt_store::Store;
 use opentelemetry::{KeyValue, global};
 use serde::Deserialize;
 
+pub(crate) use self::free_memory::return_above;
 use crate::config::RawConfig;
 
 const MIB: u64 = 1 << 20;

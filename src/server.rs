@@ -63,6 +63,11 @@ impl Server {
                 Ok(())
             });
         }
+        let (stop, limit_bytes) = (shutdown.clone(), config.memory.limit_bytes);
+        tasks.spawn(async move {
+            stop.run_until_cancelled(memory::return_above(limit_bytes)).await;
+            Ok(())
+        });
         let router = web::router(&store, &ingest, &session, &metrics, config)?;
         let stop = shutdown.clone();
         let queries = QueryRuntime::start().context("start the threads of queries")?;

@@ -1,16 +1,22 @@
-//! How much memory there is: the machine's, or less if a control group says so.
+//! How much memory there is: the machine's, or less if a control group says so; and how much of it the process takes.
 
 use std::{fs, path::Path};
 
 /// Bytes that this process could use at most; `None` where the system does not say (other than Linux).
 pub(super) fn memory_bytes() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo(&text));
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| field(&text, "MemTotal:"));
     let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_limit(&text));
     [machine, group].into_iter().flatten().min()
 }
 
-fn meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// Physical memory that this process takes, in bytes; `None` where the system does not say.
+pub(super) fn resident_bytes() -> Option<u64> {
+    field(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
+/// A line `NAME 123 kB`, in bytes.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -40,8 +46,8 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_kibibytes() {
-        assert_eq!(meminfo("MemTotal:       24683568 kB\nMemFree: 1 kB\n"), Some(24_683_568 * 1024));
-        assert_eq!(meminfo("MemFree: 1 kB\n"), None);
+        assert_eq!(field("MemTotal:       24683568 kB\nMemFree: 1 kB\n", "MemTotal:"), Some(24_683_568 * 1024));
+        assert_eq!(field("MemFree: 1 kB\n", "MemTotal:"), None);
     }
 
     #[test]
