@@ -45,6 +45,8 @@ mod points;
 #[cfg(test)]
 mod remote_write;
 #[cfg(test)]
+mod remote_write_rules;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod roles;
