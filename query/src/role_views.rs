@@ -51,5 +51,33 @@ pub(crate) fn role_warnings(table: &RoleTable, function: &RoleOf) -> String {
          AND max(CASE WHEN d.role = 'gpu.utilization' AND (d.blank_from IS NULL OR s.value < d.blank_from) \
          THEN s.value END) > 0"
     );
-    [unit, scale, sources, profiling].join(" UNION ALL ")
+    [unit, scale, sources, profiling, changed_units(&all, recent), implausible_values(&all, recent, points)]
+        .join(" UNION ALL ")
+}
+
+/// Senders whose unit of one metric is not always the same: each value is converted by the unit that came with it.
+fn changed_units(all: &str, recent: &str) -> String {
+    let said = "CASE declared_unit WHEN '' THEN 'no unit' ELSE declared_unit END";
+    format!(
+        "SELECT 'unit_changed' AS kind, max(date) AS date, metric, role, host_name, gpu_id, \
+         concat('the unit was ', min({said}), ' and ', max({said}), '; each value was converted by the unit it came with') \
+         AS message FROM {all} WHERE role IS NOT NULL AND {recent} \
+         GROUP BY metric, role, host_name, gpu_id, service_name, service_instance_id \
+         HAVING count(DISTINCT concat(multiplier / divisor, ' ', canonical_unit)) > 1"
+    )
+}
+
+/// Values outside the bounds of their role, which the views leave out.
+fn implausible_values(all: &str, recent: &str, points: &str) -> String {
+    let reported = "s.value * d.multiplier / d.divisor";
+    format!(
+        "SELECT 'implausible_values' AS kind, d.date, d.metric, d.role, d.host_name, d.gpu_id, \
+         concat(CAST(count(*) AS VARCHAR), ' values are implausible for this role and do not count, such as ', \
+         CAST(first_value({reported} ORDER BY abs({reported}) DESC) AS VARCHAR)) AS message \
+         FROM (SELECT * FROM {all} WHERE role IS NOT NULL AND {recent}) d {points} \
+         WHERE (d.blank_from IS NULL OR s.value < d.blank_from) \
+         AND ({reported} < d.min OR {reported} > d.max OR abs({reported}) > {f64_max:e}) \
+         GROUP BY d.date, d.metric, d.role, d.host_name, d.gpu_id",
+        f64_max = f64::MAX
+    )
 }

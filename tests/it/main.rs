@@ -28,6 +28,8 @@ mod delta;
 #[cfg(test)]
 mod delta_histograms;
 #[cfg(test)]
+mod doubtful_values;
+#[cfg(test)]
 mod exporter;
 #[cfg(test)]
 mod failing_disk;
