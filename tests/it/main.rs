@@ -36,6 +36,8 @@ mod failing_disk;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod inlets;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
