@@ -178,7 +178,10 @@ const SHARE: &str = "CASE WHEN d.mig_id IS NULL OR d.card THEN 1.0 \
 pub(crate) fn roles(view: View, table: &RoleTable, function: &RoleOf) -> String {
     let series = deduplicated(view, table, function);
     let labels = columns_of("d", &LABELS);
-    let more = format!("d.scope, d.rung, d.source, {}, {SHARE} AS share, d.shared_by", columns_of("d", &ROLE_LABELS));
+    // What a source says of a slice is not said of the card, whatever it usually speaks for.
+    let scope = "CASE WHEN d.scope = 'device' AND d.mig_id IS NOT NULL AND NOT d.card THEN 'mig' ELSE d.scope END";
+    let more =
+        format!("{scope} AS scope, d.rung, d.source, {}, {SHARE} AS share, d.shared_by", columns_of("d", &ROLE_LABELS));
     let copy =
         |time: &str| format!("({time} <= d.copied_until OR ({time} >= d.better_from AND {time} <= d.better_until))");
     let attribution = |time: &str| {

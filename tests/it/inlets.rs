@@ -313,3 +313,83 @@ async fn one_load_gives_the_same_rows_over_three_inlets() {
     let pod = [UUIDS[0], "node-1", MODEL, "train", "resnet-0", "main"].map(Value::from).to_vec();
     assert_eq!(by_remote_write.rows(pods).await, [pod]);
 }
+
+/// One card of seven slices, as each exporter says it: memory and activity by slice, in the driver's units.
+fn sliced_pages(time_ms: i64) -> [String; 2] {
+    let (mut dcgm, mut smi) = (String::new(), String::new());
+    let bare = UUIDS[0].strip_prefix("GPU-").unwrap();
+    let mut family = |dcgm_name: &str, smi_name: &str, values: &dyn Fn(u64) -> (String, f64)| {
+        writeln!(dcgm, "# TYPE {dcgm_name} gauge").unwrap();
+        writeln!(smi, "# TYPE {smi_name} gauge").unwrap();
+        for slice in 0..7 {
+            let (by_dcgm, by_smi) = values(slice);
+            // The instances of seven 1g slices are called 7 to 13.
+            let id = slice + 7;
+            writeln!(
+                dcgm,
+                "{dcgm_name}{{gpu=\"0\",UUID=\"{}\",pci_bus_id=\"00000000:30:00.0\",device=\"nvidia0\",\
+                 modelName=\"{MODEL}\",GPU_I_PROFILE=\"1g.10gb\",GPU_I_ID=\"{id}\",Hostname=\"node-1\"}} {by_dcgm}",
+                UUIDS[0]
+            )
+            .unwrap();
+            let by_smi = go_number(by_smi);
+            writeln!(smi, "{smi_name}{{gpu_instance_id=\"{id}\",uuid=\"{bare}\"}} {by_smi} {time_ms}").unwrap();
+        }
+    };
+    family("DCGM_FI_DEV_FB_USED", "nvidia_smi_mig_memory_used_bytes", &|slice| {
+        let mib = 1000 + 37 * slice;
+        (mib.to_string(), (mib * MIB) as f64)
+    });
+    family("DCGM_FI_PROF_GR_ENGINE_ACTIVE", "nvidia_smi_mig_graphics_activity_ratio", &|slice| {
+        let share = slice as f64 / 8.0;
+        (format!("{share:.6}"), share)
+    });
+    family("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", "nvidia_smi_mig_tensor_activity_ratio", &|slice| {
+        let share = slice as f64 / 16.0;
+        (format!("{share:.6}"), share)
+    });
+    [dcgm, smi]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slices_of_a_card_give_the_same_rows_by_both_exporters() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let servers = [0, 1].map(|n: usize| Server::start(&dirs[n].path().join("data")));
+    let [by_remote_write, by_scrape] = &servers;
+    let time_ms = now_ms() - 60_000;
+    let [dcgm, smi] = sliced_pages(time_ms);
+    assert_eq!(write_first(by_remote_write, &remote_write(&dcgm, time_ms)).await.status, 204);
+    let exporter = Exporter::start().await;
+    exporter.put("/metrics", smi);
+    let scrape = format!("[[collector.scrape]]\njob = \"smi\"\ntargets = [\"{}\"]\n", exporter.url("/metrics"));
+    let _collector = collect(&dirs[1], by_scrape, &scrape);
+    until(by_scrape, "SELECT count(*) FROM raw.samples WHERE metric LIKE 'nvidia_smi_mig%'", &[vec![json!(21)]]).await;
+
+    let share = |slice: u64, parts: f64| json!(slice as f64 / parts);
+    let expected: Vec<Vec<Value>> = (0..7)
+        .flat_map(|slice| {
+            let row = |role: &str, value: Value, unit: &str, rung: Option<&str>| {
+                let id = json!((slice + 7).to_string());
+                let said = [json!(unit), json!("exact"), json!("ok"), json!("mig"), json!(rung)];
+                [vec![json!(role), json!(UUIDS[0]), id, json!(time_ms), value], said.to_vec()].concat()
+            };
+            [
+                row("gpu.engine_active", share(slice, 8.0), "1", Some("engine_active")),
+                row("gpu.memory.used", json!(((1000 + 37 * slice) * MIB) as f64), "By", None),
+                row("gpu.tensor_active", share(slice, 16.0), "1", Some("tensor_active")),
+            ]
+        })
+        .collect();
+    let rows = "SELECT role, gpu_id, mig_id, CAST(date_part('epoch', time) * 1000 AS BIGINT), value, unit, attribution, quality, \
+                scope, rung FROM gpu ORDER BY CAST(mig_id AS INT), role";
+    for server in &servers {
+        assert_eq!(server.rows(rows).await, expected);
+        let used: u64 = (0..7).map(|slice| (1000 + 37 * slice) * MIB).sum();
+        let sum = "SELECT sum(value) FROM gpu WHERE role = 'gpu.memory.used'";
+        assert_eq!(server.rows(sum).await, [[json!(used as f64)]]);
+    }
+    // The profile of a slice is on the page of one of them only, so only there it is known which share of the card it is.
+    let shares = "SELECT DISTINCT mig_profile, round(share, 9) FROM gpu";
+    assert_eq!(by_remote_write.rows(shares).await, [[json!("1g.10gb"), json!(0.142857143)]]);
+    assert_eq!(by_scrape.rows(shares).await, [[Value::Null, Value::Null]]);
+}
