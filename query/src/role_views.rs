@@ -51,8 +51,9 @@ pub(crate) fn role_warnings(table: &RoleTable, function: &RoleOf) -> String {
          AND max(CASE WHEN d.role = 'gpu.utilization' AND (d.blank_from IS NULL OR s.value < d.blank_from) \
          THEN s.value END) > 0"
     );
-    [unit, scale, sources, profiling, changed_units(&all, recent), implausible_values(&all, recent, points)]
-        .join(" UNION ALL ")
+    let changed = changed_units(&all, recent);
+    let (implausible, differing) = (implausible_values(&all, recent, points), differing_copies(&gpu, recent, points));
+    [unit, scale, sources, profiling, changed, implausible, differing].join(" UNION ALL ")
 }
 
 /// Senders whose unit of one metric is not always the same: each value is converted by the unit that came with it.
@@ -79,5 +80,21 @@ fn implausible_values(all: &str, recent: &str, points: &str) -> String {
          AND ({reported} < d.min OR {reported} > d.max OR abs({reported}) > {f64_max:e}) \
          GROUP BY d.date, d.metric, d.role, d.host_name, d.gpu_id",
         f64_max = f64::MAX
+    )
+}
+
+/// Devices whose series differ only in whose work they name, and yet have different values at one time: exporters that can
+/// measure each pod apart say so by nothing else.
+fn differing_copies(gpu: &str, recent: &str, points: &str) -> String {
+    format!(
+        "SELECT 'shared_values_differ' AS kind, date, min(metric) AS metric, role, min(host_name) AS host_name, gpu_id, \
+         concat('the series that share this GPU had different values at ', CAST(count(*) AS VARCHAR), \
+         ' times: the exporter measures each pod apart, and only one of them counts') AS message FROM \
+         (SELECT d.date, min(d.metric) AS metric, d.role, d.host_name, d.gpu_id FROM \
+         (SELECT *, count(*) OVER (PARTITION BY date, role, gpu_id, host_name, mig_id, place, part) AS shared_by \
+         FROM {gpu} WHERE part IS NOT NULL AND gpu_id IS NOT NULL AND {recent}) d {points} \
+         WHERE d.shared_by > 1 AND (d.blank_from IS NULL OR s.value < d.blank_from) \
+         GROUP BY d.date, d.role, d.gpu_id, d.host_name, d.mig_id, d.place, d.part, s.time \
+         HAVING min(s.value) <> max(s.value)) GROUP BY date, role, gpu_id"
     )
 }

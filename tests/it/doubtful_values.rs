@@ -147,6 +147,30 @@ async fn of_two_senders_for_one_card_the_one_above_in_the_table_counts_and_both_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pods_of_one_card_with_values_of_their_own_are_shown() {
+    let (_dir, server) = start();
+    let now = now_ms();
+    let mut request = Request::new();
+    for (pod, utilization, power) in [("a", 30.0, 300.0), ("b", 50.0, 300.0), ("c", 0.0, 300.0)] {
+        for (name, value) in [("DCGM_FI_DEV_GPU_UTIL", utilization), ("DCGM_FI_DEV_POWER_USAGE", power)] {
+            let labels = [("Hostname", "n1"), ("UUID", "GPU-1"), ("__name__", name), ("exported_pod", pod)];
+            let samples = vec![sample(value, now - 15_000), sample(value, now)];
+            request.add(&labels, TimeSeries { samples, ..TimeSeries::default() });
+        }
+    }
+    assert_eq!(write(&server, &request).await.status, 204);
+    // One card still draws its power once; of the utilisation one pod's stands until pods can be told from copies.
+    let counted = "SELECT role, count(value), count(reported), max(value) FROM gpu GROUP BY role ORDER BY role";
+    let rows = server.rows(counted).await;
+    assert_eq!(rows[0], [json!("gpu.power"), json!(2), json!(6), json!(300.0)]);
+    assert_eq!((&rows[1][1], &rows[1][2]), (&json!(2), &json!(6)), "{rows:?}");
+    let message = "the series that share this GPU had different values at 2 times: the exporter measures each pod apart, \
+                   and only one of them counts";
+    let expected = [[json!("DCGM_FI_DEV_GPU_UTIL"), json!("GPU-1"), json!(message)]];
+    assert_eq!(warnings(&server, "shared_values_differ").await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_are_wrong_and_enums_that_are_unknown_are_refused_with_a_count() {
     let (_dir, server) = start();
     let now = now_nanos();

@@ -113,6 +113,7 @@ async fn pods_that_share_a_card_and_slices_of_one_are_one_card_in_sql_and_in_the
     assert_eq!(server.rows(sums).await, expected);
     server.flush().await;
     assert_eq!(server.rows(sums).await, expected);
+    assert!(server.rows("SELECT * FROM system.role_warnings").await.is_empty());
 
     let (status, body) = server.get("/api/v1/reports/weekly?format=json&from=2026-01-01&to=2100-01-01").await;
     assert_eq!(status, 200, "{body}");
