@@ -1,7 +1,8 @@
 //! One load of GPUs, told by three senders over three inlets, read back from the view `gpu`.
 //!
 //! Sent are OpenTelemetry's `hw.*` metrics by OTLP, the page of the DCGM exporter by remote write 1.0 as Prometheus makes
-//! it of that page, and the page of the nvidia_smi exporter from a web server that `driftwatt collect` scrapes.
+//! it of that page (and by OTLP as the OpenTelemetry Collector does), and the page of the nvidia_smi exporter from a web server
+//! that `driftwatt collect` scrapes.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -236,6 +237,20 @@ fn remote_write(page: &str, time_ms: i64) -> WriteRequest {
     request
 }
 
+/// The same as OTLP metrics, as the Prometheus receiver of the OpenTelemetry Collector sends them on.
+fn by_collector(request: &WriteRequest) -> Vec<Metric> {
+    let of_series = |series: &FirstTimeSeries| {
+        let text = |name: &str| series.labels.iter().find(|label| label.name == name).unwrap().value.clone();
+        let name = text("__name__");
+        let attributes = series.labels.iter().filter(|label| !["__name__", "job", "instance"].contains(&&*label.name));
+        let attributes = attributes.map(|found| label(&found.name, &found.value)).collect();
+        let points = vec![point(series.samples[0].timestamp as u64 * 1_000_000, series.samples[0].value, attributes)];
+        let family = request.metadata.iter().find(|family| family.metric_family_name == name).unwrap();
+        if family.metric_type == 1 { up_down(&name, points, true) } else { gauge(&name, points) }
+    };
+    request.timeseries.iter().map(of_series).collect()
+}
+
 /// A number as Go prints it: from 21 digits or six decimals on with an exponent, such as 7.06740224e+08.
 fn go_number(value: f64) -> String {
     let text = format!("{value:e}");
@@ -275,9 +290,9 @@ fn nvidia_smi_page(readings: &[Reading]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_load_gives_the_same_rows_over_three_inlets() {
-    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let servers = [0, 1, 2].map(|n: usize| Server::start(&dirs[n].path().join("data")));
-    let [by_otlp, by_remote_write, by_scrape] = &servers;
+    let dirs = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let servers = [0, 1, 2, 3].map(|n: usize| Server::start(&dirs[n].path().join("data")));
+    let [by_otlp, by_remote_write, by_scrape, dcgm_by_otlp] = &servers;
     let first_ms = now_ms() - 120_000;
     let load = load(first_ms);
 
@@ -287,8 +302,10 @@ async fn one_load_gives_the_same_rows_over_three_inlets() {
     let _collector = collect(&dirs[2], by_scrape, &scrape);
     for (number, readings) in load.iter().enumerate() {
         assert_eq!(export(by_otlp, open_telemetry(readings, first_ms - 1_000_000)).await, (0, String::new()));
-        let answer = write_first(by_remote_write, &remote_write(&dcgm_page(readings), readings[0].time_ms)).await;
+        let dcgm = remote_write(&dcgm_page(readings), readings[0].time_ms);
+        let answer = write_first(by_remote_write, &dcgm).await;
         assert_eq!(answer.status, 204, "{}", answer.body);
+        assert_eq!(export(dcgm_by_otlp, by_collector(&dcgm)).await, (0, String::new()));
         exporter.put("/metrics", nvidia_smi_page(readings));
         let scraped = "SELECT count(*) FROM raw.samples WHERE metric = 'nvidia_smi_clocks_current_memory_clock_hz'";
         until(by_scrape, scraped, &[vec![json!((number + 1) * UUIDS.len())]]).await;
@@ -304,7 +321,7 @@ async fn one_load_gives_the_same_rows_over_three_inlets() {
         assert!(server.rows("SELECT * FROM system.role_warnings").await.is_empty());
         assert_eq!(server.rows("SELECT count(*) FROM rejections").await, [[json!(0)]]);
     }
-    for server in [by_remote_write, by_scrape] {
+    for server in [by_remote_write, by_scrape, dcgm_by_otlp] {
         assert_eq!(rows(server, of_exporters).await, more);
     }
     // Whose work it was only one of them can know.
