@@ -159,7 +159,7 @@ pub(crate) enum RolesQuestion {
     },
     /// Metrics since yesterday that have no role, with the row whose name is most like theirs
     Unmapped,
-    /// What looks wrong since yesterday: units that contradict, scales, doubled sources, lost profiling counters
+    /// What looks wrong since yesterday: units, scales, implausible values, doubled sources, lost profiling counters
     Check,
 }
 

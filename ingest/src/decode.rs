@@ -51,7 +51,7 @@ pub struct Decoded {
     pub rejected_count: u64,
     /// Repeated attribute keys in series seen for the first time; the last value stays.
     pub duplicate_key_count: u64,
-    /// Exemplars of a remote-write request: none of them is stored.
+    /// Exemplars received: none of them is stored.
     pub exemplar_count: u64,
 }
 
@@ -117,6 +117,7 @@ impl Decoder {
             batch: WriteBatch::default(),
             rejections: Rejections::default(),
             duplicate_key_count: 0,
+            exemplar_count: 0,
             last: None,
             refused: HashKeyed::default(),
             point_attributes: Vec::new(),
@@ -132,7 +133,8 @@ impl Decoder {
         let mut batch = walk.batch;
         let rejected_count = walk.rejections.total();
         batch.rejections = walk.rejections.into_rows(walk.now);
-        Ok(Decoded { batch, rejected_count, duplicate_key_count: walk.duplicate_key_count, exemplar_count: 0 })
+        let (duplicate_key_count, exemplar_count) = (walk.duplicate_key_count, walk.exemplar_count);
+        Ok(Decoded { batch, rejected_count, duplicate_key_count, exemplar_count })
     }
 
     fn interner(&self) -> MutexGuard<'_, Interner> {
@@ -175,6 +177,7 @@ struct Walk<'d, 'a> {
     batch: WriteBatch,
     rejections: Rejections,
     duplicate_key_count: u64,
+    exemplar_count: u64,
     /// Raw key and index in `batch.series` of the last point: its neighbours often belong to the same series.
     last: Option<(u128, u32)>,
     /// Why a series is refused, by raw key.

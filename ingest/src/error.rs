@@ -20,7 +20,7 @@ pub enum Error {
     Decompress { encoding: &'static str, reason: String },
     #[error("body ended early: {0}")]
     Body(String),
-    #[error("body did not arrive within {seconds} s")]
+    #[error("body did not arrive within {seconds} s; retry later")]
     BodyTimeout { seconds: u64 },
     #[error("request is over {limit_bytes} bytes {stage}; send smaller batches, or raise ingest.{setting}")]
     TooLarge { stage: &'static str, limit_bytes: usize, setting: &'static str },
@@ -59,7 +59,7 @@ pub enum ErrorKind {
     Overloaded,
     /// Retry later; the disk is full, which somebody has to mend.
     StorageFull,
-    /// Retry; the store is closed or restarting.
+    /// Retry; the store is closed or restarting, or the network was too slow.
     Unavailable,
     /// Mend the request.
     Invalid,
@@ -83,12 +83,11 @@ impl Error {
     /// The remedy this error asks for.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Malformed(_)
-            | Self::Json(_)
-            | Self::Decompress { .. }
-            | Self::Body(_)
-            | Self::BodyTimeout { .. }
-            | Self::Config { .. } => ErrorKind::Invalid,
+            Self::Malformed(_) | Self::Json(_) | Self::Decompress { .. } | Self::Body(_) | Self::Config { .. } => {
+                ErrorKind::Invalid
+            }
+            // A slow network or a busy machine, on either side; the same bytes may arrive in time next time.
+            Self::BodyTimeout { .. } => ErrorKind::Unavailable,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::ContentType(_)
             | Self::ContentEncoding(_)

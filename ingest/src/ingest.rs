@@ -13,6 +13,7 @@ use crate::{
     error::Result,
     json,
     metrics::{Metrics, by_reason},
+    reason::Reason,
 };
 
 /// Larger bodies are decoded on the blocking pool, so that a task yields within half a millisecond or so.
@@ -41,6 +42,8 @@ pub struct Outcome {
     pub duplicate_count: u64,
     /// Points refused.
     pub rejected_count: u64,
+    /// Of these, points that may be taken when they are sent again later.
+    pub passing_count: u64,
     /// Why points were refused and what to do; empty if nothing was.
     pub message: String,
 }
@@ -124,12 +127,14 @@ impl Ingest {
         let duplicate_count = if batch.is_empty() { 0 } else { self.store.append(batch).await?.duplicate_count };
         // Counted only now: a request that the store refuses is sent again and must not be counted twice.
         self.metrics.stored(stored_count, duplicate_count);
+        let mut passing_count = 0;
         for (reason, count) in reasons {
             self.metrics.rejected(reason, count);
+            passing_count += if Reason::is_passing(reason) { count } else { 0 };
         }
         self.metrics.duplicate_attribute_keys(duplicate_key_count);
         self.metrics.exemplars_skipped(exemplar_count);
-        Ok(Outcome { stored_count, histogram_count, duplicate_count, rejected_count, message })
+        Ok(Outcome { stored_count, histogram_count, duplicate_count, rejected_count, passing_count, message })
     }
 
     pub(crate) fn config(&self) -> &Config {

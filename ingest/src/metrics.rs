@@ -48,10 +48,7 @@ impl Metrics {
                 "driftwatt_ingest_duplicate_attribute_keys",
                 "attribute keys given more than once in a new series",
             ),
-            exemplars_skipped: counter(
-                "driftwatt_ingest_exemplars_skipped",
-                "exemplars of remote-write requests; none is stored",
-            ),
+            exemplars_skipped: counter("driftwatt_ingest_exemplars_skipped", "exemplars received; none is stored"),
             stage_cpu: StageCpu(
                 meter
                     .f64_counter("driftwatt_ingest_stage_cpu_seconds")

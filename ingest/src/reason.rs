@@ -24,6 +24,13 @@ macro_rules! reasons {
     };
 }
 
+impl Reason {
+    /// Whether the same point may be taken when it is sent again later.
+    pub(crate) fn is_passing(code: &str) -> bool {
+        code == Self::NEW_SERIES_RATE.code
+    }
+}
+
 reasons! {
     TIMESTAMP_MISSING "timestamp_missing" "time_unix_nano is 0; set it to the time of the measurement"
     TIMESTAMP_TOO_NEW "timestamp_too_new" "time_unix_nano is too far in the future; set the sender's clock"

@@ -1,7 +1,8 @@
 //! Prometheus remote write 1.0 and 2.0: `POST /api/v1/write`.
 //!
-//! Stock senders repeat a request after a status of 5xx and drop it after one of 4xx, 429 included. So overload is 503
-//! here, and 400 means that what is missing will never be stored.
+//! Stock senders repeat a request after a status of 5xx and drop it after one of 4xx, 429 included unless they are told
+//! otherwise. So overload is 503 here, 400 means that what is missing will never be stored, and 429 that of what is missing
+//! some may be stored later.
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>
 
@@ -32,6 +33,8 @@ const PATH: &str = "/api/v1/write";
 const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
 const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+/// Seconds after which there may be room for series that were refused for now.
+const NEW_SERIES_RETRY_AFTER_SECONDS: u32 = 60;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -107,12 +110,17 @@ fn message(content_type: &str) -> Option<WriteMessage> {
 }
 
 fn answer(outcome: &Outcome) -> Response {
-    if outcome.rejected_count == 0 {
+    let Outcome { stored_count, rejected_count, passing_count, message, .. } = outcome;
+    if *rejected_count == 0 {
         return respond(StatusCode::NO_CONTENT, String::new());
     }
+    if *passing_count > 0 {
+        // Sent again, what is stored already is stored once, and what is hopeless is refused again.
+        let text = format!("{rejected_count} points were refused for now, {stored_count} were stored: {message}\n");
+        return retry_after(respond(StatusCode::TOO_MANY_REQUESTS, text), NEW_SERIES_RETRY_AFTER_SECONDS);
+    }
     let text = format!(
-        "{} points were refused and must not be sent again, {} were stored: {}\n",
-        outcome.rejected_count, outcome.stored_count, outcome.message
+        "{rejected_count} points were refused and must not be sent again, {stored_count} were stored: {message}\n"
     );
     respond(StatusCode::BAD_REQUEST, text)
 }
@@ -132,7 +140,7 @@ fn failure(error: &Error) -> Response {
     };
     let mut response = respond(status, format!("{error}\n"));
     if let Some(seconds) = retry {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response = retry_after(response, seconds);
     }
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -152,6 +160,11 @@ fn put_written(headers: &mut HeaderMap, outcome: &Outcome) {
     headers.insert(SAMPLES_WRITTEN, HeaderValue::from(outcome.stored_count - outcome.histogram_count));
     headers.insert(HISTOGRAMS_WRITTEN, HeaderValue::from(outcome.histogram_count));
     headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from(0));
+}
+
+fn retry_after(mut response: Response, seconds: u32) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 fn respond(status: StatusCode, text: String) -> Response {
@@ -188,6 +201,13 @@ mod tests {
     #[test]
     fn a_stock_sender_comes_again_after_overload() {
         let response = failure(&Error::Overloaded { what: "requests in flight" });
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn a_body_that_is_late_is_sent_again() {
+        let response = failure(&Error::BodyTimeout { seconds: 30 });
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }

@@ -51,5 +51,50 @@ pub(crate) fn role_warnings(table: &RoleTable, function: &RoleOf) -> String {
          AND max(CASE WHEN d.role = 'gpu.utilization' AND (d.blank_from IS NULL OR s.value < d.blank_from) \
          THEN s.value END) > 0"
     );
-    [unit, scale, sources, profiling].join(" UNION ALL ")
+    let changed = changed_units(&all, recent);
+    let (implausible, differing) = (implausible_values(&all, recent, points), differing_copies(&gpu, recent, points));
+    [unit, scale, sources, profiling, changed, implausible, differing].join(" UNION ALL ")
+}
+
+/// Senders whose unit of one metric is not always the same: each value is converted by the unit that came with it.
+fn changed_units(all: &str, recent: &str) -> String {
+    let said = "CASE declared_unit WHEN '' THEN 'no unit' ELSE declared_unit END";
+    format!(
+        "SELECT 'unit_changed' AS kind, max(date) AS date, metric, role, host_name, gpu_id, \
+         concat('the unit was ', min({said}), ' and ', max({said}), '; each value was converted by the unit it came with') \
+         AS message FROM {all} WHERE role IS NOT NULL AND {recent} \
+         GROUP BY metric, role, host_name, gpu_id, service_name, service_instance_id \
+         HAVING count(DISTINCT concat(multiplier / divisor, ' ', canonical_unit)) > 1"
+    )
+}
+
+/// Values outside the bounds of their role, which the views leave out.
+fn implausible_values(all: &str, recent: &str, points: &str) -> String {
+    let reported = "s.value * d.multiplier / d.divisor";
+    format!(
+        "SELECT 'implausible_values' AS kind, d.date, d.metric, d.role, d.host_name, d.gpu_id, \
+         concat(CAST(count(*) AS VARCHAR), ' values are implausible for this role and do not count, such as ', \
+         CAST(first_value({reported} ORDER BY abs({reported}) DESC) AS VARCHAR)) AS message \
+         FROM (SELECT * FROM {all} WHERE role IS NOT NULL AND {recent}) d {points} \
+         WHERE (d.blank_from IS NULL OR s.value < d.blank_from) \
+         AND ({reported} < d.min OR {reported} > d.max OR abs({reported}) > {f64_max:e}) \
+         GROUP BY d.date, d.metric, d.role, d.host_name, d.gpu_id",
+        f64_max = f64::MAX
+    )
+}
+
+/// Devices whose series differ only in whose work they name, and yet have different values at one time: exporters that can
+/// measure each pod apart say so by nothing else.
+fn differing_copies(gpu: &str, recent: &str, points: &str) -> String {
+    format!(
+        "SELECT 'shared_values_differ' AS kind, date, min(metric) AS metric, role, min(host_name) AS host_name, gpu_id, \
+         concat('the series that share this GPU had different values at ', CAST(count(*) AS VARCHAR), \
+         ' times: the exporter measures each pod apart, and only one of them counts') AS message FROM \
+         (SELECT d.date, min(d.metric) AS metric, d.role, d.host_name, d.gpu_id FROM \
+         (SELECT *, count(*) OVER (PARTITION BY date, role, gpu_id, host_name, mig_id, place, part) AS shared_by \
+         FROM {gpu} WHERE part IS NOT NULL AND gpu_id IS NOT NULL AND {recent}) d {points} \
+         WHERE d.shared_by > 1 AND (d.blank_from IS NULL OR s.value < d.blank_from) \
+         GROUP BY d.date, d.role, d.gpu_id, d.host_name, d.mig_id, d.place, d.part, s.time \
+         HAVING min(s.value) <> max(s.value)) GROUP BY date, role, gpu_id"
+    )
 }

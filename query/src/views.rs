@@ -178,7 +178,10 @@ const SHARE: &str = "CASE WHEN d.mig_id IS NULL OR d.card THEN 1.0 \
 pub(crate) fn roles(view: View, table: &RoleTable, function: &RoleOf) -> String {
     let series = deduplicated(view, table, function);
     let labels = columns_of("d", &LABELS);
-    let more = format!("d.scope, d.rung, d.source, {}, {SHARE} AS share, d.shared_by", columns_of("d", &ROLE_LABELS));
+    // What a source says of a slice is not said of the card, whatever it usually speaks for.
+    let scope = "CASE WHEN d.scope = 'device' AND d.mig_id IS NOT NULL AND NOT d.card THEN 'mig' ELSE d.scope END";
+    let more =
+        format!("{scope} AS scope, d.rung, d.source, {}, {SHARE} AS share, d.shared_by", columns_of("d", &ROLE_LABELS));
     let copy =
         |time: &str| format!("({time} <= d.copied_until OR ({time} >= d.better_from AND {time} <= d.better_until))");
     let attribution = |time: &str| {
@@ -193,11 +196,14 @@ pub(crate) fn roles(view: View, table: &RoleTable, function: &RoleOf) -> String 
          canonical_unit AS unit, {plain}, metric, CAST(NULL AS BIGINT) AS count, CAST(NULL AS DOUBLE) AS sum, series_id, \
          quality, attribution, reported, scope, rung, source, {role_labels}, share, shared_by FROM \
          (SELECT *, CASE WHEN stored IS NULL THEN 'stale' WHEN reported IS NULL THEN 'blank' \
-         WHEN isnan(reported) OR reported < min OR reported > max THEN 'implausible' ELSE 'ok' END AS quality FROM \
+         WHEN isnan(reported) OR abs(reported) > {f64_max} OR reported < min OR reported > max THEN 'implausible' \
+         ELSE 'ok' END AS quality FROM \
          (SELECT s.time, d.role, s.value AS stored, \
          CASE WHEN NOT isnan(s.value) AND s.value >= d.blank_from THEN NULL \
          ELSE s.value * d.multiplier / d.divisor END AS reported, d.min, d.max, d.canonical_unit, {labels}, s.metric, \
          s.series_id, {attribution}, {more} FROM {series} d JOIN raw.samples s ON {on}))",
+        // A role without an upper bound has no place for infinity either.
+        f64_max = format_args!("{:e}", f64::MAX),
         plain = LABELS.join(", "),
         role_labels = ROLE_LABELS.join(", "),
         attribution = attribution("s.time"),

@@ -112,7 +112,19 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::Arc,
+        time::{SystemTime, UNIX_EPOCH},
+    };
+
+    use driftwatt_ingest::Ingest;
+    use driftwatt_store::Store;
+    use prost::Message as _;
+    use serde_json::Value;
+
     use super::*;
+    use crate::demo::{Fleet, TokenTrace};
 
     #[test]
     fn selectors_are_read_or_refused() {
@@ -125,6 +137,36 @@ mod tests {
         check("a:b{x=\"1, 2\" , y.z=\"\"}", "a:b", &[("x", "1, 2"), ("y.z", "")]);
         for text in ["", "{a=\"b\"}", "m{a}", "m{a=b}", "m{a=\"b", "m{a=\"b\"", "m{a!=\"b\"}", "m{=\"b\"}"] {
             assert!(Selector::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_metric_of_the_demo_is_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(driftwatt_store::Config::new(dir.path())).await.unwrap();
+        let ingest = Ingest::new(Arc::clone(&store), driftwatt_ingest::Config::default());
+        let now_nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let trace = TokenTrace::new(now_nanos).unwrap();
+        let mut names = BTreeSet::new();
+        for request in Fleet::with_hours(7, now_nanos, 1).requests().chain(trace.requests()) {
+            let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+            names.extend(scopes.flat_map(|scope| &scope.metrics).map(|metric| metric.name.clone()));
+            let outcome = ingest.export(request.encode_to_vec().into()).await.unwrap();
+            assert_eq!(outcome.rejected_count, 0, "{}", outcome.message);
+        }
+        assert!(names.len() > 10, "{names:?}");
+        let config = driftwatt_query::Config::default();
+        let session = driftwatt_query::session(&store, &config).await.unwrap();
+        for name in names {
+            let query = explain(&Selector::parse(&name).unwrap());
+            let answer = driftwatt_query::answer(&session, &config, &query, "json").await.unwrap();
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            let rows = answer["rows"].as_array().unwrap();
+            assert!(!rows.is_empty(), "{name}");
+            for row in rows {
+                let (role, why) = (row[3].as_str(), row[8].as_str().unwrap());
+                assert!(role.is_some() && why.starts_with(&format!("row {name}")), "{name}: {row}");
+            }
         }
     }
 }

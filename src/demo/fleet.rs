@@ -25,7 +25,8 @@ impl Fleet {
         Self::with_hours(seed, end_unix_nanos, WEEK_HOURS)
     }
 
-    fn with_hours(seed: u64, end_unix_nanos: u64, hours: u64) -> Self {
+    /// The same of fewer hours.
+    pub(crate) fn with_hours(seed: u64, end_unix_nanos: u64, hours: u64) -> Self {
         let end = end_unix_nanos - end_unix_nanos % MINUTE_NANOS;
         Self { seed, start_unix_nanos: end.saturating_sub(hours * HOUR_NANOS), hours }
     }

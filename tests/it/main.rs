@@ -28,9 +28,15 @@ mod delta;
 #[cfg(test)]
 mod delta_histograms;
 #[cfg(test)]
+mod doubtful_values;
+#[cfg(test)]
+mod exporter;
+#[cfg(test)]
 mod failing_disk;
 #[cfg(test)]
 mod grpc;
+#[cfg(test)]
+mod inlets;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
@@ -44,6 +50,8 @@ mod otlp;
 mod points;
 #[cfg(test)]
 mod remote_write;
+#[cfg(test)]
+mod remote_write_rules;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]

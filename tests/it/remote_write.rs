@@ -65,7 +65,7 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
 fn first_series(name: &str, value: f64) -> FirstTimeSeries {
     let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
     let labels = vec![label("__name__", name), label("instance", "h:1"), label("job", "node")];
-    FirstTimeSeries { labels, samples: vec![sample(value, now_ms())] }
+    FirstTimeSeries { labels, samples: vec![sample(value, now_ms())], ..FirstTimeSeries::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The vocabulary as people ask for it: `driftwatt roles`, and shared GPUs in the weekly report.
 
-use serde_json::Value;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use serde_json::{Value, json};
 
 use crate::{
     otlp::{export, gauge, label, now_nanos, point},
@@ -58,39 +59,86 @@ async fn roles_are_listed_explained_and_missing_ones_found() {
     assert!(refused.status.code() == Some(1) && message.contains("row acme_power → gpu.powre"), "{message}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_that_share_a_card_and_slices_of_one_are_one_card_in_the_weekly_report() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&dir.path().join("data"));
-    let now = now_nanos();
-    let minute = |n: u64| now - (10 - n) * 60_000_000_000;
-    let mut points = Vec::new();
+/// What the DCGM exporter says for five minutes of a card that eight pods share and of one with seven slices.
+fn shared_and_sliced() -> Vec<Metric> {
+    // Five points, one a minute, all on one day: copies are told by what series report on a day.
+    let (now, day) = (now_nanos(), 86_400_000_000_000);
+    let last = if now % day < 600_000_000_000 { now - now % day - 1_000_000_000 } else { now };
+    let points = |value: f64, labels: &[(&str, &str)]| {
+        let labels: Vec<_> = labels.iter().map(|(key, value)| label(key, value)).collect();
+        (0..5).map(move |n| point(last - (5 - n) * 60_000_000_000, value, labels.clone())).collect::<Vec<_>>()
+    };
+    let (mut utilization, mut used, mut active) = (Vec::new(), Vec::new(), Vec::new());
     for pod in 0..8 {
-        let name = format!("pod-{pod}");
-        let labels = || vec![label("UUID", "GPU-shared"), label("pod", &name), label("Hostname", "n1")];
-        points.extend((0..5).map(|n| point(minute(n), 60.0, labels())));
+        let pod = format!("pod-{pod}");
+        let labels = [("UUID", "GPU-shared"), ("gpu", "0"), ("pod", &pod), ("namespace", "prod"), ("Hostname", "n1")];
+        utilization.extend(points(60.0, &labels));
+        used.extend(points(4000.0, &labels));
     }
-    let mut slices = Vec::new();
     for slice in 0..7 {
         let id = slice.to_string();
-        let labels = || {
-            let mig = [label("GPU_I_ID", &id), label("GPU_I_PROFILE", "1g.10gb")];
-            [label("UUID", "GPU-sliced"), label("Hostname", "n1")].into_iter().chain(mig).collect()
-        };
-        slices.extend((0..5).map(|n| point(minute(n), 1000.0, labels())));
+        let labels =
+            [("UUID", "GPU-sliced"), ("gpu", "1"), ("GPU_I_ID", &id), ("GPU_I_PROFILE", "1g.10gb"), ("Hostname", "n1")];
+        // The duty cycle of the card, once per slice; memory and activity are each slice's own.
+        utilization.extend(points(40.0, &labels));
+        used.extend(points(1000.0, &labels));
+        active.extend(points(0.5, &labels));
     }
-    export(&server, vec![gauge("DCGM_FI_DEV_GPU_UTIL", points), gauge("DCGM_FI_DEV_FB_USED", slices)]).await;
+    vec![
+        gauge("DCGM_FI_DEV_GPU_UTIL", utilization),
+        gauge("DCGM_FI_DEV_FB_USED", used),
+        gauge("DCGM_FI_PROF_GR_ENGINE_ACTIVE", active),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_share_a_card_and_slices_of_one_are_one_card_in_sql_and_in_the_weekly_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    assert_eq!(export(&server, shared_and_sliced()).await.0, 0);
+
+    let mib = 1_048_576.0;
+    let sums = "SELECT gpu_id, role, count(DISTINCT time), min(s), max(s) FROM (SELECT gpu_id, role, time, \
+                round(sum(value * share), 9) AS s FROM gpu WHERE role <> 'gpu.memory.used' GROUP BY gpu_id, role, time \
+                UNION ALL SELECT gpu_id, role, time, sum(value) FROM gpu WHERE role = 'gpu.memory.used' \
+                GROUP BY gpu_id, role, time) GROUP BY gpu_id, role ORDER BY gpu_id, role";
+    let row = |id: &str, role: &str, sum: f64| vec![json!(id), json!(role), json!(5), json!(sum), json!(sum)];
+    let expected = [
+        row("GPU-shared", "gpu.memory.used", 4000.0 * mib),
+        row("GPU-shared", "gpu.utilization", 0.6),
+        row("GPU-sliced", "gpu.engine_active", 0.5),
+        row("GPU-sliced", "gpu.memory.used", 7000.0 * mib),
+        row("GPU-sliced", "gpu.utilization", 0.4),
+    ];
+    assert_eq!(server.rows(sums).await, expected);
+    server.flush().await;
+    assert_eq!(server.rows(sums).await, expected);
+    assert!(server.rows("SELECT * FROM system.role_warnings").await.is_empty());
+
     let (status, body) = server.get("/api/v1/reports/weekly?format=json&from=2026-01-01&to=2100-01-01").await;
     assert_eq!(status, 200, "{body}");
-    let report: Value = serde_json::from_str(&body).unwrap();
-    let usage = |name: &str| {
-        let rows = report["rows"].as_array().unwrap();
-        rows.iter().find(|row| row["dimension"] == "gpu" && row["name"] == name).unwrap()["usage"].clone()
-    };
-    let shared = usage("n1/GPU-shared");
-    assert_eq!(shared["gpu_utilization"]["average"], 0.6, "{shared}");
-    assert_eq!(shared["gpu_utilization"]["sample_count"], 5, "{shared}");
-    let sliced = usage("n1/GPU-sliced");
-    assert_eq!(sliced["gpu_memory"]["average"], 7000.0 * 1_048_576.0, "{sliced}");
-    assert_eq!(sliced["gpu_memory"]["sample_count"], 5, "{sliced}");
+    let url = format!("http://{}", server.http);
+    let window = ["--from", "2026-01-01", "--to", "2100-01-01", "--format", "json"];
+    let output = driftwatt().args(["report", "weekly", "--server", &url]).args(window).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for report in [body, String::from_utf8(output.stdout).unwrap()] {
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let usage = |dimension: &str, name: &str| {
+            let rows = report["rows"].as_array().unwrap();
+            rows.iter().find(|row| row["dimension"] == dimension && row["name"] == name).unwrap()["usage"].clone()
+        };
+        let five_minutes = 5.0 / 60.0;
+        for (gpu, utilization, memory) in [("GPU-shared", 0.6, 4000.0), ("GPU-sliced", 0.4, 7000.0)] {
+            let usage = usage("gpu", &format!("n1/{gpu}"));
+            assert_eq!(usage["gpu_utilization"]["average"], utilization, "{usage}");
+            assert_eq!(usage["gpu_utilization"]["sample_count"], 5, "{usage}");
+            assert_eq!(usage["gpu_memory"]["average"], memory * mib, "{usage}");
+            assert_eq!(usage["gpu_memory"]["sample_count"], 5, "{usage}");
+            assert_eq!(usage["gpu_count"], 1, "{usage}");
+            assert!((usage["gpu_hours"].as_f64().unwrap() - five_minutes).abs() < 1e-9, "{usage}");
+        }
+        let host = usage("host", "n1");
+        assert_eq!((&host["gpu_count"], &host["gpu_utilization"]["average"]), (&json!(2), &json!(0.5)), "{host}");
+        assert!((host["gpu_hours"].as_f64().unwrap() - 2.0 * five_minutes).abs() < 1e-9, "{host}");
+    }
 }

@@ -1,116 +1,21 @@
 //! `driftwatt collect --scrape` against pages that a server of the test's own gives out, into the real server.
 
-use std::{
-    collections::HashMap,
-    process::{Child, Stdio},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use serde_json::json;
 
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+use crate::{
+    exporter::{Exporter, collect, until},
+    server::{Server, driftwatt},
+    write_request::now_ms,
 };
-
-use crate::server::{Server, driftwatt};
 
 const DCGM: &str = include_str!("../../collector/src/scrape/testdata/dcgm.txt");
 const VLLM: &str = include_str!("../../collector/src/scrape/testdata/vllm.txt");
 const OPEN_METRICS: &str = include_str!("../../collector/src/scrape/testdata/openmetrics.txt");
 
-/// Gives out pages by path; what is not there is 404.
-#[derive(Clone, Default)]
-struct Exporter {
-    pages: Arc<Mutex<HashMap<String, String>>>,
-    address: String,
-}
-
-impl Exporter {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let exporter = Self { address: listener.local_addr().unwrap().to_string(), ..Self::default() };
-        let pages = Arc::clone(&exporter.pages);
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let pages = Arc::clone(&pages);
-                tokio::spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        let Ok(byte) = stream.read_u8().await else { return };
-                        head.push(byte);
-                    }
-                    let head = String::from_utf8(head).unwrap();
-                    let path = head.split(' ').nth(1).unwrap();
-                    let page = pages.lock().unwrap().get(path).cloned();
-                    let (status, page) = page.map_or(("404 Not Found", String::new()), |page| ("200 OK", page));
-                    let is_open = path.contains("openmetrics") && head.contains("application/openmetrics-text");
-                    let content_type = if is_open {
-                        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                    } else {
-                        "text/plain; version=0.0.4"
-                    };
-                    let answer = format!(
-                        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
-                        page.len()
-                    );
-                    // The collector may have gone away meanwhile.
-                    let _sent = stream.write_all(answer.as_bytes()).await;
-                });
-            }
-        });
-        exporter
-    }
-
-    fn put(&self, path: &str, page: impl Into<String>) {
-        self.pages.lock().unwrap().insert(path.to_owned(), page.into());
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-}
-
-/// A collector that is killed when the test ends.
-struct Collector(Child);
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
 fn start() -> (tempfile::TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     (dir, server)
-}
-
-/// Collects by a configuration until the end of the test.
-fn collect(dir: &tempfile::TempDir, server: &Server, scrape: &str) -> Collector {
-    let config = dir.path().join("collect.toml");
-    let text =
-        format!("[collector]\nendpoint = \"http://{}\"\ngpu = false\ninterval = \"1s\"\n{scrape}", server.otlp_grpc);
-    std::fs::write(&config, text).unwrap();
-    let log = std::fs::File::create(dir.path().join("collect.log")).unwrap();
-    let mut command = driftwatt();
-    command.arg("collect").arg("--config").arg(&config).stdout(Stdio::null()).stderr(log);
-    Collector(command.spawn().unwrap())
-}
-
-/// Waits until a query answers with `expected`.
-async fn until(server: &Server, sql: &str, expected: &[Vec<Value>]) {
-    let mut rows = Vec::new();
-    for _ in 0..300 {
-        rows = server.rows(sql).await;
-        if rows == expected {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(rows, expected, "{sql}");
 }
 
 fn once(server: &Server, protocol: &str, urls: &[String]) -> std::process::Output {
@@ -179,8 +84,12 @@ async fn a_series_that_vanishes_and_a_target_that_fails_leave_markers() {
     until(&server, markers, &[vec![json!("goes"), json!(1)]]).await;
     let errors = "SELECT max(value) FROM raw.samples WHERE metric = 'driftwatt.collector.scrape.page.errors'";
     until(&server, errors, &[vec![json!(1.0)]]).await;
-    exporter.pages.lock().unwrap().clear();
+    exporter.clear();
     until(&server, markers, &[vec![json!("goes"), json!(1)], vec![json!("kept"), json!(1)]]).await;
+    // From its marker on nothing is missing of a series: the target is gone, which `up` says, and not the series in part.
+    let ended =
+        "SELECT metric, ended_time IS NOT NULL FROM system.coverage WHERE metric IN ('goes', 'kept') ORDER BY 1";
+    until(&server, ended, &[vec![json!("goes"), json!(true)], vec![json!("kept"), json!(true)]]).await;
     let up = "SELECT value, service_name FROM metrics WHERE metric = 'up' ORDER BY time DESC LIMIT 1";
     until(&server, up, &[vec![json!(0.0), json!("app")]]).await;
     let log = std::fs::read_to_string(dir.path().join("collect.log")).unwrap();
@@ -199,6 +108,71 @@ async fn half_a_page_is_not_used() {
     exporter.put("/openmetrics", OPEN_METRICS);
     until(&server, "SELECT max(value) FROM raw.samples WHERE metric = 'up'", &[vec![json!(1.0)]]).await;
     until(&server, "SELECT DISTINCT value FROM raw.samples WHERE metric = 'app_build_info'", &[vec![json!(1.0)]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_breaks_off_is_not_used_however_its_end_is_told() {
+    let (dir, server) = start();
+    let exporter = Exporter::start().await;
+    // The value was 12345.
+    let cut = "# TYPE cut gauge\ncut 12";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\n";
+    exporter.put("/length", format!("{head}content-length: {}\r\n\r\n{cut}", cut.len() + 4));
+    exporter.put("/chunked", format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{cut}\r\n", cut.len()));
+    exporter.put("/closed", format!("{head}connection: close\r\n\r\n{cut}"));
+    exporter.put("/whole", format!("{head}connection: close\r\n\r\n# TYPE whole gauge\nwhole 1\n"));
+    exporter.put("/no_newline", "# TYPE whole gauge\nwhole 2");
+    let paths = ["/length", "/chunked", "/closed", "/whole", "/no_newline"];
+    let targets = paths.map(|path| {
+        format!("[[collector.scrape]]\njob = \"{}\"\ntargets = [\"{}\"]\n", &path[1..], exporter.url(path))
+    });
+    let _collector = collect(&dir, &server, &targets.concat());
+    let up = "SELECT service_name, max(value) FROM metrics WHERE metric = 'up' GROUP BY 1 ORDER BY 1";
+    let row = |job: &str, value: f64| vec![json!(job), json!(value)];
+    let expected =
+        [row("chunked", 0.0), row("closed", 0.0), row("length", 0.0), row("no_newline", 1.0), row("whole", 1.0)];
+    until(&server, up, &expected).await;
+    let values = "SELECT DISTINCT metric, value FROM raw.samples WHERE metric IN ('cut', 'whole') ORDER BY value";
+    until(&server, values, &[row("whole", 1.0), row("whole", 2.0)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_on_a_page_is_counted_and_the_log_names_the_line() {
+    let (dir, server) = start();
+    let exporter = Exporter::start().await;
+    let page = "# TYPE good gauge\ngood 1\n# TYPE odd enumeration\nodd{a=\"1\",a=\"2\"} 1\nodd one\n\
+                # TYPE h histogram\nh_bucket{le=\"1\"} 5\nh_bucket{le=\"+Inf\"} 3\nh_count 3\nh_sum 1\ngood 2\nlast 3\n";
+    exporter.put("/metrics", page);
+    let scrape = format!("[[collector.scrape]]\njob = \"app\"\ntargets = [\"{}\"]\n", exporter.url("/metrics"));
+    let _collector = collect(&dir, &server, &scrape);
+    // Three lines, the four parts of the histogram whose counts fall, and a series that came before.
+    let errors =
+        "SELECT DISTINCT service_name, value FROM metrics WHERE metric = 'driftwatt.collector.scrape.page.errors'";
+    until(&server, errors, &[vec![json!("app"), json!(8.0)]]).await;
+    let kept =
+        "SELECT DISTINCT metric, value FROM raw.samples WHERE metric IN ('good', 'odd', 'last', 'h_count') ORDER BY 1";
+    until(&server, kept, &[vec![json!("good"), json!(1.0)], vec![json!("last"), json!(3.0)]]).await;
+    until(&server, "SELECT count(*) >= 3 FROM raw.samples WHERE metric = 'up'", &[vec![json!(true)]]).await;
+    let log = std::fs::read_to_string(dir.path().join("collect.log")).unwrap();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("part of the page was left out")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("TYPE names no type that there is") && lines[0].contains('3'), "{}", lines[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_times_of_a_wrong_clock_is_refused_by_the_server_and_counted() {
+    let (dir, server) = start();
+    let exporter = Exporter::start().await;
+    let future_ms = now_ms() + 3_600_000;
+    exporter.put("/metrics", format!("# TYPE ahead gauge\nahead 1 {future_ms}\n# TYPE good gauge\ngood 1\n"));
+    let scrape = format!("[[collector.scrape]]\ntargets = [\"{}\"]\n", exporter.url("/metrics"));
+    let _collector = collect(&dir, &server, &scrape);
+    let counted = "SELECT DISTINCT reason, metric, count FROM rejections";
+    until(&server, counted, &[vec![json!("timestamp_too_new"), json!("ahead"), json!(1)]]).await;
+    until(&server, "SELECT DISTINCT value FROM raw.samples WHERE metric = 'good'", &[vec![json!(1.0)]]).await;
+    assert_eq!(server.rows("SELECT count(*) FROM raw.samples WHERE metric = 'ahead'").await, [[json!(0)]]);
+    let log = std::fs::read_to_string(dir.path().join("collect.log")).unwrap();
+    assert!(log.contains("the server refused some of the points") && log.contains("set the sender's clock"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,20 +80,35 @@ pub(crate) struct Span {
 pub(crate) struct Histogram {
     #[prost(uint64, tag = "1")]
     pub(crate) count_int: u64,
+    /// Of a float histogram, instead of `count_int`; the default is not sent.
+    #[prost(double, tag = "2")]
+    pub(crate) count_float: f64,
     #[prost(double, tag = "3")]
     pub(crate) sum: f64,
     #[prost(sint32, tag = "4")]
     pub(crate) schema: i32,
     #[prost(uint64, tag = "6")]
     pub(crate) zero_count_int: u64,
+    #[prost(double, tag = "7")]
+    pub(crate) zero_count_float: f64,
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) negative_spans: Vec<Span>,
+    #[prost(sint64, repeated, tag = "9")]
+    pub(crate) negative_deltas: Vec<i64>,
     #[prost(message, repeated, tag = "11")]
     pub(crate) positive_spans: Vec<Span>,
     #[prost(sint64, repeated, tag = "12")]
     pub(crate) positive_deltas: Vec<i64>,
+    #[prost(double, repeated, tag = "13")]
+    pub(crate) positive_counts: Vec<f64>,
+    #[prost(int32, tag = "14")]
+    pub(crate) reset_hint: i32,
     #[prost(int64, tag = "15")]
     pub(crate) timestamp: i64,
     #[prost(double, repeated, tag = "16")]
     pub(crate) custom_values: Vec<f64>,
+    #[prost(int64, tag = "17")]
+    pub(crate) start_timestamp: i64,
 }
 
 /// `prometheus.WriteRequest`.
@@ -111,6 +126,20 @@ pub(crate) struct FirstTimeSeries {
     pub(crate) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) exemplars: Vec<FirstExemplar>,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) histograms: Vec<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FirstExemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    pub(crate) value: f64,
+    #[prost(int64, tag = "3")]
+    pub(crate) timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -31,6 +31,8 @@ pub(crate) async fn fetch(
         let content_type = response.headers().get(reqwest::header::CONTENT_TYPE).map(|value| value.as_bytes());
         let is_open_metrics = content_type.is_some_and(|value| value.starts_with(b"application/openmetrics-text"));
         let format = if is_open_metrics { Format::OpenMetrics } else { Format::Text };
+        let tells_its_end =
+            response.content_length().is_some() || response.headers().contains_key(reqwest::header::TRANSFER_ENCODING);
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(without_url)? {
             if bytes.len() + chunk.len() > size_max {
@@ -39,6 +41,10 @@ pub(crate) async fn fetch(
             bytes.extend_from_slice(&chunk);
         }
         let text = String::from_utf8(bytes).map_err(|error| format!("the page is no UTF-8: {}", error.utf8_error()))?;
+        // Text does not say where it ends. Where the answer does not either, a page that stops amid a line was cut off.
+        if !tells_its_end && format == Format::Text && !text.ends_with('\n') {
+            return Err("the page ends amid a line and its length is not given: it is half a page".to_owned());
+        }
         Ok(Fetched { text, format })
     };
     let fetched = tokio::time::timeout(timeout, whole).await;

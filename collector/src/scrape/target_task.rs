@@ -32,6 +32,8 @@ pub(super) struct TargetTask {
     history: History,
     /// Why the newest page could not be used; a target that stays down is logged once.
     failure: Option<String>,
+    /// Why something of the newest page was left out; logged once as well.
+    left_out: Option<&'static str>,
 }
 
 /// What one look at the target gave.
@@ -41,11 +43,13 @@ struct Scraped {
     sample_count: usize,
     /// Samples and lines left out.
     error_count: usize,
+    /// The first line left out, counted from 1, and what is wrong with it.
+    first_error: Option<(usize, &'static str)>,
 }
 
 impl TargetTask {
     pub(super) fn new(target: Target, job: ScrapeJob, shared: Arc<Shared>) -> Self {
-        Self { target, job, shared, history: History::default(), failure: None }
+        Self { target, job, shared, history: History::default(), failure: None, left_out: None }
     }
 
     /// Scrapes at once and then every interval, until the sender of `wanted` is gone.
@@ -79,7 +83,9 @@ impl TargetTask {
         let scraped = self.look(time_ms).await;
         self.report(scraped.as_ref().err());
         let is_up = scraped.is_ok();
-        let Scraped { mut points, sample_count, error_count } = scraped.unwrap_or_default();
+        let scraped = scraped.unwrap_or_default();
+        self.report_left_out(&scraped);
+        let Scraped { mut points, sample_count, error_count, .. } = scraped;
         self.history.advance(&mut points, time_ms);
         let owner = Arc::new(Owner::of_target(&self.target.labels));
         let attributes = self.target.labels.place(Vec::new()).1;
@@ -123,16 +129,7 @@ impl TargetTask {
         });
         let (sample_count, line_error_count, first_error, points, point_error_count) =
             read.await.map_err(|error| error.to_string())??;
-        if let Some((line, reason)) = first_error {
-            tracing::debug!(
-                target = self.target.shown(),
-                line,
-                reason,
-                line_error_count,
-                "lines of the page were left out"
-            );
-        }
-        Ok(Scraped { points, sample_count, error_count: line_error_count + point_error_count })
+        Ok(Scraped { points, sample_count, error_count: line_error_count + point_error_count, first_error })
     }
 
     /// Logs a change: a target that stays down is logged once.
@@ -143,6 +140,18 @@ impl TargetTask {
             _ => {}
         }
         self.failure = failure.cloned();
+    }
+
+    /// Logs the first line that is left out, when there was none like it on the page before.
+    fn report_left_out(&mut self, scraped: &Scraped) {
+        let Scraped { error_count, first_error, .. } = scraped;
+        let apart = (*error_count > 0).then_some("parts of a histogram or summary do not fit, or a series comes twice");
+        let reason = first_error.map(|(_, reason)| reason).or(apart);
+        if let Some(reason) = reason.filter(|_| reason != self.left_out) {
+            let line = first_error.map(|(line, _)| line);
+            tracing::warn!(target = self.target.shown(), error_count, line, reason, "part of the page was left out");
+        }
+        self.left_out = reason;
     }
 
     async fn send(&self, points: &[Point]) -> Outcome {

@@ -46,6 +46,7 @@ impl<'a> Walk<'_, 'a> {
                 8 => shape.positive.read(&field)?,
                 9 => shape.negative.read(&field)?,
                 10 => header.read_flags(&field)?,
+                11 => self.exemplar_count += 1,
                 12 => totals.min = Some(field.double()?),
                 13 => totals.max = Some(field.double()?),
                 14 => shape.zero_threshold = field.double()?,

@@ -53,6 +53,7 @@ impl<'a> Walk<'_, 'a> {
                     self.bounds.push(f64::from_bits(bound));
                     self.bounds.len()
                 })?,
+                8 => self.exemplar_count += 1,
                 9 => self.point_attributes.push(field.slice()?),
                 10 => header.read_flags(&field)?,
                 11 => totals.min = Some(field.double()?),

@@ -18,6 +18,7 @@ impl<'a> Walk<'_, 'a> {
                 2 => header.read_start_time(&field)?,
                 3 => header.read_time(&field)?,
                 4 => value = Some((field.fixed64()?, SampleColumns::DOUBLE)),
+                5 => self.exemplar_count += 1,
                 6 => value = Some((field.fixed64()?, SampleColumns::INT)),
                 7 => self.point_attributes.push(field.slice()?),
                 8 => header.read_flags(&field)?,

@@ -505,3 +505,15 @@ fn bad_json_is_an_error_with_its_place() {
     let deep = format!(r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"value":{open}{close}}}]}}}}]}}"#);
     assert!(crate::json::transcode(deep.as_bytes()).unwrap_err().to_string().contains("recursion limit"));
 }
+
+#[test]
+fn exemplars_are_counted_and_not_stored() {
+    let exemplars = vec![Exemplar { span_id: vec![1; 8], ..Exemplar::default() }; 2];
+    let points = [
+        gauge("g", vec![NumberDataPoint { exemplars: exemplars.clone(), ..number(Number::AsInt(1)) }]),
+        histograms(vec![HistogramDataPoint { exemplars: exemplars.clone(), ..histogram() }]),
+        exponentials(vec![ExponentialHistogramDataPoint { exemplars, ..exponential() }]),
+    ];
+    let decoded = decode_bytes(&request(points.to_vec()).encode_to_vec());
+    assert_eq!((decoded.exemplar_count, decoded.batch.point_count()), (6, 3));
+}

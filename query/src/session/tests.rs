@@ -380,11 +380,24 @@ async fn a_query_that_needs_too_much_memory_is_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_of_the_documentation_runs() {
     let fixture = fixture().await;
-    let page = concat!(include_str!("../../../docs/sql.md"), include_str!("../../../docs/roles.md"));
-    let examples = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let queries: Vec<_> = examples.filter(|sql| !sql.starts_with("WHERE")).collect();
-    assert!(queries.len() >= 4);
+    let page = concat!(
+        include_str!("../../../README.md"),
+        include_str!("../../../docs/sql.md"),
+        include_str!("../../../docs/roles.md")
+    );
+    // Whole examples, and those within a command; `delta_scan` is DuckDB's.
+    let between = |begin: &'static str, end: &'static str| {
+        page.split(begin).skip(1).filter_map(move |rest| rest.split(end).next()).map(|sql| sql.replace("'\\''", "'"))
+    };
+    let examples =
+        between("```sql\n", "```").chain(between("\"query\": \"", "\"")).chain(between("driftwatt sql \"", "\""));
+    let queries: Vec<_> = examples
+        .map(|sql| if sql.starts_with("WHERE") { format!("SELECT * FROM metrics {sql}") } else { sql })
+        .filter(|sql| !sql.contains("delta_scan") && sql.contains("SELECT"))
+        .collect();
+    assert!(queries.len() >= 13, "{queries:?}");
     for sql in queries {
-        crate::answer(&fixture.ctx, &Config::default(), sql, "json").await.unwrap();
+        let answer = crate::answer(&fixture.ctx, &Config::default(), &sql, "json").await;
+        answer.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
