@@ -35,8 +35,12 @@ pub struct RawConfig {
     pub gpu: Option<bool>,
     /// Time for one reading of all GPUs, at most the interval. Default `"5s"`, or half the interval where that is shorter.
     pub gpu_timeout: Option<String>,
+    /// Whether traffic and errors of PCIe and NVLink are read, which may take 40 ms for each GPU. Default false.
+    pub gpu_links: Option<bool>,
     /// Path of the NVIDIA management library. Default the driver's own, `libnvidia-ml.so.1`.
     pub nvml_library: Option<PathBuf>,
+    /// Where the kernel shows processes, with their control groups, and pressure. Default `"/proc"`.
+    pub proc_dir: Option<PathBuf>,
     /// Time for one export with all its retries. Default `"10s"`.
     pub export_timeout: Option<String>,
     /// Retries after a first attempt that failed for a passing reason; at most 20. Default 5.
@@ -120,8 +124,12 @@ pub struct Config {
     pub gpu: bool,
     /// Time for one reading of all GPUs by another process.
     pub gpu_timeout: Duration,
+    /// Whether PCIe and NVLink are read.
+    pub gpu_links: bool,
     /// Path of the NVIDIA management library; `None` for the driver's own.
     pub nvml_library: Option<PathBuf>,
+    /// Where the kernel shows processes and pressure.
+    pub proc_dir: PathBuf,
     /// The process that reads GPUs. `None`, which [`RawConfig::validate`] gives, reads them on a thread of this one, where a
     /// driver call that never returns cannot be ended. A program that can start itself sets it.
     pub gpu_process: Option<GpuProcess>,
@@ -171,7 +179,9 @@ impl RawConfig {
             interval,
             gpu: self.gpu.unwrap_or(true),
             gpu_timeout,
+            gpu_links: self.gpu_links.unwrap_or(false),
             nvml_library: self.nvml_library,
+            proc_dir: self.proc_dir.unwrap_or_else(|| "/proc".into()),
             gpu_process: None,
             export_timeout,
             retries_max,

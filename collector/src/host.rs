@@ -5,10 +5,7 @@ use std::{collections::BTreeSet, fs, thread};
 use opentelemetry::KeyValue;
 use sysinfo::{Disks, MINIMUM_CPU_UPDATE_INTERVAL, Networks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use crate::{
-    proc_stat,
-    reading::{Sample, Source},
-};
+use crate::{proc_stat, reading::Sample};
 
 /// File systems, and likewise interfaces, reported; a node with thousands of container mounts is cut off here.
 const DEVICES_MAX: usize = 256;
@@ -53,8 +50,8 @@ impl Host {
     }
 }
 
-impl Source for Host {
-    fn sample(&mut self) -> Sample {
+impl Host {
+    pub(crate) fn sample(&mut self) -> Sample {
         self.refresh();
         let mut sample = Sample::default();
         match &self.system {
@@ -135,6 +132,9 @@ fn process(system: &System, pid: Option<Pid>, sample: &mut Sample) {
     sample.push("process.cpu.time", process.accumulated_cpu_time() as f64 / 1000.0, &attributes);
     sample.push("process.memory.usage", process.memory() as f64, &attributes);
     sample.push("process.memory.virtual", process.virtual_memory() as f64, &attributes);
+    if let Some(cost) = proc_stat::process_cost(pid.as_u32()) {
+        cost.push("collector", sample);
+    }
 }
 
 fn file_systems(disks: &Disks, sample: &mut Sample) {

@@ -49,7 +49,7 @@ fn observer(
         for snapshot in watches.iter().filter_map(|watch| watch.read()) {
             for reading in snapshot.readings.iter().filter(|reading| reading.metric == metric.name) {
                 let value = match metric.kind {
-                    Kind::Counter => totals.since_start(&reading.attributes, reading.value),
+                    Kind::Counter => totals.since_start(&reading.attributes, reading.value, metric.own_count),
                     Kind::Gauge | Kind::UpDownCounter => reading.value,
                 };
                 instrument.observe(value, &reading.attributes);
@@ -78,10 +78,14 @@ struct Total {
 const DIP_SHARE_MIN: f64 = 0.99;
 
 impl Totals {
-    fn since_start(&mut self, attributes: &[KeyValue], total: f64) -> f64 {
+    /// `is_ours`: the count began with the collector, so all of it is new.
+    fn since_start(&mut self, attributes: &[KeyValue], total: f64, is_ours: bool) -> f64 {
         let known = match self.0.get_mut(attributes) {
             Some(known) => known,
-            None => self.0.entry(attributes.to_vec()).or_insert(Total { baseline: total, latest: total, carried: 0.0 }),
+            None => {
+                let baseline = if is_ours { 0.0 } else { total };
+                self.0.entry(attributes.to_vec()).or_insert(Total { baseline, latest: total, carried: 0.0 })
+            }
         };
         if total < known.latest * DIP_SHARE_MIN {
             // Everything since it began again is new.
@@ -187,16 +191,18 @@ mod tests {
             (0.0, 2500.0),
             (1.0, 2501.0),
         ] {
-            assert_eq!(totals.since_start(&gpu, total), expected, "at {total}");
+            assert_eq!(totals.since_start(&gpu, total, false), expected, "at {total}");
         }
-        assert_eq!(totals.since_start(&[KeyValue::new("hw.id", "GPU-2")], 7.0), 0.0);
+        assert_eq!(totals.since_start(&[KeyValue::new("hw.id", "GPU-2")], 7.0, false), 0.0);
+        let own: Vec<_> = [2.0, 3.0, 0.5].map(|total| totals.since_start(&[], total, true)).into();
+        assert_eq!(own, [2.0, 3.0, 3.5], "what began with the collector is all new");
     }
 
     #[test]
     fn a_total_that_falls_by_a_tick_has_not_begun_again() {
         let mut totals = Totals::default();
         for (total, expected) in [(1000.0, 0.0), (1000.5, 0.5), (1000.25, 0.5), (1001.0, 1.0)] {
-            assert_eq!(totals.since_start(&[], total), expected, "at {total}");
+            assert_eq!(totals.since_start(&[], total, false), expected, "at {total}");
         }
     }
 }

@@ -33,11 +33,8 @@ struct Arguments {
     #[arg(long)]
     once: bool,
     /// Read GPUs for the program that started this one, over standard input and output.
-    #[arg(long, hide = true)]
-    nvml_child: bool,
-    /// The library that this reads them from.
-    #[arg(long, hide = true, requires = "nvml_child")]
-    nvml_library: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "SETTINGS")]
+    nvml_child: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -98,8 +95,8 @@ async fn main() -> ExitCode {
 }
 
 async fn collect(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    if arguments.nvml_child {
-        return Ok(serve_gpu_readings(arguments.nvml_library.clone()).await?);
+    if let Some(settings) = &arguments.nvml_child {
+        return Ok(serve_gpu_readings(settings).await?);
     }
     let config = arguments.settings()?;
     if arguments.once {

@@ -28,6 +28,20 @@ pub(crate) struct Point {
     pub(crate) start_time_unix_nano: u64,
 }
 
+/// Attributes that tell series of one GPU apart.
+const PARTS: [&str; 10] = [
+    "driftwatt.gpu.mig.id",
+    "process.pid",
+    "driftwatt.gpu.clock.domain",
+    "driftwatt.gpu.throttle.reason",
+    "hw.gpu.task",
+    "driftwatt.gpu.xid",
+    "driftwatt.gpu.nvlink",
+    "network.io.direction",
+    "error.type",
+    "driftwatt.collector.process",
+];
+
 /// All points of one export.
 #[derive(Debug, Clone)]
 pub(crate) struct Export(pub(crate) Vec<Point>);
@@ -43,12 +57,11 @@ impl Export {
         self.0.iter().filter(|point| point.metric == metric).find(has)
     }
 
-    /// The points of one GPU: metric, the attribute of its own if it has one, value.
+    /// The points of one GPU: metric, its attributes of [`PARTS`], value.
     pub(crate) fn of_gpu(&self, id: &str) -> BTreeMap<String, f64> {
-        let own = ["driftwatt.gpu.clock.domain", "driftwatt.gpu.throttle.reason"];
-        let name = |point: &Point| match own.iter().find_map(|key| point.attributes.get(*key)) {
-            Some(part) => format!("{} {part}", point.metric),
-            None => point.metric.clone(),
+        let name = |point: &Point| {
+            let parts = PARTS.iter().filter_map(|key| point.attributes.get(*key));
+            parts.fold(point.metric.clone(), |name, part| format!("{name} {part}"))
         };
         let of = self.0.iter().filter(|point| point.attributes.get("hw.id").is_some_and(|own| own == id));
         of.map(|point| (name(point), point.value)).collect()
@@ -68,6 +81,11 @@ pub(crate) struct Collector {
 impl Collector {
     /// Starts it with an interval of one second and 300 ms for the GPUs.
     pub(crate) fn start(stand_in: &StandIn) -> Self {
+        Self::start_with(stand_in, "")
+    }
+
+    /// The same with further settings.
+    pub(crate) fn start_with(stand_in: &StandIn, settings: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (sender, exports) = channel();
@@ -76,7 +94,7 @@ impl Collector {
         let library = stand_in.library();
         let settings = format!(
             "[collector]\nendpoint = \"{endpoint}\"\nprotocol = \"http\"\ninterval = \"1s\"\ngpu_timeout = \"300ms\"\n\
-             nvml_library = {:?}\n",
+             nvml_library = {:?}\n{settings}",
             library.display().to_string()
         );
         std::fs::write(&config, settings).expect("the settings are written");
