@@ -53,6 +53,13 @@ pub(crate) fn is_own_count(name: &str) -> bool {
 pub const CATALOG: &[Metric] = &[
     gauge("system.cpu.utilization", "1", "Share of all logical CPUs that was not idle since the last collection."),
     counter("system.cpu.time", "s", "Seconds of all logical CPUs by mode."),
+    gauge("driftwatt.cpu.core.utilization", "1", "Share of a logical CPU that was not idle since the last collection."),
+    counter("driftwatt.pressure.stall.time", "s", "Time in which some work, or all of it, waited for a resource."),
+    counter("container.cpu.time", "s", "CPU seconds of a container."),
+    counter("driftwatt.container.cpu.throttled.time", "s", "Time in which its CPU limit held a container back."),
+    gauge("driftwatt.container.cpu.limit", "{cpu}", "CPUs that a container may use."),
+    up_down("container.memory.usage", "By", "Memory of a container, page cache included."),
+    gauge("driftwatt.container.memory.limit", "By", "Memory that a container may use."),
     up_down("system.cpu.logical.count", "{cpu}", "Logical CPUs."),
     up_down("system.memory.usage", "By", "Memory by state; the states add up to the limit."),
     gauge("system.memory.utilization", "1", "Share of memory in use."),

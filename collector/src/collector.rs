@@ -71,7 +71,7 @@ impl Collector {
         let export = exporter.state();
         let limits = Limits::for_interval(config.interval);
         let thread_error = |source_name| move |source| Error::Thread { source_name, source };
-        let mut watches = vec![host_watch(limits).map_err(thread_error("host"))?];
+        let mut watches = vec![host_watch(config, limits).map_err(thread_error("host"))?];
         if config.gpu {
             watches.push(gpu_watch(config, limits).map_err(thread_error("gpu"))?);
         }
@@ -169,9 +169,10 @@ fn gpu_watch(config: &Config, limits: Limits) -> io::Result<Arc<Watch>> {
     }
 }
 
-fn host_watch(limits: Limits) -> io::Result<Arc<Watch>> {
+fn host_watch(config: &Config, limits: Limits) -> io::Result<Arc<Watch>> {
+    let (proc_dir, cgroup_dir) = (config.proc_dir.clone(), config.cgroup_dir.clone());
     Watch::spawn("host", limits, || {
-        let mut host = Host::new();
+        let mut host = Host::new(proc_dir, cgroup_dir);
         move || host.sample()
     })
 }

@@ -41,6 +41,8 @@ pub struct RawConfig {
     pub nvml_library: Option<PathBuf>,
     /// Where the kernel shows processes, with their control groups, and pressure. Default `"/proc"`.
     pub proc_dir: Option<PathBuf>,
+    /// Where the kernel shows control groups of version 2. Default `"/sys/fs/cgroup"`.
+    pub cgroup_dir: Option<PathBuf>,
     /// Time for one export with all its retries. Default `"10s"`.
     pub export_timeout: Option<String>,
     /// Retries after a first attempt that failed for a passing reason; at most 20. Default 5.
@@ -130,6 +132,8 @@ pub struct Config {
     pub nvml_library: Option<PathBuf>,
     /// Where the kernel shows processes and pressure.
     pub proc_dir: PathBuf,
+    /// Where the kernel shows control groups.
+    pub cgroup_dir: PathBuf,
     /// The process that reads GPUs. `None`, which [`RawConfig::validate`] gives, reads them on a thread of this one, where a
     /// driver call that never returns cannot be ended. A program that can start itself sets it.
     pub gpu_process: Option<GpuProcess>,
@@ -182,6 +186,7 @@ impl RawConfig {
             gpu_links: self.gpu_links.unwrap_or(false),
             nvml_library: self.nvml_library,
             proc_dir: self.proc_dir.unwrap_or_else(|| "/proc".into()),
+            cgroup_dir: self.cgroup_dir.unwrap_or_else(|| "/sys/fs/cgroup".into()),
             gpu_process: None,
             export_timeout,
             retries_max,

@@ -1,7 +1,6 @@
 //! GPUs: what NVML says of them, read in this process or by one of their own.
 
 mod answer;
-mod cgroup;
 mod counts;
 mod device;
 mod faults;

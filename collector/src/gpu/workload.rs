@@ -11,11 +11,8 @@ use std::{
 use nvml_wrapper::{Device, enums::device::UsedGpuMemory, error::NvmlError, struct_wrappers::device::ProcessInfo};
 use opentelemetry::KeyValue;
 
-use super::{
-    cgroup,
-    value::{error_type, known_long, ok, share},
-};
-use crate::reading::Sample;
+use super::value::{error_type, known_long, ok, share};
+use crate::{cgroup, reading::Sample};
 
 const MEMORY: &str = "driftwatt.gpu.process.memory.usage";
 const UTILIZATION: &str = "driftwatt.gpu.process.utilization";

@@ -9,13 +9,13 @@
 
 /// Whose a process is.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) container_id: Option<String>,
-    pub(super) pod_uid: Option<String>,
+pub(crate) struct Owner {
+    pub(crate) container_id: Option<String>,
+    pub(crate) pod_uid: Option<String>,
 }
 
 /// Reads a `/proc/PID/cgroup`; version 1 has a line for each controller, version 2 one line.
-pub(super) fn owner(text: &str) -> Owner {
+pub(crate) fn owner(text: &str) -> Owner {
     let mut found = Owner::default();
     // `hierarchy:controllers:path`
     for path in text.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
@@ -28,7 +28,8 @@ pub(super) fn owner(text: &str) -> Owner {
     found
 }
 
-fn owner_of_path(path: &str) -> Owner {
+/// Reads the path of one control group.
+pub(crate) fn owner_of_path(path: &str) -> Owner {
     let mut owner = Owner::default();
     // The innermost holds: a node may be a container itself.
     for part in path.split(['/', ':']) {
