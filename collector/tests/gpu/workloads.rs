@@ -17,9 +17,9 @@ const POD: &str = "5e1c9f1a-37d2-4b0e-9c55-0a1b2c3d4e5f";
 fn processes(stand_in: &StandIn) -> String {
     let proc_dir = stand_in.folder().join("proc");
     let process = |pid: &str, name: &str, cgroup: &str| {
-        fs::create_dir_all(proc_dir.join(pid)).unwrap();
-        fs::write(proc_dir.join(pid).join("comm"), format!("{name}\n")).unwrap();
-        fs::write(proc_dir.join(pid).join("cgroup"), cgroup).unwrap();
+        fs::create_dir_all(proc_dir.join(pid)).expect("a directory");
+        fs::write(proc_dir.join(pid).join("comm"), format!("{name}\n")).expect("a file");
+        fs::write(proc_dir.join(pid).join("cgroup"), cgroup).expect("a file");
     };
     let slice = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod";
     let pod = format!("0::{slice}{}.slice/cri-containerd-{CONTAINER}.scope\n", POD.replace('-', "_"));
