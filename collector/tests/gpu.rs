@@ -2,8 +2,13 @@
 //! whose answers, errors and hangs are scripted.
 #![cfg(target_os = "linux")]
 
+#[path = "gpu/endurance.rs"]
+mod endurance;
 #[path = "gpu/faults.rs"]
 mod faults;
+#[cfg(feature = "gpu")]
+#[path = "gpu/real_card.rs"]
+mod real_card;
 #[path = "gpu/receiver.rs"]
 mod receiver;
 #[path = "gpu/stand_in.rs"]

@@ -32,6 +32,9 @@ struct Arguments {
     /// Collect and send once, then exit.
     #[arg(long)]
     once: bool,
+    /// Check arguments and file, and exit.
+    #[arg(long, conflicts_with = "once")]
+    check: bool,
     /// Read GPUs for the program that started this one, over standard input and output.
     #[arg(long, hide = true, value_name = "SETTINGS")]
     nvml_child: Option<String>,
@@ -99,6 +102,10 @@ async fn collect(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return Ok(serve_gpu_readings(settings).await?);
     }
     let config = arguments.settings()?;
+    if arguments.check {
+        tracing::info!(endpoint = config.endpoint, interval = ?config.interval, "the settings can be used");
+        return Ok(());
+    }
     if arguments.once {
         let collector = Collector::start(config)?;
         collector.flush().await?;
