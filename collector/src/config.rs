@@ -75,6 +75,8 @@ pub struct RawScrapeJob {
     pub labels: BTreeMap<String, String>,
     /// Whether a label of a page wins over one of the target. Default false: it is kept as `exported_…`.
     pub honor_labels: bool,
+    /// File of a token that every request carries as `Authorization: Bearer …`; read anew for each. Default none.
+    pub bearer_token_file: Option<PathBuf>,
     /// Bytes of a page, or with a unit (`"16MiB"`). Default 16 MiB; a longer one is not used, and `up` is 0.
     pub body_size_max: Option<String>,
     /// Samples of a page. Default 100 000; a page with more is not used, and `up` is 0.
@@ -98,6 +100,8 @@ pub struct ScrapeJob {
     pub labels: BTreeMap<String, String>,
     /// Whether a label of a page wins over one of the target.
     pub honor_labels: bool,
+    /// File of a token for every request.
+    pub bearer_token_file: Option<PathBuf>,
     /// Bytes of a page.
     pub body_size_max: usize,
     /// Samples of a page.
@@ -233,6 +237,7 @@ impl RawScrapeJob {
             timeout,
             labels: self.labels,
             honor_labels: self.honor_labels,
+            bearer_token_file: self.bearer_token_file,
             body_size_max: size("scrape.body_size_max", self.body_size_max.as_deref(), 16 << 20)?,
             samples_max: positive("scrape.samples_max", self.samples_max.unwrap_or(100_000))?,
         })

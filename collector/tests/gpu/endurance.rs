@@ -71,17 +71,12 @@ fn cost(pid: u32) -> Cost {
     Cost { ticks, resident: bytes("VmRSS:"), peak: bytes("VmHWM:") }
 }
 
+/// The one process that any of the threads of `parent` has started.
 fn child_of(parent: u32) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    let of_threads = fs::read_dir(format!("/proc/{parent}/task"))
-        .expect("threads")
-        .flatten()
-        .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
-    let all: Vec<u32> = std::iter::once(children)
-        .chain(of_threads)
-        .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().expect("a process id")).collect::<Vec<_>>())
-        .collect();
-    *all.first().expect("the process that reads GPUs")
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).expect("threads").flatten();
+    let of_threads = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let children: String = of_threads.collect();
+    children.trim().parse().expect("the process that reads GPUs, and no other")
 }
 
 #[test]
