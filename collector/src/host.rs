@@ -1,6 +1,7 @@
 //! Host and own-process values, from `sysinfo`, `/proc` and control groups.
 
 mod containers;
+mod disk_statistics;
 mod pressure;
 
 use std::{
@@ -90,7 +91,10 @@ impl Host {
         match &self.disks {
             Some(disks) => {
                 file_systems(disks, &mut sample);
-                disk_io(disks, &mut sample);
+                let devices = disk_io(disks, &mut sample);
+                if cfg!(target_os = "linux") {
+                    disk_statistics::read(&self.proc_dir, &devices, &mut sample);
+                }
             }
             None => sample.fail("disks", "unavailable"),
         }
@@ -213,26 +217,29 @@ fn file_systems(disks: &Disks, sample: &mut Sample) {
     }
 }
 
-fn disk_io(disks: &Disks, sample: &mut Sample) {
+/// Bytes read and written; returns the devices.
+fn disk_io(disks: &Disks, sample: &mut Sample) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for disk in disks.iter() {
         let usage = disk.usage();
+        let device = disk.name().to_string_lossy().into_owned();
         // Both zero is how an unknown device is told (an overlay, a network share).
-        if is_pseudo(disk) || usage.total_read_bytes == 0 && usage.total_written_bytes == 0 || !seen.insert(disk.name())
-        {
+        let is_unknown = usage.total_read_bytes == 0 && usage.total_written_bytes == 0;
+        if is_pseudo(disk) || is_unknown || seen.contains(&device) {
             continue;
         }
-        if seen.len() > DEVICES_MAX {
+        if seen.len() == DEVICES_MAX {
             sample.fail("system.disk.io", "limit");
-            return;
+            break;
         }
-        let device = disk.name().to_string_lossy();
         for (direction, bytes) in [("read", usage.total_read_bytes), ("write", usage.total_written_bytes)] {
             let attributes =
-                [KeyValue::new("system.device", device.to_string()), KeyValue::new("disk.io.direction", direction)];
+                [KeyValue::new("system.device", device.clone()), KeyValue::new("disk.io.direction", direction)];
             sample.push("system.disk.io", bytes as f64, &attributes);
         }
+        seen.insert(device);
     }
+    seen
 }
 
 fn network(networks: &Networks, sample: &mut Sample) {
@@ -254,6 +261,18 @@ fn network(networks: &Networks, sample: &mut Sample) {
             sample.push("system.network.io", bytes as f64, &attributes);
             sample.push("system.network.packet.count", packets as f64, &attributes);
             sample.push("system.network.errors", errors as f64, &attributes);
+            if cfg!(target_os = "linux")
+                && let Some(dropped) = dropped(name, direction)
+            {
+                sample.push("system.network.packet.dropped", dropped, &attributes);
+            }
         }
     }
+}
+
+/// Packets that the kernel dropped for want of room, which `sysinfo` does not pass on.
+fn dropped(interface: &str, direction: &str) -> Option<f64> {
+    let file = if direction == "receive" { "rx_dropped" } else { "tx_dropped" };
+    let text = fs::read_to_string(format!("/sys/class/net/{interface}/statistics/{file}")).ok()?;
+    text.trim().parse::<u64>().ok().map(|count| count as f64)
 }
