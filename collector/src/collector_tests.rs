@@ -113,6 +113,13 @@ async fn one_collection_has_the_catalogued_names_units_and_kinds() {
     ] {
         assert!(seen.contains_key(name), "{name} is missing");
     }
+    if cfg!(target_os = "linux") {
+        for name in ["system.cpu.time", "driftwatt.cpu.core.utilization", "driftwatt.collector.process.cpu.time"] {
+            assert!(seen.contains_key(name), "{name} is missing");
+        }
+        let cores = seen["driftwatt.cpu.core.utilization"].points.len() as f64;
+        assert_eq!(seen["system.cpu.logical.count"].points, [(vec![], cores)]);
+    }
     for metric in CATALOG {
         if let Some(seen) = seen.get(metric.name) {
             assert_eq!((seen.unit.as_str(), seen.kind), (metric.unit, Some(metric.kind)), "{}", metric.name);
