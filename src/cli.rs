@@ -102,11 +102,8 @@ pub(crate) struct CollectArgs {
     #[arg(long)]
     once: bool,
     /// Read GPUs for the collector that started this, over standard input and output
-    #[arg(long, hide = true)]
-    nvml_child: bool,
-    /// The library that this reads them from
-    #[arg(long, hide = true, requires = "nvml_child")]
-    nvml_library: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "SETTINGS")]
+    nvml_child: Option<String>,
 }
 
 /// Where an answer comes from: a running server, or a data directory that no server has open.

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    path::PathBuf,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -22,7 +21,7 @@ use crate::{
     delivery::Delivery,
     error::{Error, Result},
     export::{self, ExportState, OnRuntime},
-    gpu::{GpuReader, Gpus},
+    gpu::{GpuReader, GpuSettings, Gpus},
     host::Host,
     instruments,
     scrape::Scraper,
@@ -72,7 +71,7 @@ impl Collector {
         let export = exporter.state();
         let limits = Limits::for_interval(config.interval);
         let thread_error = |source_name| move |source| Error::Thread { source_name, source };
-        let mut watches = vec![Watch::spawn("host", limits, Host::new).map_err(thread_error("host"))?];
+        let mut watches = vec![host_watch(config, limits).map_err(thread_error("host"))?];
         if config.gpu {
             watches.push(gpu_watch(config, limits).map_err(thread_error("gpu"))?);
         }
@@ -152,15 +151,30 @@ impl Collector {
 }
 
 fn gpu_watch(config: &Config, limits: Limits) -> io::Result<Arc<Watch>> {
-    let library = config.nvml_library.clone();
+    let settings = GpuSettings {
+        library: config.nvml_library.clone(),
+        proc_dir: config.proc_dir.clone(),
+        links: config.gpu_links,
+    };
     match config.gpu_process.clone() {
         Some(process) => {
-            let (process, timeout) = (process.with_library(library.as_ref()), config.gpu_timeout);
+            let (process, timeout) = (process.with_settings(&settings), config.gpu_timeout);
             let limits = limits.with_deadline_after(timeout);
-            Watch::spawn("gpu", limits, move || GpuReader::new(process, timeout, limits.age_max))
+            Watch::spawn("gpu", limits, move || {
+                let mut reader = GpuReader::new(process, timeout, limits.age_max);
+                move || reader.sample()
+            })
         }
-        None => Watch::spawn("gpu", limits, move || Gpus::new(library.map(PathBuf::into_os_string))),
+        None => Watch::spawn("gpu", limits, move || Gpus::new(settings)),
     }
+}
+
+fn host_watch(config: &Config, limits: Limits) -> io::Result<Arc<Watch>> {
+    let (proc_dir, cgroup_dir) = (config.proc_dir.clone(), config.cgroup_dir.clone());
+    Watch::spawn("host", limits, || {
+        let mut host = Host::new(proc_dir, cgroup_dir);
+        move || host.sample()
+    })
 }
 
 /// Stops without a last export, so that dropping never waits for the network.

@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     catalog::{CATALOG, Kind},
     config::RawConfig,
-    reading::{Sample, Source},
+    reading::Sample,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -113,6 +113,13 @@ async fn one_collection_has_the_catalogued_names_units_and_kinds() {
     ] {
         assert!(seen.contains_key(name), "{name} is missing");
     }
+    if cfg!(target_os = "linux") {
+        for name in ["system.cpu.time", "driftwatt.cpu.core.utilization", "driftwatt.collector.process.cpu.time"] {
+            assert!(seen.contains_key(name), "{name} is missing");
+        }
+        let cores = seen["driftwatt.cpu.core.utilization"].points.len() as f64;
+        assert_eq!(seen["system.cpu.logical.count"].points, [(vec![], cores)]);
+    }
     for metric in CATALOG {
         if let Some(seen) = seen.get(metric.name) {
             assert_eq!((seen.unit.as_str(), seen.kind), (metric.unit, Some(metric.kind)), "{}", metric.name);
@@ -176,26 +183,22 @@ fn the_documentation_lists_every_metric_with_its_unit() {
     }
 }
 
-struct Unplugged(Arc<AtomicBool>);
-
-impl Source for Unplugged {
-    fn sample(&mut self) -> Sample {
-        let mut sample = Sample::default();
-        if self.0.load(Ordering::SeqCst) {
-            for name in ["hw.gpu.utilization", "hw.gpu.memory.usage", "hw.energy"] {
-                sample.push(name, 1.0, &[KeyValue::new("hw.id", "GPU-1")]);
-            }
+fn unplugged(present: &AtomicBool) -> Sample {
+    let mut sample = Sample::default();
+    if present.load(Ordering::SeqCst) {
+        for name in ["hw.gpu.utilization", "hw.gpu.memory.usage", "hw.energy"] {
+            sample.push(name, 1.0, &[KeyValue::new("hw.id", "GPU-1")]);
         }
-        sample
     }
+    sample
 }
 
 #[tokio::test]
 async fn a_device_that_is_gone_is_not_reported_with_its_last_values() {
     let present = Arc::new(AtomicBool::new(true));
-    let source = Unplugged(Arc::clone(&present));
+    let seen = Arc::clone(&present);
     let limits = Limits { fresh: Duration::ZERO, ..Limits::for_interval(Duration::from_secs(60)) };
-    let watch = Watch::spawn("test", limits, move || source).unwrap();
+    let watch = Watch::spawn("test", limits, move || move || unplugged(&seen)).unwrap();
     let recorder = Recorder::default();
     let reader = PeriodicReader::builder(recorder.clone()).with_interval(Duration::from_secs(3600)).build();
     let provider = SdkMeterProvider::builder().with_reader(reader).build();

@@ -35,8 +35,14 @@ pub struct RawConfig {
     pub gpu: Option<bool>,
     /// Time for one reading of all GPUs, at most the interval. Default `"5s"`, or half the interval where that is shorter.
     pub gpu_timeout: Option<String>,
+    /// Whether traffic and errors of PCIe and NVLink are read, which may take 40 ms for each GPU. Default false.
+    pub gpu_links: Option<bool>,
     /// Path of the NVIDIA management library. Default the driver's own, `libnvidia-ml.so.1`.
     pub nvml_library: Option<PathBuf>,
+    /// Where the kernel shows processes, with their control groups, and pressure. Default `"/proc"`.
+    pub proc_dir: Option<PathBuf>,
+    /// Where the kernel shows control groups of version 2. Default `"/sys/fs/cgroup"`.
+    pub cgroup_dir: Option<PathBuf>,
     /// Time for one export with all its retries. Default `"10s"`.
     pub export_timeout: Option<String>,
     /// Retries after a first attempt that failed for a passing reason; at most 20. Default 5.
@@ -69,6 +75,8 @@ pub struct RawScrapeJob {
     pub labels: BTreeMap<String, String>,
     /// Whether a label of a page wins over one of the target. Default false: it is kept as `exported_…`.
     pub honor_labels: bool,
+    /// File of a token that every request carries as `Authorization: Bearer …`; read anew for each. Default none.
+    pub bearer_token_file: Option<PathBuf>,
     /// Bytes of a page, or with a unit (`"16MiB"`). Default 16 MiB; a longer one is not used, and `up` is 0.
     pub body_size_max: Option<String>,
     /// Samples of a page. Default 100 000; a page with more is not used, and `up` is 0.
@@ -92,6 +100,8 @@ pub struct ScrapeJob {
     pub labels: BTreeMap<String, String>,
     /// Whether a label of a page wins over one of the target.
     pub honor_labels: bool,
+    /// File of a token for every request.
+    pub bearer_token_file: Option<PathBuf>,
     /// Bytes of a page.
     pub body_size_max: usize,
     /// Samples of a page.
@@ -120,8 +130,14 @@ pub struct Config {
     pub gpu: bool,
     /// Time for one reading of all GPUs by another process.
     pub gpu_timeout: Duration,
+    /// Whether PCIe and NVLink are read.
+    pub gpu_links: bool,
     /// Path of the NVIDIA management library; `None` for the driver's own.
     pub nvml_library: Option<PathBuf>,
+    /// Where the kernel shows processes and pressure.
+    pub proc_dir: PathBuf,
+    /// Where the kernel shows control groups.
+    pub cgroup_dir: PathBuf,
     /// The process that reads GPUs. `None`, which [`RawConfig::validate`] gives, reads them on a thread of this one, where a
     /// driver call that never returns cannot be ended. A program that can start itself sets it.
     pub gpu_process: Option<GpuProcess>,
@@ -171,7 +187,10 @@ impl RawConfig {
             interval,
             gpu: self.gpu.unwrap_or(true),
             gpu_timeout,
+            gpu_links: self.gpu_links.unwrap_or(false),
             nvml_library: self.nvml_library,
+            proc_dir: self.proc_dir.unwrap_or_else(|| "/proc".into()),
+            cgroup_dir: self.cgroup_dir.unwrap_or_else(|| "/sys/fs/cgroup".into()),
             gpu_process: None,
             export_timeout,
             retries_max,
@@ -218,6 +237,7 @@ impl RawScrapeJob {
             timeout,
             labels: self.labels,
             honor_labels: self.honor_labels,
+            bearer_token_file: self.bearer_token_file,
             body_size_max: size("scrape.body_size_max", self.body_size_max.as_deref(), 16 << 20)?,
             samples_max: positive("scrape.samples_max", self.samples_max.unwrap_or(100_000))?,
         })

@@ -1,17 +1,32 @@
-//! Host and own-process values, from `sysinfo` and `/proc/stat`.
+//! Host and own-process values, from `sysinfo`, `/proc` and control groups.
 
-use std::{collections::BTreeSet, fs, thread};
+mod containers;
+mod disk_statistics;
+mod pressure;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    thread,
+};
 
 use opentelemetry::KeyValue;
-use sysinfo::{Disks, MINIMUM_CPU_UPDATE_INTERVAL, Networks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{Disk, Disks, MINIMUM_CPU_UPDATE_INTERVAL, Networks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use crate::{
-    proc_stat,
-    reading::{Sample, Source},
-};
+use crate::{proc_stat, reading::Sample};
 
 /// File systems, and likewise interfaces, reported; a node with thousands of container mounts is cut off here.
 const DEVICES_MAX: usize = 256;
+
+/// Logical CPUs reported one by one.
+const CPUS_MAX: usize = 1024;
+
+/// File systems that hold no data of their own, or an image of what is elsewhere.
+const PSEUDO: [&str; 8] = ["autofs", "devtmpfs", "efivarfs", "fuse.lxcfs", "iso9660", "ramfs", "squashfs", "tmpfs"];
+
+/// Ends of the pairs that lead into containers: what goes through them also goes through an interface of the host.
+const INTO_CONTAINERS: [&str; 4] = ["cali", "lxc", "tap", "veth"];
 
 /// The machine this process runs on.
 pub(crate) struct Host {
@@ -19,16 +34,20 @@ pub(crate) struct Host {
     disks: Option<Disks>,
     networks: Option<Networks>,
     pid: Option<Pid>,
+    proc_dir: PathBuf,
+    cgroup_dir: PathBuf,
 }
 
 impl Host {
     /// Takes the first half of what utilisation is the difference of, and waits until a second half makes sense.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(proc_dir: PathBuf, cgroup_dir: PathBuf) -> Self {
         let mut host = Self {
             system: System::new().ok(),
             disks: Disks::new().ok(),
             networks: Networks::new().ok(),
             pid: sysinfo::get_current_pid().ok(),
+            proc_dir,
+            cgroup_dir,
         };
         host.refresh();
         thread::sleep(MINIMUM_CPU_UPDATE_INTERVAL);
@@ -53,22 +72,29 @@ impl Host {
     }
 }
 
-impl Source for Host {
-    fn sample(&mut self) -> Sample {
+impl Host {
+    pub(crate) fn sample(&mut self) -> Sample {
         self.refresh();
         let mut sample = Sample::default();
         match &self.system {
             Some(system) => {
                 cpu(system, &mut sample);
+                cpus(system, &mut sample);
                 memory(system, &mut sample);
                 process(system, self.pid, &mut sample);
             }
             None => sample.fail("system", "unavailable"),
         }
+        if cfg!(target_os = "linux") {
+            self.kernel(&mut sample);
+        }
         match &self.disks {
             Some(disks) => {
                 file_systems(disks, &mut sample);
-                disk_io(disks, &mut sample);
+                let devices = disk_io(disks, &mut sample);
+                if cfg!(target_os = "linux") {
+                    disk_statistics::read(&self.proc_dir, &devices, &mut sample);
+                }
             }
             None => sample.fail("disks", "unavailable"),
         }
@@ -77,6 +103,20 @@ impl Source for Host {
             None => sample.fail("networks", "unavailable"),
         }
         sample
+    }
+
+    fn kernel(&self, sample: &mut Sample) {
+        let statistics = fs::read_to_string(self.proc_dir.join("stat")).ok();
+        match statistics.and_then(|text| proc_stat::cpu_seconds(&text)) {
+            Some(modes) => {
+                for (mode, seconds) in modes {
+                    sample.push("system.cpu.time", seconds, &[KeyValue::new("cpu.mode", mode)]);
+                }
+            }
+            None => sample.fail("system.cpu.time", "unavailable"),
+        }
+        pressure::read(&self.proc_dir, sample);
+        containers::read(&self.cgroup_dir, sample);
     }
 }
 
@@ -90,15 +130,17 @@ fn cpu(system: &System, sample: &mut Sample) {
     } else {
         sample.fail("system.cpu.utilization", "unavailable");
     }
-    if cfg!(target_os = "linux") {
-        match fs::read_to_string("/proc/stat").ok().and_then(|text| proc_stat::cpu_seconds(&text)) {
-            Some(modes) => {
-                for (mode, seconds) in modes {
-                    sample.push("system.cpu.time", seconds, &[KeyValue::new("cpu.mode", mode)]);
-                }
-            }
-            None => sample.fail("system.cpu.time", "unavailable"),
-        }
+}
+
+/// Each logical CPU, under a name of its own: an average over `system.cpu.utilization` is the machine's.
+fn cpus(system: &System, sample: &mut Sample) {
+    let metric = "driftwatt.cpu.core.utilization";
+    for (number, cpu) in (0_i64..).zip(system.cpus().iter().take(CPUS_MAX)) {
+        let utilization = (f64::from(cpu.usage()) / 100.0).clamp(0.0, 1.0);
+        sample.push(metric, utilization, &[KeyValue::new("cpu.logical_number", number)]);
+    }
+    if system.cpus().len() > CPUS_MAX {
+        sample.fail(metric, "limit");
     }
 }
 
@@ -135,6 +177,15 @@ fn process(system: &System, pid: Option<Pid>, sample: &mut Sample) {
     sample.push("process.cpu.time", process.accumulated_cpu_time() as f64 / 1000.0, &attributes);
     sample.push("process.memory.usage", process.memory() as f64, &attributes);
     sample.push("process.memory.virtual", process.virtual_memory() as f64, &attributes);
+    if let Some(cost) = proc_stat::process_cost(pid.as_u32()) {
+        cost.push("collector", sample);
+    }
+}
+
+/// An image in a file, or no storage at all.
+fn is_pseudo(disk: &Disk) -> bool {
+    let is_image = ["/dev/loop", "/dev/ram"].iter().any(|begin| disk.name().to_string_lossy().starts_with(begin));
+    is_image || PSEUDO.iter().any(|kind| disk.file_system() == *kind)
 }
 
 fn file_systems(disks: &Disks, sample: &mut Sample) {
@@ -143,7 +194,7 @@ fn file_systems(disks: &Disks, sample: &mut Sample) {
         let (total, available) = (disk.total_space(), disk.available_space());
         let device = disk.name().to_string_lossy().into_owned();
         // Bind mounts and container layers show one file system many times; its space counts once.
-        if total == 0 || !seen.insert((device.clone(), total)) {
+        if is_pseudo(disk) || total == 0 || !seen.insert((device.clone(), total)) {
             continue;
         }
         if seen.len() > DEVICES_MAX {
@@ -166,34 +217,40 @@ fn file_systems(disks: &Disks, sample: &mut Sample) {
     }
 }
 
-fn disk_io(disks: &Disks, sample: &mut Sample) {
+/// Bytes read and written; returns the devices.
+fn disk_io(disks: &Disks, sample: &mut Sample) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for disk in disks.iter() {
         let usage = disk.usage();
+        let device = disk.name().to_string_lossy().into_owned();
         // Both zero is how an unknown device is told (an overlay, a network share).
-        if usage.total_read_bytes == 0 && usage.total_written_bytes == 0 || !seen.insert(disk.name()) {
+        let is_unknown = usage.total_read_bytes == 0 && usage.total_written_bytes == 0;
+        if is_pseudo(disk) || is_unknown || seen.contains(&device) {
             continue;
         }
-        if seen.len() > DEVICES_MAX {
+        if seen.len() == DEVICES_MAX {
             sample.fail("system.disk.io", "limit");
-            return;
+            break;
         }
-        let device = disk.name().to_string_lossy();
         for (direction, bytes) in [("read", usage.total_read_bytes), ("write", usage.total_written_bytes)] {
             let attributes =
-                [KeyValue::new("system.device", device.to_string()), KeyValue::new("disk.io.direction", direction)];
+                [KeyValue::new("system.device", device.clone()), KeyValue::new("disk.io.direction", direction)];
             sample.push("system.disk.io", bytes as f64, &attributes);
         }
+        seen.insert(device);
     }
+    seen
 }
 
 fn network(networks: &Networks, sample: &mut Sample) {
-    for (index, (name, data)) in networks.iter().enumerate() {
+    // In order of their names, so that the same ones are left out each time.
+    let interfaces: BTreeMap<_, _> = networks.iter().map(|(name, data)| (name.to_string_lossy(), data)).collect();
+    let of_host = interfaces.iter().filter(|(name, _)| !INTO_CONTAINERS.iter().any(|begin| name.starts_with(begin)));
+    for (index, (name, data)) in of_host.enumerate() {
         if index >= DEVICES_MAX {
             sample.fail("system.network.io", "limit");
             return;
         }
-        let name = name.to_string_lossy();
         let received = [data.total_received(), data.total_packets_received(), data.total_errors_on_received()];
         let sent = [data.total_transmitted(), data.total_packets_transmitted(), data.total_errors_on_transmitted()];
         for (direction, [bytes, packets, errors]) in [("receive", received), ("transmit", sent)] {
@@ -204,6 +261,18 @@ fn network(networks: &Networks, sample: &mut Sample) {
             sample.push("system.network.io", bytes as f64, &attributes);
             sample.push("system.network.packet.count", packets as f64, &attributes);
             sample.push("system.network.errors", errors as f64, &attributes);
+            if cfg!(target_os = "linux")
+                && let Some(dropped) = dropped(name, direction)
+            {
+                sample.push("system.network.packet.dropped", dropped, &attributes);
+            }
         }
     }
+}
+
+/// Packets that the kernel dropped for want of room, which `sysinfo` does not pass on.
+fn dropped(interface: &str, direction: &str) -> Option<f64> {
+    let file = if direction == "receive" { "rx_dropped" } else { "tx_dropped" };
+    let text = fs::read_to_string(format!("/sys/class/net/{interface}/statistics/{file}")).ok()?;
+    text.trim().parse::<u64>().ok().map(|count| count as f64)
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use opentelemetry::{
@@ -49,7 +49,7 @@ fn observer(
         for snapshot in watches.iter().filter_map(|watch| watch.read()) {
             for reading in snapshot.readings.iter().filter(|reading| reading.metric == metric.name) {
                 let value = match metric.kind {
-                    Kind::Counter => totals.since_start(&reading.attributes, reading.value),
+                    Kind::Counter => totals.since_start(&reading.attributes, reading.value, metric.own_count),
                     Kind::Gauge | Kind::UpDownCounter => reading.value,
                 };
                 instrument.observe(value, &reading.attributes);
@@ -71,18 +71,37 @@ struct Total {
     latest: f64,
     /// What it counted before it began again.
     carried: f64,
+    seen_at: Instant,
 }
+
+/// Series of one counter, above which those that were not seen for so long are forgotten: containers come and go.
+const SERIES_MAX: usize = 4096;
+const UNSEEN_MAX: Duration = Duration::from_secs(3600);
 
 /// A total that falls, but stays above this share, has not begun again: the kernel's idle and iowait times may fall by
 /// a tick (`man proc_stat`).
 const DIP_SHARE_MIN: f64 = 0.99;
 
 impl Totals {
-    fn since_start(&mut self, attributes: &[KeyValue], total: f64) -> f64 {
+    /// `is_ours`: the count began with the collector, so all of it is new.
+    fn since_start(&mut self, attributes: &[KeyValue], total: f64, is_ours: bool) -> f64 {
+        if self.0.len() >= SERIES_MAX && !self.0.contains_key(attributes) {
+            self.0.retain(|_, known| known.seen_at.elapsed() < UNSEEN_MAX);
+        }
+        let now = Instant::now();
         let known = match self.0.get_mut(attributes) {
             Some(known) => known,
-            None => self.0.entry(attributes.to_vec()).or_insert(Total { baseline: total, latest: total, carried: 0.0 }),
+            None => {
+                let baseline = if is_ours { 0.0 } else { total };
+                self.0.entry(attributes.to_vec()).or_insert(Total {
+                    baseline,
+                    latest: total,
+                    carried: 0.0,
+                    seen_at: now,
+                })
+            }
         };
+        known.seen_at = now;
         if total < known.latest * DIP_SHARE_MIN {
             // Everything since it began again is new.
             known.carried += known.latest - known.baseline;
@@ -187,16 +206,36 @@ mod tests {
             (0.0, 2500.0),
             (1.0, 2501.0),
         ] {
-            assert_eq!(totals.since_start(&gpu, total), expected, "at {total}");
+            assert_eq!(totals.since_start(&gpu, total, false), expected, "at {total}");
         }
-        assert_eq!(totals.since_start(&[KeyValue::new("hw.id", "GPU-2")], 7.0), 0.0);
+        assert_eq!(totals.since_start(&[KeyValue::new("hw.id", "GPU-2")], 7.0, false), 0.0);
+        let own: Vec<_> = [2.0, 3.0, 0.5].map(|total| totals.since_start(&[], total, true)).into();
+        assert_eq!(own, [2.0, 3.0, 3.5], "what began with the collector is all new");
+    }
+
+    #[test]
+    fn series_that_are_long_gone_are_forgotten_once_there_are_many() {
+        let mut totals = Totals::default();
+        let container = |number: usize| [KeyValue::new("container.id", number.to_string())];
+        for number in 0..SERIES_MAX {
+            totals.since_start(&container(number), 1.0, false);
+        }
+        let Some(long_ago) = Instant::now().checked_sub(UNSEEN_MAX) else { return };
+        for (attributes, known) in &mut totals.0 {
+            if attributes[0] != container(7)[0] {
+                known.seen_at = long_ago;
+            }
+        }
+        totals.since_start(&container(SERIES_MAX), 1.0, false);
+        assert_eq!(totals.0.len(), 2);
+        assert_eq!(totals.since_start(&container(7), 3.0, false), 2.0);
     }
 
     #[test]
     fn a_total_that_falls_by_a_tick_has_not_begun_again() {
         let mut totals = Totals::default();
         for (total, expected) in [(1000.0, 0.0), (1000.5, 0.5), (1000.25, 0.5), (1001.0, 1.0)] {
-            assert_eq!(totals.since_start(&[], total), expected, "at {total}");
+            assert_eq!(totals.since_start(&[], total, false), expected, "at {total}");
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod buffer;
 mod catalog;
+mod cgroup;
 mod collector;
 mod config;
 mod delivery;

@@ -48,7 +48,26 @@ pub(crate) struct Snapshot {
     pub(crate) readings: Vec<Reading>,
 }
 
-/// Something that can be looked at. Lives on its own thread, so `sample` may block.
+/// Questions for samples, and where the answers go.
+pub(crate) trait Questions {
+    /// Waits for the next question; false when there are no more.
+    fn next(&mut self) -> bool;
+
+    /// Answers the question before.
+    fn answer(&mut self, sample: Sample);
+}
+
+/// Something that can be looked at. Lives on its own thread, so it may block.
 pub(crate) trait Source {
-    fn sample(&mut self) -> Sample;
+    /// Answers one question after the other until there are no more.
+    fn serve(self, questions: &mut impl Questions);
+}
+
+/// A look that needs nothing to stay open from one to the next.
+impl<F: FnMut() -> Sample> Source for F {
+    fn serve(mut self, questions: &mut impl Questions) {
+        while questions.next() {
+            questions.answer(self());
+        }
+    }
 }

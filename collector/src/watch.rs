@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::reading::{Failure, Sample, Snapshot, Source};
+use crate::reading::{Failure, Questions, Sample, Snapshot, Source};
 
 /// How long a watch waits and how old its values may be.
 #[derive(Debug, Clone, Copy)]
@@ -91,8 +91,8 @@ impl Watch {
     ) -> io::Result<Arc<Self>> {
         let (requests, received) = sync_channel(1);
         let shared = Arc::new(Shared::default());
-        let publisher = Arc::clone(&shared);
-        thread::Builder::new().name(format!("collector-{name}")).spawn(move || serve(make(), &received, &publisher))?;
+        let mut asked = Requests { received, shared: Arc::clone(&shared), started: Instant::now() };
+        thread::Builder::new().name(format!("collector-{name}")).spawn(move || make().serve(&mut asked))?;
         let watch = Arc::new(Self { name, limits, requests: Mutex::new(Some(requests)), shared });
         watch.request(&mut watch.shared.lock());
         Ok(watch)
@@ -147,12 +147,23 @@ impl Watch {
 
 const TIMED_OUT: Failure = Failure { reading: "snapshot", error_type: "timeout" };
 
-fn serve(mut source: impl Source, requests: &Receiver<()>, shared: &Shared) {
-    while requests.recv().is_ok() {
-        let started = Instant::now();
-        let sample = source.sample();
+/// The requests of a watch, each with the time it was taken up.
+struct Requests {
+    received: Receiver<()>,
+    shared: Arc<Shared>,
+    started: Instant,
+}
+
+impl Questions for Requests {
+    fn next(&mut self) -> bool {
+        let is_asked = self.received.recv().is_ok();
+        self.started = Instant::now();
+        is_asked
+    }
+
+    fn answer(&mut self, sample: Sample) {
         let taken_at = Instant::now();
-        shared.publish(sample, taken_at, taken_at - started);
+        self.shared.publish(sample, taken_at, taken_at - self.started);
     }
 }
 
@@ -162,23 +173,19 @@ mod tests {
 
     use super::*;
 
-    struct Gated(Receiver<()>);
-
-    impl Source for Gated {
-        fn sample(&mut self) -> Sample {
-            let mut sample = Sample::default();
-            // Blocks as a hung driver does, until the test opens the gate.
-            if self.0.recv().is_ok() {
-                sample.push("m", 1.0, &[]);
-            }
-            sample
+    /// Blocks as a hung driver does, until the test opens the gate.
+    fn gated(gate: &Receiver<()>) -> Sample {
+        let mut sample = Sample::default();
+        if gate.recv().is_ok() {
+            sample.push("m", 1.0, &[]);
         }
+        sample
     }
 
     fn watch(fresh: Duration) -> (Arc<Watch>, mpsc::Sender<()>) {
-        let (gate, gated) = mpsc::channel();
+        let (gate, gate_of) = mpsc::channel();
         let limits = Limits { fresh, deadline: Duration::from_millis(50), age_max: Duration::from_secs(3) };
-        (Watch::spawn("test", limits, move || Gated(gated)).unwrap(), gate)
+        (Watch::spawn("test", limits, move || move || gated(&gate_of)).unwrap(), gate)
     }
 
     #[test]

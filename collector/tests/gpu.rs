@@ -2,10 +2,19 @@
 //! whose answers, errors and hangs are scripted.
 #![cfg(target_os = "linux")]
 
+#[path = "gpu/endurance.rs"]
+mod endurance;
+#[path = "gpu/faults.rs"]
+mod faults;
+#[cfg(feature = "gpu")]
+#[path = "gpu/real_card.rs"]
+mod real_card;
 #[path = "gpu/receiver.rs"]
 mod receiver;
 #[path = "gpu/stand_in.rs"]
 mod stand_in;
+#[path = "gpu/workloads.rs"]
+mod workloads;
 
 use std::collections::BTreeMap;
 
@@ -39,7 +48,7 @@ fn values_are_in_their_units_and_what_is_blank_or_unsupported_is_left_out() {
     let export = exports.last().unwrap();
 
     let mut expected: BTreeMap<String, f64> = [
-        ("hw.gpu.utilization", 0.37),
+        ("hw.gpu.utilization general", 0.37),
         ("driftwatt.gpu.memory.io.utilization", 0.12),
         ("hw.gpu.memory.limit", 85_520_809_984.0),
         ("hw.gpu.memory.usage", 42_509_247_488.0),
@@ -112,7 +121,11 @@ fn a_hung_call_leaves_no_false_value_while_the_host_goes_on_and_ends_when_the_dr
         assert!(export.value("system.memory.limit", &[]).is_some_and(|bytes| bytes > 0.0), "the host goes on");
         let gpu = export.of_gpu("GPU-a");
         if !gpu.is_empty() {
-            assert_eq!((gpu["hw.power"], gpu["hw.gpu.utilization"]), (250.0, 0.37), "the last good values or none");
+            assert_eq!(
+                (gpu["hw.power"], gpu["hw.gpu.utilization general"]),
+                (250.0, 0.37),
+                "the last good values or none"
+            );
         }
     }
     assert!(hung.iter().any(|export| export.stuck() == Some(1.0) && !export.of_gpu("GPU-a").is_empty()));

@@ -7,8 +7,8 @@ use super::CollectArgs;
 use crate::{config::RawConfig, server::stop_signal};
 
 pub(super) async fn run(args: CollectArgs) -> anyhow::Result<()> {
-    if args.nvml_child {
-        return Ok(serve_gpu_readings(args.nvml_library).await?);
+    if let Some(settings) = &args.nvml_child {
+        return Ok(serve_gpu_readings(settings).await?);
     }
     let mut raw = RawConfig::read(args.config.as_ref())?.collector;
     raw.endpoint = args.endpoint.or(raw.endpoint);

@@ -32,12 +32,12 @@ struct Arguments {
     /// Collect and send once, then exit.
     #[arg(long)]
     once: bool,
+    /// Check arguments and file, and exit.
+    #[arg(long, conflicts_with = "once")]
+    check: bool,
     /// Read GPUs for the program that started this one, over standard input and output.
-    #[arg(long, hide = true)]
-    nvml_child: bool,
-    /// The library that this reads them from.
-    #[arg(long, hide = true, requires = "nvml_child")]
-    nvml_library: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "SETTINGS")]
+    nvml_child: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -98,10 +98,14 @@ async fn main() -> ExitCode {
 }
 
 async fn collect(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    if arguments.nvml_child {
-        return Ok(serve_gpu_readings(arguments.nvml_library.clone()).await?);
+    if let Some(settings) = &arguments.nvml_child {
+        return Ok(serve_gpu_readings(settings).await?);
     }
     let config = arguments.settings()?;
+    if arguments.check {
+        tracing::info!(endpoint = config.endpoint, interval = ?config.interval, "the settings can be used");
+        return Ok(());
+    }
     if arguments.once {
         let collector = Collector::start(config)?;
         collector.flush().await?;

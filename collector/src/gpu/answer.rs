@@ -2,10 +2,10 @@
 //!
 //! Values travel as text: the shortest decimal that reads back as the same bits, which JSON numbers do not promise.
 
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, Value as AttributeValue};
 use serde::{Deserialize, Serialize};
 
-use super::nvml::{ERROR_TYPES, READINGS};
+use super::value::{ERROR_TYPES, READINGS};
 use crate::{
     catalog::CATALOG,
     reading::{Failure, Reading, Sample},
@@ -23,7 +23,32 @@ struct Answer {
 struct Value {
     metric: String,
     value: String,
-    attributes: Vec<(String, String)>,
+    attributes: Vec<(String, Attribute)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Attribute {
+    Integer(i64),
+    Text(String),
+}
+
+impl From<&AttributeValue> for Attribute {
+    fn from(value: &AttributeValue) -> Self {
+        match value {
+            AttributeValue::I64(number) => Self::Integer(*number),
+            value => Self::Text(value.to_string()),
+        }
+    }
+}
+
+impl From<Attribute> for AttributeValue {
+    fn from(attribute: Attribute) -> Self {
+        match attribute {
+            Attribute::Integer(number) => number.into(),
+            Attribute::Text(text) => text.into(),
+        }
+    }
 }
 
 /// The sample as a line with its end.
@@ -31,7 +56,7 @@ pub(super) fn encode(sample: &Sample) -> serde_json::Result<String> {
     let value = |reading: &Reading| Value {
         metric: reading.metric.to_owned(),
         value: reading.value.to_string(),
-        attributes: reading.attributes.iter().map(|a| (a.key.to_string(), a.value.to_string())).collect(),
+        attributes: reading.attributes.iter().map(|a| (a.key.to_string(), (&a.value).into())).collect(),
     };
     let failure = |failure: &Failure| (failure.reading.to_owned(), failure.error_type.to_owned());
     let answer = Answer {
@@ -71,7 +96,11 @@ mod tests {
     #[test]
     fn a_sample_reads_back_bit_by_bit() {
         let mut sample = Sample::default();
-        let gpu = [KeyValue::new("hw.id", "GPU-\"1\"\n"), KeyValue::new("hw.type", "gpu")];
+        let gpu = [
+            KeyValue::new("hw.id", "GPU-\"1\"\n"),
+            KeyValue::new("process.pid", 4242_i64),
+            KeyValue::new("driftwatt.gpu.mig.id", "7"),
+        ];
         for value in [0.1 + 0.2, 1e300, 5e-324, 85_520_809_984.0, 0.0] {
             sample.push("hw.power", value, &gpu);
         }

@@ -11,19 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::answer;
+use super::{answer, settings::GpuSettings};
 use crate::reading::Sample;
 
-/// Longest answer: some 256 GPUs. Text that the driver's library writes by itself cannot fill the memory.
+/// Longest answer: some 64 GPUs with as many processes each as are told. Text that the driver's library writes by itself cannot fill the memory.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// A new process first loads the library and wakes the GPUs, seconds each where no persistence mode keeps them awake;
 /// its first answer may take so many times longer.
 const START_TIMEOUTS: u32 = 4;
 
-/// The command of a process that calls [`serve_gpu_readings`](crate::serve_gpu_readings).
-///
-/// With `nvml_library` set, `--nvml-library PATH` is added to the arguments.
+/// The command of a process that calls [`serve_gpu_readings`](crate::serve_gpu_readings) with its last argument, which the
+/// collector adds: what is to be read, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuProcess {
     /// The program.
@@ -43,10 +42,8 @@ impl GpuProcess {
         Ok(Self { program, arguments: arguments.iter().map(OsString::from).collect() })
     }
 
-    pub(crate) fn with_library(mut self, library: Option<&PathBuf>) -> Self {
-        if let Some(path) = library {
-            self.arguments.extend(["--nvml-library".into(), path.into()]);
-        }
+    pub(crate) fn with_settings(mut self, settings: &GpuSettings) -> Self {
+        self.arguments.push(settings.to_json().into());
         self
     }
 }
@@ -128,6 +125,10 @@ impl Process {
                 if asked_at.elapsed() < allowed { Ok(None) } else { Err(Loss::TimedOut) }
             }
         }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn answered(&mut self) {

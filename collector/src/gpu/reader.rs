@@ -13,8 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::process::{GpuProcess, Loss, Process};
-use crate::reading::{Reading, Sample, Source};
+use super::{
+    counts::Counts,
+    process::{GpuProcess, Loss, Process},
+};
+use crate::{
+    proc_stat,
+    reading::{Reading, Sample},
+};
 
 /// Killed processes that have not ended, above which no other is started.
 const LEAVING_MAX: usize = 4;
@@ -35,6 +41,7 @@ pub(crate) struct GpuReader {
     backoff: Duration,
     start_after: Instant,
     last_good: Option<(Instant, Vec<Reading>)>,
+    counts: Counts,
     created_at: Instant,
     stuck: bool,
 }
@@ -53,9 +60,27 @@ impl GpuReader {
             backoff: BACKOFF_MIN,
             start_after: created_at,
             last_good: None,
+            counts: Counts::default(),
             created_at,
             stuck: false,
         }
+    }
+
+    pub(crate) fn sample(&mut self) -> Sample {
+        let mut sample = match self.ask() {
+            Ok(Some(sample)) => self.good(sample),
+            Ok(None) => self.without_answer(),
+            Err(loss) => {
+                self.lost(loss);
+                let mut sample = self.without_answer();
+                sample.fail("snapshot", loss.error_type());
+                sample
+            }
+        };
+        if let Some(cost) = self.process.as_ref().and_then(|process| proc_stat::process_cost(process.id())) {
+            cost.push("gpu", &mut sample);
+        }
+        sample
     }
 
     /// A sample, or `None` if there is none yet.
@@ -90,6 +115,7 @@ impl GpuReader {
         }
         self.stuck = false;
         self.backoff = BACKOFF_MIN;
+        self.counts.go_on(&mut sample);
         self.last_good = Some((Instant::now(), sample.readings.clone()));
         sample.push("driftwatt.collector.gpu.stuck", 0.0, &[]);
         sample
@@ -100,6 +126,7 @@ impl GpuReader {
             tracing::warn!(reason = loss.error_type(), "GPUs do not answer: the process that reads them is replaced");
         }
         self.stuck = true;
+        self.counts.begin_again();
         self.leaving.extend(self.process.take().map(Process::kill));
         self.start_after = Instant::now() + self.backoff;
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
@@ -117,21 +144,6 @@ impl GpuReader {
             sample.push("driftwatt.collector.gpu.stuck", 1.0, &[]);
         }
         sample
-    }
-}
-
-impl Source for GpuReader {
-    fn sample(&mut self) -> Sample {
-        match self.ask() {
-            Ok(Some(sample)) => self.good(sample),
-            Ok(None) => self.without_answer(),
-            Err(loss) => {
-                self.lost(loss);
-                let mut sample = self.without_answer();
-                sample.fail("snapshot", loss.error_type());
-                sample
-            }
-        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Getting a page: one GET with a deadline and a bound on its bytes.
 
-use std::time::Duration;
+use std::path::Path;
+
+use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::exposition::Format;
-use crate::error::in_words;
+use crate::{config::ScrapeJob, error::in_words};
 
 /// OpenMetrics first: it says where a page ends and since when a counter counts.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.9,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
@@ -15,15 +17,29 @@ pub(crate) struct Fetched {
     pub(crate) format: Format,
 }
 
-/// Gets `url` within `timeout`, at most `size_max` bytes of it; what went wrong otherwise, in words.
-pub(crate) async fn fetch(
-    client: &reqwest::Client,
-    url: &str,
-    timeout: Duration,
-    size_max: usize,
-) -> Result<Fetched, String> {
+/// Longest token; a kubelet's has some 1000 characters.
+const TOKEN_BYTES_MAX: u64 = 16 << 10;
+
+/// Reads the token in the file `path`, which another program may change at any time.
+async fn token(path: &Path) -> Result<String, String> {
+    let wrong = |reason: &str| format!("bearer_token_file {}: {reason}", path.display());
+    let mut text = String::new();
+    let file = File::open(path).await.map_err(|error| wrong(&error.to_string()))?;
+    file.take(TOKEN_BYTES_MAX).read_to_string(&mut text).await.map_err(|error| wrong(&error.to_string()))?;
+    match text.trim() {
+        "" => Err(wrong("there is no token in it")),
+        token => Ok(token.to_owned()),
+    }
+}
+
+/// Gets `url` within the time of `job`, at most its bytes of it; what went wrong otherwise, in words.
+pub(crate) async fn fetch(client: &reqwest::Client, url: &str, job: &ScrapeJob) -> Result<Fetched, String> {
+    let (timeout, size_max) = (job.timeout, job.body_size_max);
     let whole = async {
-        let request = client.get(url).header(reqwest::header::ACCEPT, ACCEPT);
+        let mut request = client.get(url).header(reqwest::header::ACCEPT, ACCEPT);
+        if let Some(path) = &job.bearer_token_file {
+            request = request.bearer_auth(token(path).await?);
+        }
         let mut response = request.send().await.map_err(without_url)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(format!("the target answered {}", response.status()));

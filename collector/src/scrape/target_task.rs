@@ -113,7 +113,7 @@ impl TargetTask {
 
     /// Gets and reads the page; why it cannot be used otherwise.
     async fn look(&self, time_ms: i64) -> Result<Scraped, String> {
-        let fetched = fetch(&self.shared.client, &self.target.url, self.job.timeout, self.job.body_size_max).await?;
+        let fetched = fetch(&self.shared.client, &self.target.url, &self.job).await?;
         let (labels, samples_max) = (self.target.labels.clone(), self.job.samples_max);
         // A large page takes its time to read.
         let read = tokio::task::spawn_blocking(move || {

@@ -4,8 +4,13 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command, ExitStatus},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -26,7 +31,22 @@ pub(crate) struct Point {
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) value: f64,
     pub(crate) start_time_unix_nano: u64,
+    pub(crate) time_unix_nano: u64,
 }
+
+/// Attributes that tell series of one GPU apart.
+const PARTS: [&str; 10] = [
+    "driftwatt.gpu.mig.id",
+    "process.pid",
+    "driftwatt.gpu.clock.domain",
+    "driftwatt.gpu.throttle.reason",
+    "hw.gpu.task",
+    "driftwatt.gpu.xid",
+    "driftwatt.gpu.nvlink",
+    "network.io.direction",
+    "error.type",
+    "driftwatt.collector.process",
+];
 
 /// All points of one export.
 #[derive(Debug, Clone)]
@@ -43,12 +63,11 @@ impl Export {
         self.0.iter().filter(|point| point.metric == metric).find(has)
     }
 
-    /// The points of one GPU: metric, the attribute of its own if it has one, value.
+    /// The points of one GPU: metric, its attributes of [`PARTS`], value.
     pub(crate) fn of_gpu(&self, id: &str) -> BTreeMap<String, f64> {
-        let own = ["driftwatt.gpu.clock.domain", "driftwatt.gpu.throttle.reason"];
-        let name = |point: &Point| match own.iter().find_map(|key| point.attributes.get(*key)) {
-            Some(part) => format!("{} {part}", point.metric),
-            None => point.metric.clone(),
+        let name = |point: &Point| {
+            let parts = PARTS.iter().filter_map(|key| point.attributes.get(*key));
+            parts.fold(point.metric.clone(), |name, part| format!("{name} {part}"))
         };
         let of = self.0.iter().filter(|point| point.attributes.get("hw.id").is_some_and(|own| own == id));
         of.map(|point| (name(point), point.value)).collect()
@@ -63,27 +82,51 @@ impl Export {
 pub(crate) struct Collector {
     process: Child,
     exports: Receiver<Export>,
+    is_away: Arc<AtomicBool>,
 }
 
 impl Collector {
-    /// Starts it with an interval of one second and 300 ms for the GPUs.
+    /// Starts it with the library of the stand-in, an interval of one second and 300 ms for the GPUs.
     pub(crate) fn start(stand_in: &StandIn) -> Self {
+        Self::start_with(stand_in, "")
+    }
+
+    /// The same with further settings.
+    pub(crate) fn start_with(stand_in: &StandIn, settings: &str) -> Self {
+        let library = stand_in.library().display().to_string();
+        let settings = format!("interval = \"1s\"\ngpu_timeout = \"300ms\"\nnvml_library = {library:?}\n{settings}");
+        Self::start_in(stand_in.folder(), &settings)
+    }
+
+    /// Starts it with these settings alone; `folder` is for their file.
+    pub(crate) fn start_in(folder: &Path, settings: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (sender, exports) = channel();
-        thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| receive(stream, &sender)));
-        let config = stand_in.folder().join("collector.toml");
-        let library = stand_in.library();
-        let settings = format!(
-            "[collector]\nendpoint = \"{endpoint}\"\nprotocol = \"http\"\ninterval = \"1s\"\ngpu_timeout = \"300ms\"\n\
-             nvml_library = {:?}\n",
-            library.display().to_string()
-        );
+        let is_away = Arc::new(AtomicBool::new(false));
+        let away = Arc::clone(&is_away);
+        thread::spawn(move || serve(listener, &away, &sender));
+        let config = folder.join("collector.toml");
+        let settings = format!("[collector]\nendpoint = \"{endpoint}\"\nprotocol = \"http\"\n{settings}");
         std::fs::write(&config, settings).expect("the settings are written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftwatt-collector"));
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let process = command.arg("--config").arg(config).spawn().expect("the collector starts");
-        Self { process, exports }
+        Self { process, exports, is_away }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Takes the server away, so that nobody listens, or brings it back.
+    pub(crate) fn take_server_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::SeqCst);
+    }
+
+    /// What arrived and was not looked at.
+    pub(crate) fn arrived(&self) -> Vec<Export> {
+        self.exports.try_iter().collect()
     }
 
     /// Every export up to the first that fulfils the condition, that one last.
@@ -114,6 +157,30 @@ impl Drop for Collector {
     fn drop(&mut self) {
         self.process.kill().ok();
         self.process.wait().ok();
+    }
+}
+
+/// Takes requests until the test is over; while the server is away its port is closed.
+fn serve(mut listener: TcpListener, is_away: &AtomicBool, exports: &Sender<Export>) {
+    let address = listener.local_addr().expect("it is bound");
+    loop {
+        if is_away.load(Ordering::SeqCst) {
+            drop(listener);
+            while is_away.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            listener = TcpListener::bind(address).expect("the port is still free");
+        }
+        listener.set_nonblocking(true).expect("a socket");
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("a socket");
+                if receive(stream, exports).is_none() {
+                    return;
+                }
+            }
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
     }
 }
 
@@ -151,6 +218,7 @@ fn points(metric: Metric) -> Vec<Point> {
             None => panic!("{}: a point without a value", metric.name),
         },
         start_time_unix_nano: point.start_time_unix_nano,
+        time_unix_nano: point.time_unix_nano,
         attributes: point.attributes.into_iter().map(attribute).collect(),
     };
     points.into_iter().map(point).collect()
