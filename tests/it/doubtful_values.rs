@@ -5,15 +5,9 @@ use serde_json::{Value, json};
 
 use crate::{
     otlp::{export, gauge, label, now_nanos, point},
-    server::Server,
+    server::{Server, driftwatt, start},
     write_request::{Request, TimeSeries, now_ms, sample, write},
 };
-
-fn start() -> (tempfile::TempDir, Server) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&dir.path().join("data"));
-    (dir, server)
-}
 
 fn in_unit(unit: &str, metric: Metric) -> Metric {
     Metric { unit: unit.to_owned(), ..metric }
@@ -142,7 +136,7 @@ async fn of_two_senders_for_one_card_the_one_above_in_the_table_counts_and_both_
     let message = "OpenTelemetry hw holds, DCGM exporter does not count";
     assert_eq!(shown, [[json!("DCGM_FI_DEV_GPU_UTIL"), json!(uuid), json!(message)]]);
     let args = ["roles", "check", "--server", &format!("http://{}", server.http)];
-    let output = crate::server::driftwatt().args(args).output().unwrap();
+    let output = driftwatt().args(args).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains(message), "{output:?}");
 }
 

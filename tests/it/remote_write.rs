@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    server::Server,
+    server::{Server, start, start_with},
     write_request::{
         Exemplar, FirstTimeSeries, Histogram, Label, Metadata, MetricMetadata, Request, STALE, Span, TimeSeries, V1,
         V2, WriteRequest, compressed, now_ms, post, sample, write, write_first,
@@ -16,16 +16,6 @@ use crate::{
 };
 
 const UP: &[(&str, &str)] = &[("__name__", "up"), ("instance", "h:9100"), ("job", "shop/node")];
-
-fn start() -> (tempfile::TempDir, Server) {
-    start_with(&[])
-}
-
-fn start_with(variables: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(&dir.path().join("data"), variables);
-    (dir, server)
-}
 
 fn up() -> Request {
     let mut request = Request::new();

@@ -7,22 +7,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    server::Server,
+    server::{Server, start, start_with},
     write_request::{
         Exemplar, FirstExemplar, FirstTimeSeries, Histogram, Label, Metadata, Request, Span, TimeSeries, V1, V2,
         WriteRequest, compressed, now_ms, post, sample, write, write_first,
     },
 };
-
-fn start() -> (tempfile::TempDir, Server) {
-    start_with(&[])
-}
-
-fn start_with(variables: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(&dir.path().join("data"), variables);
-    (dir, server)
-}
 
 fn up() -> Request {
     let mut request = Request::new();

@@ -4,19 +4,13 @@ use serde_json::json;
 
 use crate::{
     exporter::{Exporter, collect, until},
-    server::{Server, driftwatt},
+    server::{Server, driftwatt, start},
     write_request::now_ms,
 };
 
 const DCGM: &str = include_str!("../../collector/src/scrape/testdata/dcgm.txt");
 const VLLM: &str = include_str!("../../collector/src/scrape/testdata/vllm.txt");
 const OPEN_METRICS: &str = include_str!("../../collector/src/scrape/testdata/openmetrics.txt");
-
-fn start() -> (tempfile::TempDir, Server) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&dir.path().join("data"));
-    (dir, server)
-}
 
 fn once(server: &Server, protocol: &str, urls: &[String]) -> std::process::Output {
     let endpoint = if protocol == "grpc" { &server.otlp_grpc } else { &server.otlp_http };

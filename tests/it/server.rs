@@ -28,6 +28,18 @@ pub(crate) fn driftwatt() -> Command {
     Command::new(env!("CARGO_BIN_EXE_driftwatt"))
 }
 
+/// A server with a directory of its own.
+pub(crate) fn start() -> (tempfile::TempDir, Server) {
+    start_with(&[])
+}
+
+/// The same with extra environment variables.
+pub(crate) fn start_with(variables: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(&dir.path().join("data"), variables);
+    (dir, server)
+}
+
 impl Server {
     pub(crate) fn start(data: &Path) -> Self {
         Self::start_with(data, &[])
