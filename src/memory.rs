@@ -14,7 +14,7 @@ use driftwatt_store::Store;
 use opentelemetry::{KeyValue, global};
 use serde::Deserialize;
 
-pub(crate) use self::free_memory::return_above;
+pub(crate) use self::free_memory::return_near;
 use crate::config::RawConfig;
 
 const MIB: u64 = 1 << 20;
@@ -66,10 +66,11 @@ impl Part {
     /// Of each hundred bytes.
     fn percent(self) -> u64 {
         match self {
-            Self::Memtable | Self::Queries => 30,
+            Self::Memtable => 30,
+            Self::Queries => 25,
             Self::Ingest => 15,
-            Self::Series | Self::Compaction => 10,
-            Self::Process => 5,
+            // The process has its code, and an operator of a query holds its old block while it moves to a larger one.
+            Self::Series | Self::Compaction | Self::Process => 10,
         }
     }
 
@@ -250,7 +251,7 @@ mod tests {
         let config = validated("2GiB", "").unwrap();
         assert_eq!(config.ingest.limits.series_max, 1_000_000);
         assert_eq!(config.store.flush_size_bytes, config.store.memtable_size_bytes_max / 4);
-        assert_eq!(config.query.memory_bytes, (2u64 << 30) as usize / 100 * 30);
+        assert_eq!(config.query.memory_bytes, (2u64 << 30) as usize / 100 * 25);
     }
 
     #[test]

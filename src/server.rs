@@ -65,7 +65,7 @@ impl Server {
         }
         let (stop, limit_bytes) = (shutdown.clone(), config.memory.limit_bytes);
         tasks.spawn(async move {
-            stop.run_until_cancelled(memory::return_above(limit_bytes)).await;
+            stop.run_until_cancelled(memory::return_near(limit_bytes)).await;
             Ok(())
         });
         let router = web::router(&store, &ingest, &session, &metrics, config)?;
