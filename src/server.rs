@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use anyhow::Context as _;
 use datafusion::prelude::SessionContext;
 use driftwatt_ingest::{Ingest, serve_grpc, serve_http};
+use driftwatt_query::Questions;
 use driftwatt_store::Store;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +69,8 @@ impl Server {
             stop.run_until_cancelled(memory::return_near(limit_bytes)).await;
             Ok(())
         });
-        let router = web::router(&store, &ingest, &session, &metrics, config)?;
+        let questions = Questions::new(session.clone(), config.query.clone());
+        let router = web::router(&store, &ingest, &questions, &metrics, config)?;
         let stop = shutdown.clone();
         let queries = QueryRuntime::start().context("start the threads of queries")?;
         let served = async move {

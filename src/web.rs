@@ -13,6 +13,7 @@ use axum::{
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::PriceBook;
 use driftwatt_ingest::Ingest;
+use driftwatt_query::Questions;
 use driftwatt_store::{Compaction, ErrorKind, Expiry, Retention, Store};
 use serde::Deserialize;
 use serde_json::json;
@@ -42,13 +43,13 @@ type Shared = State<Arc<Web>>;
 pub(crate) fn router(
     store: &Arc<Store>,
     ingest: &Arc<Ingest>,
-    session: &SessionContext,
+    questions: &Questions,
     metrics: &Arc<SelfMetrics>,
     config: &Config,
 ) -> anyhow::Result<Router> {
     let web = Web {
         store: Arc::clone(store),
-        session: session.clone(),
+        session: questions.session().clone(),
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
         retention: config.store.retention.clone(),
@@ -66,7 +67,7 @@ pub(crate) fn router(
         .route("/api/v1/drift", get(drift).post(drift))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
-    Ok(own.merge(written).merge(driftwatt_query::router(session.clone(), config.query.clone())))
+    Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
 }
 
 fn failure(status: StatusCode, error: &anyhow::Error) -> Response {

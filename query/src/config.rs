@@ -9,6 +9,9 @@ use crate::{
     roles::RoleTable,
 };
 
+/// Queries that may wait for each that may run.
+const WAITING_PER_SLOT: usize = 8;
+
 /// The `[query]` section as written; durations as `"30s"`, sizes as `"1GiB"`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,8 +27,10 @@ pub struct RawConfig {
     /// Temporary files of all queries together; beyond it the query fails. Default 8 GiB.
     #[serde(deserialize_with = "driftwatt_store::size_text")]
     pub spill: Option<String>,
-    /// Queries at once; further ones are refused. Default 16.
+    /// Queries at once; further ones wait. Default 16.
     pub concurrency_max: Option<usize>,
+    /// Queries that wait; further ones are refused. Default 8 × `concurrency_max`.
+    pub queue_max: Option<usize>,
     /// File of roles and sources that come before the shipped ones (docs/roles.md). Default none.
     pub roles: Option<PathBuf>,
 }
@@ -43,6 +48,8 @@ pub struct Config {
     pub spill_bytes: u64,
     /// Queries at once.
     pub concurrency_max: usize,
+    /// Queries that wait.
+    pub queue_max: usize,
     /// The vocabulary with the user's additions; none is the shipped one.
     pub roles: Option<Arc<RoleTable>>,
     /// Settings of other parts, by name, for the table `system.settings`.
@@ -57,6 +64,7 @@ impl Default for Config {
             memory_bytes: 1 << 30,
             spill_bytes: 8 << 30,
             concurrency_max: 16,
+            queue_max: 16 * WAITING_PER_SLOT,
             roles: None,
             server_settings: Vec::new(),
         }
@@ -87,6 +95,7 @@ impl RawConfig {
         config.roles = self.roles.as_deref().map(RoleTable::with_file).transpose()?;
         config.rows_max = positive("rows_max", self.rows_max.unwrap_or(config.rows_max))?;
         config.concurrency_max = positive("concurrency_max", self.concurrency_max.unwrap_or(config.concurrency_max))?;
+        config.queue_max = self.queue_max.unwrap_or(config.concurrency_max * WAITING_PER_SLOT);
         Ok(config)
     }
 }
@@ -120,7 +129,9 @@ mod tests {
     fn settings_are_read_with_their_unit_and_wrong_ones_are_named() {
         let config = check("timeout = \"250ms\"\nmemory = \"64MiB\"\nrows_max = 5").unwrap();
         assert_eq!((config.timeout, config.memory_bytes), (Duration::from_millis(250), 64 << 20));
-        assert_eq!((config.rows_max, config.concurrency_max), (5, 16));
+        assert_eq!((config.rows_max, config.concurrency_max, config.queue_max), (5, 16, 128));
+        assert_eq!(check("concurrency_max = 2").unwrap().queue_max, 16);
+        assert_eq!(check("queue_max = 0").unwrap().queue_max, 0);
         for (section, name) in [
             ("timeout = \"0s\"", "timeout"),
             ("timeout = \"30\"", "timeout"),

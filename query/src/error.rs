@@ -20,8 +20,10 @@ pub enum Error {
     Invalid { message: String, position: Option<usize> },
     #[error("the query took longer than {timeout:?} and was stopped; narrow the time range, or raise query.timeout")]
     Timeout { timeout: Duration },
-    #[error("{running} queries are running already; try again when one has ended")]
-    Busy { running: usize },
+    #[error("{running} queries are running and {waiting} wait already; try again when one has ended")]
+    Busy { running: usize, waiting: usize },
+    #[error("the query was cancelled")]
+    Cancelled,
     #[error("the query needs more memory than it may use ({0}); narrow it, or raise query.memory")]
     Memory(String),
     #[error("setting query.{name}: {reason}")]
@@ -43,8 +45,24 @@ pub enum ErrorKind {
     Limit,
     /// It is not a query.
     Denied,
+    /// Somebody stopped it.
+    Cancelled,
     /// A bug or a failure of the server.
     Internal,
+}
+
+impl ErrorKind {
+    /// As answers and metrics show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Timeout => "timeout",
+            Self::Limit => "limit",
+            Self::Denied => "denied",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
 }
 
 impl Error {
@@ -55,6 +73,7 @@ impl Error {
             Self::Invalid { .. } | Self::Config { .. } | Self::Roles(_) => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy { .. } | Self::Memory(_) => ErrorKind::Limit,
+            Self::Cancelled => ErrorKind::Cancelled,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }

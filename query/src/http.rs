@@ -1,47 +1,36 @@
-//! `GET` and `POST /api/v1/sql`.
+//! `GET` and `POST /api/v1/sql`, and `POST /api/v1/admin/queries/{id}/cancel`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, FromRequest, Query, Request, State},
+    extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use bytes::Bytes;
-use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
 
 use crate::{
-    body::{Begun, body},
-    config::Config,
+    answer::Answer,
+    body::body,
     error::{Error, ErrorKind, Result},
-    metrics::{Metrics, Running},
     output::{BatchWriter, Format, json_answer},
+    question_log::Surface,
+    questions::{Asked, Questions},
     run,
 };
 
 /// A query text longer than this is refused.
 const QUERY_SIZE_BYTES_MAX: usize = 1 << 20;
 
-struct Sql {
-    ctx: SessionContext,
-    config: Config,
-    slots: Arc<Semaphore>,
-    metrics: Metrics,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct PostQuestion {
     query: String,
     #[serde(default)]
     params: Vec<Value>,
@@ -62,30 +51,31 @@ struct GetQuestion {
     timeout_ms: Option<u64>,
 }
 
-/// The SQL routes over `ctx`.
-pub fn router(ctx: SessionContext, config: Config) -> Router {
-    let slots = Arc::new(Semaphore::new(config.concurrency_max));
+/// The SQL routes over `questions`.
+pub fn router(questions: Questions) -> Router {
     Router::new()
         .route("/api/v1/sql", get(sql).post(sql))
+        .route("/api/v1/admin/queries/{id}/cancel", post(cancel))
         .layer(DefaultBodyLimit::max(QUERY_SIZE_BYTES_MAX))
-        .with_state(Arc::new(Sql { ctx, config, slots, metrics: Metrics::new() }))
+        .with_state(questions)
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let (status, kind) = match self.kind() {
-            ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
-            ErrorKind::Denied => (StatusCode::FORBIDDEN, "denied"),
-            ErrorKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
-            ErrorKind::Limit => (StatusCode::TOO_MANY_REQUESTS, "limit"),
-            ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        let status = match self.kind() {
+            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            ErrorKind::Denied => StatusCode::FORBIDDEN,
+            ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::Limit => StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Cancelled => StatusCode::CONFLICT,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        if kind == "internal" {
+        if self.kind() == ErrorKind::Internal {
             tracing::error!(error = %self, "query failed");
         }
         let position = if let Self::Invalid { position, .. } = &self { *position } else { None };
-        let body = json!({ "error": { "kind": kind, "message": self.to_string(), "position": position } });
-        let mut response = (status, Json(body)).into_response();
+        let error = json!({ "kind": self.kind().name(), "message": self.to_string(), "position": position });
+        let mut response = (status, Json(json!({ "error": error }))).into_response();
         if matches!(self, Self::Busy { .. }) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -93,83 +83,49 @@ impl IntoResponse for Error {
     }
 }
 
-async fn sql(State(sql): State<Arc<Sql>>, request: Request) -> Response {
-    match question(request).await {
-        Ok(question) => sql.answer(question).await.unwrap_or_else(IntoResponse::into_response),
+async fn sql(State(questions): State<Questions>, request: Request) -> Response {
+    match post_question(request).await {
+        Ok(question) => answer(&questions, question).await.unwrap_or_else(IntoResponse::into_response),
         Err(error) => error.into_response(),
     }
 }
 
-async fn question(request: Request) -> Result<Question> {
+async fn post_question(request: Request) -> Result<PostQuestion> {
     if request.method() == Method::GET {
         let Query(get) =
             Query::<GetQuestion>::try_from_uri(request.uri()).map_err(|error| Error::invalid(error.body_text()))?;
-        return Ok(Question { query: get.query, params: vec![], format: get.format, timeout_ms: get.timeout_ms });
+        return Ok(PostQuestion { query: get.query, params: vec![], format: get.format, timeout_ms: get.timeout_ms });
     }
     let body = Bytes::from_request(request, &()).await.map_err(|error| Error::invalid(error.body_text()))?;
     serde_json::from_slice(&body)
         .map_err(|error| Error::invalid(format!("the body must be JSON like {{\"query\": \"SELECT 1\"}}: {error}")))
 }
 
-impl Sql {
-    async fn answer(&self, question: Question) -> Result<Response> {
-        let format = Format::parse(question.format.as_deref().unwrap_or("json"))?;
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_full| {
-            self.metrics.refused();
-            Error::Busy { running: self.config.concurrency_max }
-        })?;
-        let running = self.metrics.begin();
-        if format != Format::Json {
-            return self.streamed(question, format, slot, running).await;
-        }
-        let answer = self.whole(&question, running.started()).await;
-        match &answer {
-            Ok(_) => running.answered(),
-            Err(error) => running.failed(error),
-        }
-        answer.map(|answer| Json(answer).into_response())
+async fn answer(questions: &Questions, question: PostQuestion) -> Result<Response> {
+    let format = Format::parse(question.format.as_deref().unwrap_or("json"))?;
+    let PostQuestion { query, params, timeout_ms, .. } = question;
+    let asked =
+        Asked { surface: Surface::Http, user: None, text: &query, timeout: timeout_ms.map(Duration::from_millis) };
+    let question = questions.ask(asked).await?;
+    let answer = question.answer(run::start(questions.session(), &query, &params)).await?;
+    if format == Format::Json {
+        return Ok(Json(json_answer(answer, questions.config().rows_max).await?).into_response());
     }
+    streamed(answer, format).await
+}
 
-    /// Shorter than the server's limit, never longer.
-    fn timeout(&self, question: &Question) -> Duration {
-        let asked = question.timeout_ms.map_or(self.config.timeout, Duration::from_millis);
-        asked.min(self.config.timeout)
-    }
+/// The first batch is awaited before the status is sent, so that most errors still get their own status.
+async fn streamed(mut answer: Answer, format: Format) -> Result<Response> {
+    let first = answer.next().await.transpose()?;
+    let writer = BatchWriter::new(format, answer.schema()).map_err(|error| Error::of("", error.into()))?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], Body::from_stream(body(first, answer, writer)))
+        .into_response())
+}
 
-    async fn whole(&self, question: &Question, started: Instant) -> Result<Value> {
-        let timeout = self.timeout(question);
-        let work = async {
-            let stream = run::start(&self.ctx, &question.query, &question.params).await?;
-            json_answer(&question.query, stream, self.config.rows_max, started).await
-        };
-        tokio::time::timeout(timeout, work).await.map_err(|_elapsed| Error::Timeout { timeout })?
+async fn cancel(State(questions): State<Questions>, Path(id): Path<u64>) -> Response {
+    if questions.cancel(id) {
+        return Json(json!({ "cancelled": id })).into_response();
     }
-
-    /// The first batch is awaited before the status is sent, so that most errors still get their own status.
-    async fn streamed(
-        &self,
-        question: Question,
-        format: Format,
-        slot: OwnedSemaphorePermit,
-        running: Running,
-    ) -> Result<Response> {
-        let timeout = self.timeout(&question);
-        let of = |error| Error::of(&question.query, error);
-        let first = async {
-            let mut stream = run::start(&self.ctx, &question.query, &question.params).await?;
-            let first = stream.next().await.transpose().map_err(of)?;
-            let writer = BatchWriter::new(format, stream.schema()).map_err(|error| of(error.into()))?;
-            Ok((stream, first, writer))
-        };
-        let first = tokio::time::timeout(timeout, first).await.map_err(|_elapsed| Error::Timeout { timeout });
-        let (batches, first, writer) = match first.flatten() {
-            Ok(first) => first,
-            Err(error) => {
-                running.failed(&error);
-                return Err(error);
-            }
-        };
-        let begun = Begun { first, batches, writer, slot, running, timeout };
-        Ok(([(header::CONTENT_TYPE, format.content_type())], Body::from_stream(body(begun))).into_response())
-    }
+    let message = format!("no query with the id {id} waits or runs; system.queries lists those that do");
+    (StatusCode::NOT_FOUND, Json(json!({ "error": { "kind": "invalid", "message": message } }))).into_response()
 }

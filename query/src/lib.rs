@@ -1,8 +1,11 @@
 //! How stored telemetry is read: the one session factory, the views in canonical units, and SQL over HTTP.
 //!
+//! Questions of every surface go through [`Questions`], where they share slots, a queue and a time limit.
+//!
 //! Every surface runs on [`session`]. It is read-only by construction: a statement that is not a query is refused when it
 //! is planned, and no function of the session reads files.
 
+mod answer;
 mod body;
 mod cardinality;
 mod catalog;
@@ -15,6 +18,8 @@ mod json;
 mod metrics;
 mod metrics_of_role;
 mod output;
+mod question_log;
+mod questions;
 mod role_views;
 mod roles;
 mod run;
@@ -24,10 +29,13 @@ mod system;
 mod text_table;
 mod views;
 
+pub use answer::Answer;
 pub use config::{Config, RawConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use http::router;
 pub use output::{Format, answer};
+pub use question_log::Surface;
+pub use questions::{Asked, Question, Questions};
 pub use roles::RoleTable;
 pub use session::session;
 pub use text_table::render_table;

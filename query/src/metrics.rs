@@ -1,29 +1,22 @@
-//! The query surface's own metrics, on the global meter.
+//! The metrics of questions, on the global meter.
+
+use std::time::Duration;
 
 use opentelemetry::{
     KeyValue, global,
     metrics::{Histogram, UpDownCounter},
 };
-use tokio::time::Instant;
 
-use crate::error::{Error, ErrorKind};
+use crate::question_log::Surface;
 
 /// Seconds; a dashboard's query takes milliseconds, a report's minutes.
 const DURATION_BOUNDS: [f64; 12] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
-/// Instruments of one surface. Create it after the global meter provider is set: the instruments bind here.
+/// Instruments of all surfaces. Create it after the global meter provider is set: the instruments bind here.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     duration: Histogram<f64>,
     running: UpDownCounter<i64>,
-}
-
-/// A query that is counted as running until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Running {
-    metrics: Metrics,
-    started: Instant,
-    outcome: &'static str,
 }
 
 impl Metrics {
@@ -37,51 +30,25 @@ impl Metrics {
                 .build(),
             running: meter
                 .i64_up_down_counter("driftwatt_query_running")
-                .with_description("Queries that hold a slot")
+                .with_description("Queries that hold a slot or wait for one")
                 .build(),
         }
     }
 
-    /// Counts a query that begins now.
-    pub(crate) fn begin(&self) -> Running {
-        self.running.add(1, &[]);
-        // What is dropped without an end was given up by its client.
-        Running { metrics: self.clone(), started: Instant::now(), outcome: "abandoned" }
+    /// Counts a question that begins now.
+    pub(crate) fn begin(&self, surface: Surface) {
+        self.running.add(1, &[KeyValue::new("surface", surface.name())]);
     }
 
-    /// Counts a query that got no slot.
-    pub(crate) fn refused(&self) {
-        self.duration.record(0.0, &[KeyValue::new("outcome", "refused")]);
-    }
-}
-
-impl Running {
-    /// When the query arrived.
-    pub(crate) fn started(&self) -> Instant {
-        self.started
+    /// Counts a question that ended.
+    pub(crate) fn end(&self, surface: Surface, elapsed: Duration, outcome: &'static str) {
+        let surface = KeyValue::new("surface", surface.name());
+        self.running.add(-1, std::slice::from_ref(&surface));
+        self.duration.record(elapsed.as_secs_f64(), &[surface, KeyValue::new("outcome", outcome)]);
     }
 
-    /// The query answered in full.
-    pub(crate) fn answered(mut self) {
-        self.outcome = "answered";
-    }
-
-    /// The query failed with `error`.
-    pub(crate) fn failed(mut self, error: &Error) {
-        self.outcome = match error.kind() {
-            ErrorKind::Invalid => "invalid",
-            ErrorKind::Denied => "denied",
-            ErrorKind::Timeout => "timeout",
-            ErrorKind::Limit => "limit",
-            ErrorKind::Internal => "internal",
-        };
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.metrics.running.add(-1, &[]);
-        let outcome = KeyValue::new("outcome", self.outcome);
-        self.metrics.duration.record(self.started.elapsed().as_secs_f64(), &[outcome]);
+    /// Counts a question that found the queue full.
+    pub(crate) fn refused(&self, surface: Surface) {
+        self.duration.record(0.0, &[KeyValue::new("surface", surface.name()), KeyValue::new("outcome", "refused")]);
     }
 }

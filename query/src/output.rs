@@ -2,12 +2,13 @@
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
 use bytes::Bytes;
-use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
-use futures::StreamExt;
+use datafusion::prelude::SessionContext;
+use futures::{Stream, StreamExt};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    answer::Answer,
     config::Config,
     error::{Error, Result},
     json::{type_name, value},
@@ -54,22 +55,27 @@ impl Format {
 }
 
 /// Collects at most `rows_max` rows into the JSON answer.
-pub(crate) async fn json_answer(
-    sql: &str,
-    mut stream: SendableRecordBatchStream,
+pub(crate) async fn json_answer(mut answer: Answer, rows_max: usize) -> Result<Value> {
+    let (schema, started) = (answer.schema(), answer.started());
+    let value = json_object(&mut answer, &schema, rows_max, started).await?;
+    answer.enough();
+    Ok(value)
+}
+
+async fn json_object(
+    batches: &mut (impl Stream<Item = Result<RecordBatch>> + Unpin),
+    schema: &SchemaRef,
     rows_max: usize,
     started: Instant,
 ) -> Result<Value> {
-    let schema = stream.schema();
     let mut rows = Vec::new();
     let mut truncated = false;
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| Error::of(sql, error))?;
+    while let Some(batch) = batches.next().await.transpose()? {
         let room = rows_max - rows.len();
         truncated = batch.num_rows() > room;
         for row in 0..batch.num_rows().min(room) {
             let row = batch.columns().iter().map(|column| value(column, row)).collect::<Result<_, ArrowError>>();
-            rows.push(Value::Array(row.map_err(|error| Error::of(sql, error.into()))?));
+            rows.push(Value::Array(row.map_err(|error| Error::of("", error.into()))?));
         }
         if truncated {
             break;
@@ -173,7 +179,9 @@ pub async fn answer(ctx: &SessionContext, config: &Config, sql: &str, format: &s
         let started = Instant::now();
         let mut stream = run::start(ctx, sql, &[]).await?;
         if format == Format::Json {
-            return Ok(json_answer(sql, stream, config.rows_max, started).await?.to_string());
+            let schema = stream.schema();
+            let mut batches = stream.map(|batch| batch.map_err(|error| Error::of(sql, error)));
+            return Ok(json_object(&mut batches, &schema, config.rows_max, started).await?.to_string());
         }
         let of = |error: ArrowError| Error::of(sql, error.into());
         let mut writer = BatchWriter::new(format, stream.schema()).map_err(of)?;

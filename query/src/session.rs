@@ -20,6 +20,7 @@ use crate::{
     day_of_time::DayOfTime,
     error::{Error, Result},
     metrics_of_role::MetricsOfRole,
+    question_log::QuestionLog,
     role_views::{role_series, role_warnings},
     roles::{RoleOf, RoleSuggestion, RoleTable, View},
     series_runs::{AggregateRunsFirst, RunsQueryPlanner},
@@ -42,6 +43,9 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     settings.execution.parquet.reorder_filters = true;
     settings.execution.time_zone = Some("UTC".into());
     settings.sql_parser.map_string_types_to_utf8view = false;
+    // Found there by whoever asks this session, and shown in `system.queries`.
+    let questions = Arc::new(QuestionLog::default());
+    options.set_extension(Arc::clone(&questions));
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(config.memory_bytes, 1.0)
         .with_max_temp_directory_size(config.spill_bytes);
@@ -58,25 +62,20 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     ctx.add_optimizer_rule(Arc::new(AggregateRunsFirst));
     let table = config.roles.as_ref().map_or_else(RoleTable::shipped, |table| Ok(Arc::clone(table)))?;
     let planned = Arc::new(Planned::default());
-    register(&ctx, store, config, &table, &planned).map_err(Error::Internal)?;
+    let system = SystemSchema::new(store, config, &table, &planned, questions).map_err(Error::Internal)?;
+    register(&ctx, store, system).map_err(Error::Internal)?;
     add_views(&ctx, &table, &planned).await.map_err(Error::Internal)?;
     add_functions(&ctx, store, &planned).await.map_err(Error::Internal)?;
     Ok(ctx)
 }
 
-fn register(
-    ctx: &SessionContext,
-    store: &Arc<Store>,
-    config: &Config,
-    table: &RoleTable,
-    planned: &Arc<Planned>,
-) -> Result<(), DataFusionError> {
+fn register(ctx: &SessionContext, store: &Arc<Store>, system: SystemSchema) -> Result<(), DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
     let schema = |shown| -> Arc<dyn SchemaProvider> { Arc::new(StoreSchema { store: Arc::clone(store), shown }) };
     catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
     catalog.register_schema("raw", schema(Shown::Raw))?;
     catalog.register_schema("reports", schema(Shown::Reports))?;
-    catalog.register_schema("system", Arc::new(SystemSchema::new(store, config, table, planned)?))?;
+    catalog.register_schema("system", Arc::new(system))?;
     ctx.register_catalog("driftwatt", Arc::new(catalog));
     Ok(())
 }

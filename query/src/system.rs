@@ -19,11 +19,12 @@ use driftwatt_store::Store;
 use crate::{
     config::Config,
     coverage::Coverage,
+    question_log::QuestionLog,
     roles::{RoleTable, Row},
 };
 
-const NAMES: [&str; 8] =
-    ["cardinality", "coverage", "rejections", "role_series", "role_warnings", "roles", "settings", "tables"];
+const NAMES: [&str; 9] =
+    ["cardinality", "coverage", "queries", "rejections", "role_series", "role_warnings", "roles", "settings", "tables"];
 
 /// What `NAMES` lists.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct SystemSchema {
     roles: Arc<dyn TableProvider>,
     settings: Arc<dyn TableProvider>,
     planned: Arc<Planned>,
+    questions: Arc<QuestionLog>,
 }
 
 /// What can be planned only once the tables are there.
@@ -42,12 +44,19 @@ pub(crate) struct Planned {
 }
 
 impl SystemSchema {
-    pub(crate) fn new(store: &Arc<Store>, config: &Config, roles: &RoleTable, planned: &Arc<Planned>) -> Result<Self> {
+    pub(crate) fn new(
+        store: &Arc<Store>,
+        config: &Config,
+        roles: &RoleTable,
+        planned: &Arc<Planned>,
+        questions: Arc<QuestionLog>,
+    ) -> Result<Self> {
         Ok(Self {
             store: Arc::clone(store),
             roles: role_table(roles)?,
             settings: setting_table(config)?,
             planned: Arc::clone(planned),
+            questions,
         })
     }
 }
@@ -61,6 +70,7 @@ impl SchemaProvider for SystemSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         Ok(match name {
             "coverage" => self.planned.coverage.get().map(|coverage| coverage.of_last_day()).transpose()?,
+            "queries" => Some(self.questions.table()?),
             "rejections" => self.store.table("rejections"),
             "roles" => Some(Arc::clone(&self.roles)),
             "settings" => Some(Arc::clone(&self.settings)),
@@ -149,6 +159,7 @@ fn setting_table(config: &Config) -> Result<Arc<dyn TableProvider>> {
         ("query.memory", config.memory_bytes.to_string()),
         ("query.spill", config.spill_bytes.to_string()),
         ("query.concurrency_max", config.concurrency_max.to_string()),
+        ("query.queue_max", config.queue_max.to_string()),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     let settings: Vec<_> = own.chain(config.server_settings.iter().cloned()).collect();

@@ -142,8 +142,8 @@ async fn sql_that_never_ends_or_asks_for_everything_is_bounded() {
     assert_eq!(server.get("/readyz").await.0, 200);
     let (_, metrics) = server.get("/metrics").await;
     for outcome in ["timeout", "answered", "denied"] {
-        let line = format!("driftwatt_query_duration_seconds_count{{outcome=\"{outcome}\"}} 1");
+        let line = format!("driftwatt_query_duration_seconds_count{{outcome=\"{outcome}\",surface=\"http\"}} 1");
         assert!(metrics.contains(&line), "{line} not in\n{metrics}");
     }
-    assert!(metrics.contains("driftwatt_query_running 0"), "{metrics}");
+    assert!(metrics.contains("driftwatt_query_running{surface=\"http\"} 0"), "{metrics}");
 }

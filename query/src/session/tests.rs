@@ -8,7 +8,7 @@ use driftwatt_store::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::http::router;
+use crate::{http::router, questions::Questions};
 
 const START: i64 = 1_795_000_000_000_000;
 
@@ -61,7 +61,7 @@ impl Fixture {
     async fn serve(&self, config: Config) -> (String, tokio::task::JoinSet<()>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/v1/sql", listener.local_addr().unwrap());
-        let app = router(self.ctx.clone(), config);
+        let app = router(Questions::new(self.ctx.clone(), config));
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
         (url, tasks)
@@ -319,52 +319,8 @@ async fn whatever_writes_is_named_and_denied_and_whatever_reads_is_answered() {
     assert_eq!((status, &body["error"]["kind"]), (400, &json!("invalid")), "{body}");
 }
 
+mod questions;
 mod roles;
-
-const EVERYTHING: &str =
-    "SELECT a.value, b.value AS other FROM generate_series(1, 100000) a, generate_series(1, 100000) b";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn too_many_queries_are_refused_until_a_client_leaves() {
-    let fixture = fixture().await;
-    let (url, _server) = fixture.serve(Config { concurrency_max: 1, ..Config::default() }).await;
-    let get = async |sql: &str| {
-        let query = [("query", sql), ("format", "ndjson")];
-        reqwest::Client::new().get(&url).query(&query).send().await.unwrap()
-    };
-    let mut endless = get(EVERYTHING).await;
-    assert!(endless.chunk().await.unwrap().is_some());
-    let refused = get("SELECT 1").await;
-    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, "1"));
-    assert_eq!(refused.json::<Value>().await.unwrap()["error"]["kind"], "limit");
-    drop(endless);
-    assert!(answered_within(&url, Duration::from_secs(10)).await, "the query goes on without its client");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stops_reading_holds_its_slot_until_the_time_limit_only() {
-    let fixture = fixture().await;
-    let timeout = Duration::from_millis(300);
-    let (url, _server) = fixture.serve(Config { concurrency_max: 1, timeout, ..Config::default() }).await;
-    let query = [("query", EVERYTHING), ("format", "csv")];
-    let mut stalled = reqwest::Client::new().get(&url).query(&query).send().await.unwrap();
-    assert!(stalled.chunk().await.unwrap().is_some());
-    assert!(answered_within(&url, Duration::from_secs(10)).await, "the stalled client holds the only slot");
-    let rest = async {
-        while stalled.chunk().await?.is_some() {}
-        Ok::<_, reqwest::Error>(())
-    };
-    assert!(rest.await.is_err(), "a cut answer must not look whole");
-}
-
-async fn answered_within(url: &str, limit: Duration) -> bool {
-    let asked = async {
-        while post(url, json!({ "query": "SELECT 1" })).await.0 != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(limit, asked).await.is_ok()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_needs_too_much_memory_is_told_so() {

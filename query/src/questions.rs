@@ -1,0 +1,214 @@
+//! The questions of every surface: they share slots, a bounded queue, a time limit and metrics.
+//!
+//! A surface asks for a slot with [`Questions::ask`], which waits in the queue, and then runs its work with
+//! [`Question::answer`]. Whatever the client does, the slot is given back at the time limit at the latest.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use crate::{
+    answer::Answer,
+    config::Config,
+    error::{Error, Result},
+    metrics::Metrics,
+    question_log::{Entry, QuestionLog, Surface},
+};
+
+/// A statement that arrives.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    /// The way it came.
+    pub surface: Surface,
+    /// Who asks, if that is known.
+    pub user: Option<String>,
+    /// The statement as it was sent.
+    pub text: &'a str,
+    /// Time it may take, the queue included: shorter than the server's limit, never longer.
+    pub timeout: Option<Duration>,
+}
+
+/// All questions of a session factory. Clones share everything.
+#[derive(Clone)]
+pub struct Questions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ctx: SessionContext,
+    config: Config,
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    metrics: Metrics,
+    log: Arc<QuestionLog>,
+}
+
+impl fmt::Debug for Questions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Questions").field("free_slots", &self.shared.slots.available_permits()).finish_non_exhaustive()
+    }
+}
+
+impl Questions {
+    /// Questions to `ctx`, which [`crate::session`] made. Create it after the global meter provider is set.
+    pub fn new(ctx: SessionContext, config: Config) -> Self {
+        let slots = Arc::new(Semaphore::new(config.concurrency_max));
+        // A session of another make has no `system.queries` to show them in.
+        let log = ctx.state().config().get_extension().unwrap_or_default();
+        let (waiting, metrics) = (AtomicUsize::new(0), Metrics::new());
+        Self { shared: Arc::new(Shared { ctx, config, slots, waiting, metrics, log }) }
+    }
+
+    /// The session that answers.
+    pub fn session(&self) -> &SessionContext {
+        &self.shared.ctx
+    }
+
+    /// The limits that hold.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Waits for a slot.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if the queue is full, [`Error::Timeout`] if no slot came free in time, [`Error::Cancelled`].
+    pub async fn ask(&self, asked: Asked<'_>) -> Result<Question> {
+        let shared = &self.shared;
+        let limit = shared.config.timeout;
+        let timeout = asked.timeout.map_or(limit, |timeout| timeout.min(limit));
+        let slot = Arc::clone(&shared.slots).try_acquire_owned();
+        let place = if slot.is_err() { Some(self.place(asked.surface)?) } else { None };
+        shared.metrics.begin(asked.surface);
+        let entry = shared.log.begin(asked.surface, asked.user, asked.text);
+        let mut question =
+            Question { shared: Arc::clone(shared), entry, timeout, slot: slot.ok(), outcome: "abandoned" };
+        if question.slot.is_none() {
+            // Only closing the semaphore fails here, which nobody does.
+            let slot = async {
+                let slot = Arc::clone(&shared.slots).acquire_owned().await;
+                slot.map_err(|_closed| Error::invalid("the server takes no more questions"))
+            };
+            let slot = question.within_limits(slot).await;
+            question.slot = Some(slot.inspect_err(|error| question.failed(error))?);
+        }
+        drop(place);
+        question.entry.run();
+        Ok(question)
+    }
+
+    /// Stops the question with this id of `system.queries`; false if it neither waits nor runs.
+    pub fn cancel(&self, id: u64) -> bool {
+        self.shared.log.stop(id)
+    }
+
+    /// A place in the queue.
+    fn place(&self, surface: Surface) -> Result<Place> {
+        let Shared { waiting, config, metrics, .. } = &*self.shared;
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place { shared: Arc::clone(&self.shared) };
+        if before < config.queue_max {
+            return Ok(place);
+        }
+        metrics.refused(surface);
+        Err(Error::Busy { running: config.concurrency_max, waiting: config.queue_max })
+    }
+}
+
+/// Counted as waiting until it is dropped.
+struct Place {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A question with its slot, both given up when this is dropped.
+pub struct Question {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    timeout: Duration,
+    /// `None` only while it waits.
+    slot: Option<OwnedSemaphorePermit>,
+    /// What is dropped without an end was given up by its client.
+    outcome: &'static str,
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").field("id", &self.entry.id).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl Question {
+    /// Its id in `system.queries`, to cancel it by.
+    pub fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    /// When it arrived.
+    pub fn started(&self) -> Instant {
+        self.entry.started
+    }
+
+    /// Lets `begin` plan and start the query, and gives its batches.
+    ///
+    /// # Errors
+    /// Those of `begin`, [`Error::Timeout`], [`Error::Cancelled`].
+    pub async fn answer(mut self, begin: impl Future<Output = Result<SendableRecordBatchStream>>) -> Result<Answer> {
+        match self.within_limits(begin).await {
+            Ok(batches) => Ok(Answer::new(self, batches)),
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// `work`, unless the time is over or somebody stops the question before it ends.
+    pub(crate) async fn within_limits<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let timeout = self.timeout;
+        tokio::select! {
+            // A question that is stopped does not go on because its next batch is there too.
+            biased;
+            () = self.entry.stopped() => Err(Error::Cancelled),
+            () = tokio::time::sleep_until(self.entry.started + timeout) => Err(Error::Timeout { timeout }),
+            done = work => done,
+        }
+    }
+
+    pub(crate) fn add_rows(&self, count: usize) {
+        self.entry.add_rows(count);
+    }
+
+    pub(crate) fn answered(&mut self) {
+        self.outcome = "answered";
+    }
+
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.outcome = error.kind().name();
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let Self { shared, entry, outcome, .. } = self;
+        shared.log.end(entry, outcome);
+        shared.metrics.end(entry.surface, entry.started.elapsed(), outcome);
+    }
+}
