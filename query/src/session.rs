@@ -19,6 +19,7 @@ use crate::{
     coverage::{Coverage, SERIES_SQL},
     day_of_time::DayOfTime,
     error::{Error, Result},
+    functions,
     metrics_of_role::MetricsOfRole,
     role_views::{role_series, role_warnings},
     roles::{RoleOf, RoleSuggestion, RoleTable, View},
@@ -61,6 +62,7 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     register(&ctx, store, config, &table, &planned).map_err(Error::Internal)?;
     add_views(&ctx, &table, &planned).await.map_err(Error::Internal)?;
     add_functions(&ctx, store, &planned).await.map_err(Error::Internal)?;
+    functions::register(&ctx).map_err(Error::Internal)?;
     Ok(ctx)
 }
 
