@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, PrimitiveArray, timezone::Tz},
+    array::{ArrayRef, PrimitiveArray, timezone::Tz},
     compute::cast,
-    datatypes::{DataType, IntervalUnit, TimeUnit, TimestampMicrosecondType},
+    datatypes::{DataType, IntervalUnit, TimestampMicrosecondType},
 };
 use datafusion::{
     common::{ScalarValue, exec_datafusion_err, exec_err, plan_err},
@@ -16,10 +16,11 @@ use datafusion::{
     },
 };
 
-use super::{bucket::Buckets, width::Width};
-
-/// Microseconds without a zone: the instant, whatever clock shows it.
-const INSTANT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+use super::{
+    bucket::Buckets,
+    instant::{coerced_time, instant, instant_type, instants},
+    width::Width,
+};
 
 /// Gives the type of `time` back. Width, zone, origin and offset are constants of the statement.
 ///
@@ -84,14 +85,10 @@ pub(crate) fn coerced(name: &str, types: &[DataType]) -> Result<Vec<DataType>> {
     }
     let coerced = types.iter().enumerate().map(|(index, data_type)| match (index, data_type) {
         (1, DataType::Timestamp(..)) => Ok(data_type.clone()),
-        (1, DataType::Date32 | DataType::Date64) => Ok(INSTANT),
-        (1, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) => {
-            Ok(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
-        }
-        (1, other) => plan_err!("{name} takes a time as its second argument, not {other}"),
+        (1, other) => coerced_time(name, other),
         (0 | 2.., DataType::Interval(_) | DataType::Duration(_)) => Ok(DataType::Interval(IntervalUnit::MonthDayNano)),
         (0 | 2.., DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) => Ok(DataType::Utf8),
-        (2.., DataType::Timestamp(..) | DataType::Date32 | DataType::Date64) => Ok(INSTANT),
+        (2.., DataType::Timestamp(..) | DataType::Date32 | DataType::Date64) => Ok(instant_type()),
         (0, other) => plan_err!("{name} takes an interval or a text as its width, not {other}"),
         (_, other) => plan_err!("{name} takes a time zone, an origin or an offset, not {other}"),
     });
@@ -110,28 +107,18 @@ pub(crate) fn buckets(constants: &[ScalarValue]) -> Result<Option<Buckets>> {
             ScalarValue::Utf8(Some(text)) => match text.parse::<Tz>() {
                 Ok(found) => zone = Some(found),
                 Err(_) => {
-                    let unknown = |_| exec_datafusion_err!("{text:?} is neither a time zone nor a time");
-                    origin = instant(&constant.cast_to(&INSTANT).map_err(unknown)?);
+                    let unknown = || exec_datafusion_err!("{text:?} is neither a time zone nor a time");
+                    origin = Some(instant(constant).ok_or_else(unknown)?);
                 }
             },
-            constant => origin = instant(&constant.cast_to(&INSTANT)?),
+            constant => origin = instant(constant),
         }
     }
     let Some(width) = constants.first().map(Width::of).transpose()?.flatten() else { return Ok(None) };
     Buckets::new(width, zone, origin, offset).map(Some)
 }
 
-/// The microseconds of a time.
-pub(crate) fn instant(value: &ScalarValue) -> Option<i64> {
-    match value.cast_to(&INSTANT) {
-        Ok(ScalarValue::TimestampMicrosecond(micros, _)) => micros,
-        _ => None,
-    }
-}
-
 fn starts(buckets: &Buckets, times: &ArrayRef) -> Result<ArrayRef> {
-    let instants = cast(times, &INSTANT)?;
-    let instants = instants.as_primitive::<TimestampMicrosecondType>();
-    let starts: PrimitiveArray<TimestampMicrosecondType> = instants.try_unary(|time| buckets.start(time))?;
-    Ok(cast(&(Arc::new(starts) as ArrayRef), times.data_type())?)
+    let starts: PrimitiveArray<TimestampMicrosecondType> = instants(times)?.try_unary(|time| buckets.start(time))?;
+    Ok(cast(&(Arc::new(starts.with_timezone("UTC")) as ArrayRef), times.data_type())?)
 }
