@@ -5,6 +5,7 @@
 mod area;
 mod bucket;
 mod counter;
+mod gapfill;
 mod histogram;
 mod implicit;
 mod instant;
@@ -27,6 +28,7 @@ use datafusion::{
     prelude::SessionContext,
 };
 
+pub(crate) use self::gapfill::GapFillPlanner;
 use self::{
     over_time::{Function, OverTime},
     selected::{Selected, Selection},
@@ -48,6 +50,7 @@ pub(crate) fn register(ctx: &SessionContext) -> Result<(), DataFusionError> {
     ctx.register_udaf(AggregateUDF::from(moving_avg::MovingAvg::new()));
     ctx.register_udf(ScalarUDF::from(label::Label::new()));
     histogram::register(ctx)?;
+    gapfill::register(ctx);
     ctx.add_analyzer_rule(Arc::new(implicit::ImplicitColumns));
     ctx.state_ref().write().register_expr_planner(Arc::new(moving_avg::PlanMovingAvg))?;
     Ok(())

@@ -1,13 +1,19 @@
 //! Answers of the functions over rows made in SQL.
 
-use datafusion::prelude::{SessionConfig, SessionContext};
+use std::sync::Arc;
 
-use crate::json::value;
+use datafusion::{
+    execution::session_state::SessionStateBuilder,
+    prelude::{SessionConfig, SessionContext},
+};
+
+use crate::{json::value, series_runs::RunsQueryPlanner};
 
 fn context(partitions: usize) -> SessionContext {
     let mut config = SessionConfig::new().with_target_partitions(partitions);
     config.options_mut().execution.time_zone = Some("UTC".into());
-    let ctx = SessionContext::new_with_config(config);
+    let state = SessionStateBuilder::new_with_default_features().with_config(config);
+    let ctx = SessionContext::new_with_state(state.with_query_planner(Arc::new(RunsQueryPlanner)).build());
     super::register(&ctx).unwrap();
     ctx
 }
@@ -173,4 +179,58 @@ async fn histograms_of_a_view() {
         "two histograms at one time",
     )
     .await;
+}
+
+#[tokio::test]
+async fn gaps_are_filled() {
+    // Minutes 0, 2 and 5 of host a, minute 3 of host b.
+    let points = "WITH points AS (SELECT column1 AS host, to_timestamp_micros(1795514400000000 + column2 * 60000000) AS time, \
+         CAST(column3 AS DOUBLE) AS value FROM (VALUES ('a', 0, 1), ('a', 2, 3), ('a', 5, 9), ('b', 3, 7)))";
+    let rows = |select: &str, condition: &str| {
+        format!(
+            "{points} SELECT date_part('minute', time_bucket_gapfill('1m', time)) AS t, host, {select} FROM points \
+             WHERE {condition} GROUP BY time_bucket_gapfill('1m', time), host ORDER BY host, t"
+        )
+    };
+    let all = "count(*), avg(value), locf(avg(value)), interpolate(avg(value))";
+    check(
+        &rows(all, "true"),
+        &[
+            "0 a 1 1.0 1.0 1.0",
+            "1 a null null 1.0 2.0",
+            "2 a 1 3.0 3.0 3.0",
+            "3 a null null 3.0 5.0",
+            "4 a null null 3.0 7.0",
+            "5 a 1 9.0 9.0 9.0",
+            "3 b 1 7.0 7.0 7.0",
+        ],
+    )
+    .await;
+    let range = "time >= '2026-11-24T10:01:00Z' AND time < '2026-11-24T10:04:00Z'";
+    check(&rows("locf(avg(value))", range), &["1 a null", "2 a 3.0", "3 a 3.0", "1 b null", "2 b null", "3 b 7.0"])
+        .await;
+    let named = format!(
+        "{points} SELECT time_bucket_gapfill(INTERVAL '2 minutes', time) AS t, sum(value) AS total FROM points \
+         WHERE time BETWEEN '2026-11-24T10:00:00Z' AND '2026-11-24T10:07:00Z' GROUP BY t HAVING sum(value) > 1 OR sum(value) IS NULL ORDER BY t DESC LIMIT 2"
+    );
+    check(&named, &["2026-11-24T10:06:00.000000Z null", "2026-11-24T10:04:00.000000Z 9.0"]).await;
+    let arguments = format!(
+        "{points} SELECT time_bucket_gapfill('1 hour', time, TIMESTAMP '2026-11-24T09:00:00Z', TIMESTAMP '2026-11-24T11:30:00Z') AS t, \
+         coalesce(sum(value), 0) FROM points GROUP BY t ORDER BY t"
+    );
+    check(
+        &arguments,
+        &["2026-11-24T09:00:00.000000Z 0.0", "2026-11-24T10:00:00.000000Z 20.0", "2026-11-24T11:00:00.000000Z 0.0"],
+    )
+    .await;
+    check(
+        "SELECT count(*) FROM (SELECT time_bucket_gapfill('1 hour', time, 'Europe/Berlin') AS t FROM \
+         (SELECT TIMESTAMP '2026-10-25T10:00:00Z' AS time) WHERE time >= '2026-10-24T22:00:00Z' AND time < '2026-10-25T23:00:00Z' GROUP BY t)",
+        &["25"],
+    )
+    .await;
+    check(&format!("{points} SELECT count(*) FROM (SELECT time_bucket_gapfill('1h', time) AS t FROM points WHERE time > now() AND time < now() + INTERVAL '5 hours' GROUP BY t)"), &["6"]).await;
+    refused(&rows("sum(value)", "time > '1970-01-01T00:00:00Z'"), "more than 1000000 rows").await;
+    refused(&format!("{points} SELECT locf(value) FROM points"), "above time_bucket_gapfill").await;
+    refused(&format!("{points} SELECT time_bucket_gapfill('1m', time) FROM points"), "stands alone in GROUP BY").await;
 }
