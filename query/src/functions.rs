@@ -14,6 +14,7 @@ mod mode;
 mod moving_avg;
 mod options;
 mod over_time;
+mod percentile;
 mod points;
 mod selected;
 mod time_bucket;
@@ -43,9 +44,10 @@ pub(crate) fn register(ctx: &SessionContext) -> Result<(), DataFusionError> {
     for function in Function::ALL {
         ctx.register_udaf(AggregateUDF::from(OverTime::new(function)?));
     }
-    for selection in [Selection::First, Selection::Last, Selection::Percentile] {
+    for selection in [Selection::First, Selection::Last] {
         ctx.register_udaf(AggregateUDF::from(Selected::new(selection)));
     }
+    ctx.register_udaf(AggregateUDF::from(percentile::Percentile::new()));
     ctx.register_udaf(AggregateUDF::from(mode::Mode::new()));
     ctx.register_udaf(AggregateUDF::from(moving_avg::MovingAvg::new()));
     ctx.register_udf(ScalarUDF::from(label::Label::new()));

@@ -129,6 +129,8 @@ async fn selections() {
     check(&of("first(value, time), last(value, time)", 2), &["50.0 70.0"]).await;
     check(&of("last(value, time) FILTER (WHERE value < 8)", 4), &["4.0"]).await;
     check(&of("percentile(value, 0.5), percentile(value, 0.25)", 1), &["90.0 45.0"]).await;
+    check(&of("percentile(value, 0.95)", 1), &["171.0"]).await;
+    refused(&of("percentile(value, 95)", 1), "from 0 to 1").await;
     check(&format!("{POINTS} SELECT mode(temporality), mode(value) FROM points"), &["cumulative 0.0"]).await;
     check(&of("mode(CASE WHEN value > 60 THEN 'high' END)", 1), &["high"]).await;
     let moving = |length: &str| {

@@ -27,7 +27,7 @@ const FUTURE: u64 = 4_102_444_800_000_000_000;
 const BLANK: f64 = 9_223_372_036_854_775_794.0;
 
 fn at(minute: f64) -> u64 {
-    START + (minute * MINUTE as f64) as u64
+    START.saturating_add_signed((minute * MINUTE as f64) as i64)
 }
 
 /// A value, or a staleness marker.
