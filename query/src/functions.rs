@@ -3,6 +3,7 @@
 //! One file for each noun. A null value is a staleness marker everywhere: it ends what came before and is never a number.
 
 mod area;
+mod asof;
 mod bucket;
 mod counter;
 mod gapfill;
@@ -29,7 +30,7 @@ use datafusion::{
     prelude::SessionContext,
 };
 
-pub(crate) use self::gapfill::GapFillPlanner;
+pub(crate) use self::{asof::AsofPlanner, gapfill::GapFillPlanner};
 use self::{
     over_time::{Function, OverTime},
     selected::{Selected, Selection},
@@ -55,6 +56,7 @@ pub(crate) fn register(ctx: &SessionContext) -> Result<(), DataFusionError> {
     gapfill::register(ctx);
     ctx.add_analyzer_rule(Arc::new(implicit::ImplicitColumns));
     ctx.state_ref().write().register_expr_planner(Arc::new(moving_avg::PlanMovingAvg))?;
+    ctx.register_relation_planner(Arc::new(asof::PlanAsof))?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::{
     common::{
         Column, DFSchema, ScalarValue, plan_err,
-        tree_node::{Transformed, TreeNode},
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     config::ConfigOptions,
     error::Result,
@@ -32,6 +32,9 @@ impl AnalyzerRule for ImplicitColumns {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| {
+            if !is_asked_for(&plan)? {
+                return Ok(Transformed::no(plan));
+            }
             let mut scope = DFSchema::empty();
             for input in plan.inputs() {
                 scope.merge(input.schema());
@@ -44,6 +47,21 @@ impl AnalyzerRule for ImplicitColumns {
         })
         .map(|plan| plan.data)
     }
+}
+
+/// Whether an expression of `plan` leaves its columns out. Most do not, and cost no more than the look.
+fn is_asked_for(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_expressions(|expr| {
+        found |= expr.exists(|expr| Ok(is_implicit(expr)))?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+fn is_implicit(expr: &Expr) -> bool {
+    let Expr::ScalarFunction(call) = expr else { return false };
+    matches!((call.func.name(), call.args.len()), (CONSTRUCTOR, 0) | (LABEL, 1))
 }
 
 fn with_columns(expr: Expr, scope: &DFSchema) -> Result<Transformed<Expr>> {

@@ -83,7 +83,6 @@ impl Counts {
             });
             *known += count(row);
         }
-        self.counts.retain(|_, count| *count != 0);
         Ok(())
     }
 }
@@ -94,7 +93,9 @@ impl Accumulator for Counts {
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(&values[0], |_| -1)
+        self.add(&values[0], |_| -1)?;
+        self.counts.retain(|_, count| *count != 0);
+        Ok(())
     }
 
     fn supports_retract_batch(&self) -> bool {

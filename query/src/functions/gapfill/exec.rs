@@ -217,7 +217,7 @@ impl Gaps {
             .collect();
         let groups = match (input.num_rows(), keys.is_empty()) {
             // Without groups there is always one.
-            (rows, true) => vec![0..rows],
+            (rows, true) => std::iter::once(0..rows).collect(),
             (0, false) => vec![],
             _ => partition(&keys)?.ranges(),
         };
@@ -225,8 +225,8 @@ impl Gaps {
         let mut rows = Rows::default();
         for group in groups {
             let begin = rows.row.len();
-            let known = group.clone().filter(|row| times.is_valid(*row)).map(|row| times.value(row));
-            let (first, last) = (known.clone().next(), known.last());
+            let mut known = group.clone().filter(|row| times.is_valid(*row)).map(|row| times.value(row));
+            let (first, last) = (known.clone().next(), known.next_back());
             let first = self.start.map(|start| self.buckets.start(start)).transpose()?.or(first);
             let last = self.last.or(last);
             let of_group = (!group.is_empty()).then_some(group.start as u32);
@@ -311,9 +311,10 @@ fn interpolated(column: &ArrayRef, rows: &Rows) -> Result<ArrayRef> {
             let Some((known, time)) = value(row) else { continue };
             answer[row] = Some(known);
             if let Some((index, earlier, from)) = before {
-                for gap in index + 1..row {
-                    let share = rows.bucket[gap].map(|at| (at - from) as f64 / (time - from) as f64);
-                    answer[gap] = share.map(|share| earlier + (known - earlier) * share);
+                let gap = index + 1..row;
+                for (filled, bucket) in answer[gap.clone()].iter_mut().zip(&rows.bucket[gap]) {
+                    let share = bucket.map(|at| (at - from) as f64 / (time - from) as f64);
+                    *filled = share.map(|share| earlier + (known - earlier) * share);
                 }
             }
             before = Some((row, known, time));

@@ -12,8 +12,10 @@ pub(crate) struct Bucket {
 
 /// base^`index`. The bound above the largest double is that double, as in Prometheus.
 pub(crate) fn bound(index: i64, scale: i32) -> f64 {
-    let exponent = if scale <= 0 {
-        (index as f64) * f64::from(-scale).exp2()
+    let exponent = if index == 0 {
+        0.0
+    } else if scale <= 0 {
+        (index as f64) * (-f64::from(scale)).exp2()
     } else {
         let parts = 1i64 << scale.min(62);
         let (whole, part) = (index.div_euclid(parts), index.rem_euclid(parts));

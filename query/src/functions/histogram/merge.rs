@@ -115,12 +115,23 @@ impl Explicit {
     }
 }
 
+/// Buckets of a sum in one direction: where summands are so far apart that it would have more, its scale is lowered. No
+/// source makes as many, and nobody can make a query take memory for buckets between them.
+const BUCKETS_MAX: i64 = 16_384;
+
 impl Exponential {
     fn add(&mut self, other: &Self, sign: f64) {
         let scale = self.scale.min(other.scale);
         self.lower_scale(scale);
         let mut other = other.clone();
         other.lower_scale(scale);
+        while [(&self.positive, &other.positive), (&self.negative, &other.negative)].map(span).iter().max()
+            > Some(&BUCKETS_MAX)
+        {
+            let scale = self.scale.saturating_sub(1);
+            self.lower_scale(scale);
+            other.lower_scale(scale);
+        }
         self.positive = sum(&self.positive, &other.positive, sign);
         self.negative = sum(&self.negative, &other.negative, sign);
         self.zero_count += sign * other.zero_count;
@@ -129,7 +140,7 @@ impl Exponential {
 
     /// Joins buckets until `scale` is reached, which is not above its own.
     pub(crate) fn lower_scale(&mut self, scale: i32) {
-        let by = (self.scale - scale).clamp(0, 31);
+        let by = self.scale.saturating_sub(scale).clamp(0, 31);
         for run in [&mut self.positive, &mut self.negative] {
             if by > 0 && !run.counts.is_empty() {
                 *run = Run::of(run.buckets().map(|(index, count)| (index >> by, count)));
@@ -181,6 +192,13 @@ impl Run {
         let counts = (first..=last).map(|index| known.get(&index).copied().unwrap_or(0.0)).collect();
         Self { offset: first, counts }
     }
+}
+
+/// From the first to the last bucket with observations of either.
+fn span((one, other): (&Run, &Run)) -> i64 {
+    let indices =
+        || one.buckets().chain(other.buckets()).filter(|(_, count)| *count != 0.0).map(|(index, _)| i64::from(index));
+    indices().max().zip(indices().min()).map_or(0, |(last, first)| last - first + 1)
 }
 
 fn sum(one: &Run, other: &Run, sign: f64) -> Run {

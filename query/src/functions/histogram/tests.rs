@@ -145,7 +145,7 @@ fn shares_of_native_histograms() {
         (1.0, 6.0, 0.298_746_875_060_096_34),
         (1.5, 6.0, 0.152_506_249_879_807_24),
         (-2.0, -1.0, 0.0),
-        (42.0, 3.1415, 0.0),
+        (42.0, 3.5, 0.0),
         (-inf, inf, 1.0),
     ] {
         check(of.fraction(lower, upper), share);
@@ -180,6 +180,21 @@ fn a_sum_has_the_lower_scale_and_the_larger_zero_bucket() {
     zero.settle();
     let Shape::Exponential(shape) = &zero.shape else { panic!("{zero:?}") };
     assert_eq!((shape.zero_count, shape.zero_threshold, &shape.positive), (4.0, 2.0, &run(2, &[1.0])));
+}
+
+#[test]
+fn far_apart_buckets_do_not_take_memory_for_those_between() {
+    let far = |offset| Run { offset, counts: vec![1.0] };
+    let mut sum = native(20, 1.0, 1.0, (0.0, 0.0), &[], &[]);
+    let mut other = sum.clone();
+    for (of, offset) in [(&mut sum, i32::MIN), (&mut other, i32::MAX)] {
+        let Shape::Exponential(shape) = &mut of.shape else { panic!("{of:?}") };
+        shape.positive = far(offset);
+    }
+    sum.add(&other, 1.0).unwrap();
+    let Shape::Exponential(shape) = &sum.shape else { panic!("{sum:?}") };
+    assert!(shape.positive.counts.len() <= 16_384, "{}", shape.positive.counts.len());
+    assert_eq!((sum.count, shape.positive.counts.iter().sum::<f64>(), shape.scale), (2.0, 2.0, 2));
 }
 
 #[test]
