@@ -228,4 +228,52 @@ mod tests {
             agrees(told(&ramp(first, 240.0, 10), 4, minutes(30, 50)) / 1200.0, late);
         }
     }
+
+    /// `(minute, value, start in milliseconds after the minute)`.
+    fn of_starts(points: &[(i64, f64, i64)], window: (i64, i64)) -> Option<f64> {
+        let window = Window { start: window.0 * 60_000_000, end: window.1 * 60_000_000 };
+        let seen = points.iter().filter(|(minute, ..)| minute * 60_000_000 > window.start);
+        let seen = seen.filter(|(minute, ..)| minute * 60_000_000 <= window.end).map(|(minute, value, start)| {
+            point(minute * 60_000_000, Some(*value), Some(minute * 60_000_000 + start * 1000))
+        });
+        extrapolated(&seen.collect::<Vec<_>>(), Temporality::Cumulative, window, true)
+    }
+
+    /// Results from Prometheus' promql/promqltest/testdata/start_timestamps.test.
+    #[test]
+    fn starts_are_those_of_prometheus() {
+        let starts = [
+            [-30_000, -90_000, -150_000],
+            [-60_000, -120_000, -180_000],
+            [-59_999, -119_999, -179_999],
+            [-1000, -61_000, -121_000],
+            [-1, -60_001, -120_001],
+        ];
+        let resets: Vec<_> =
+            starts.iter().flatten().zip(0..).map(|(start, n)| (n + 2, 60.0 * n as f64, *start)).collect();
+        let told = [420.0, 780.0, 675.0, 675.0, 1275.0, 1080.0, 900.0, 1725.0, 1440.0];
+        for (minute, told) in (7..).zip(told) {
+            agrees(of_starts(&resets, (minute - 5, minute)).unwrap(), told);
+        }
+        let four = |first: i64| (0..4).map(|n| (n + 2, (n + 1) as f64, first - 60_000 * n)).collect::<Vec<_>>();
+        let two = |first: i64| vec![(3, 2.0, first), (4, 3.0, first - 60_000)];
+        for (points, told) in [
+            (four(-60_000), 5.0),
+            (four(-30_000), 5.142_857_142_857_143),
+            (four(0), 5.0),
+            (four(1), 6.333_333_333_333_333),
+            (two(-120_000), 2.0),
+            (two(-90_000), 3.6),
+            (two(0), 2.0),
+            (two(1), 6.0),
+            (vec![(4, 3.0, -150_000)], 3.0),
+            (vec![(2, 5.0, -60_000), (3, 5.0, -1000), (4, 2.0, i64::from(i32::MAX))], 16.0),
+        ] {
+            let window = if points.len() == 3 { (0, 5) } else { (1, 6) };
+            agrees(of_starts(&points, window).unwrap(), told);
+        }
+        for outside in [-180_000, 0, 1] {
+            assert_eq!(of_starts(&[(4, 3.0, outside)], (1, 6)), None);
+        }
+    }
 }

@@ -51,14 +51,17 @@ fn text(array: &ArrayRef, row: usize) -> String {
 }
 
 fn double(value: f64) -> String {
-    match value {
-        nan if nan.is_nan() => "NaN".to_owned(),
-        infinite if infinite.is_infinite() => if infinite > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
-        // No zero below zero: not every surface has one.
-        zero if zero == 0.0 => "0".to_owned(),
-        value if (1e-5..1e15).contains(&value.abs()) => format!("{value}"),
-        value => format!("{value:e}"),
+    if value.is_nan() {
+        return "NaN".to_owned();
     }
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    // No zero below zero: not every surface has one.
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if (1e-5..1e15).contains(&value.abs()) { format!("{value}") } else { format!("{value:e}") }
 }
 
 fn time(array: &ArrayRef, row: usize) -> String {

@@ -80,6 +80,13 @@ impl UserDefinedLogicalNodeCore for AsofJoin {
         Ok(())
     }
 
+    /// Columns of the keys come in anyway.
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let of_left = self.left.schema().fields().len();
+        let (left, right): (Vec<_>, Vec<_>) = output_columns.iter().partition(|column| **column < of_left);
+        Some(vec![left, right.into_iter().map(|column: usize| column - of_left).collect()])
+    }
+
     fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let right_keys = exprs.split_off(self.left_keys.len());
         let mut inputs = inputs.into_iter();
