@@ -13,6 +13,7 @@ mod config;
 mod coverage;
 mod day_of_time;
 mod error;
+mod functions;
 mod http;
 mod json;
 mod metrics;

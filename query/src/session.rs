@@ -19,6 +19,7 @@ use crate::{
     coverage::{Coverage, SERIES_SQL},
     day_of_time::DayOfTime,
     error::{Error, Result},
+    functions,
     metrics_of_role::MetricsOfRole,
     question_log::QuestionLog,
     role_views::{role_series, role_warnings},
@@ -70,6 +71,7 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     register(&ctx, store, system).map_err(Error::Internal)?;
     add_views(&ctx, &table, &planned).await.map_err(Error::Internal)?;
     add_functions(&ctx, store, &planned).await.map_err(Error::Internal)?;
+    functions::register(&ctx).map_err(Error::Internal)?;
     Ok(ctx)
 }
 
