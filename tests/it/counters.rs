@@ -96,8 +96,8 @@ fn as_deltas(first: u64) -> Vec<Metric> {
 
 fn as_totals(first: u64) -> Vec<Metric> {
     let of = |(index, (name, unit, attributes)): (usize, (&str, &str, Vec<(&str, &str)>))| {
-        // It has counted for an hour.
-        let (mut start, mut total) = (first - 3600 * SECOND, 5000.0);
+        // It has counted for an hour, so that it is less after the restart.
+        let (mut start, mut total) = (first - 3600 * SECOND, 1e9);
         let mut points = vec![at(start, first, total, &attributes)];
         for interval in intervals(first) {
             (start, total) = if interval.restarted { (interval.start, 0.0) } else { (start, total) };

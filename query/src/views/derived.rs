@@ -10,20 +10,19 @@ use super::{
 };
 use crate::roles::{Asked, Definition, Quotient, RoleOf, RoleTable, View, label};
 
-/// Of a point `s` of `raw.increases` and its series `d`: whether the counter says that it began anew since the point before.
+/// Of a point `s` of `raw.increases` and its series `d`: whether the counter began anew since the point before, and says when.
 ///
-/// Not so for counters of the machine and the driver: senders give them their own start, and the counter goes on.
+/// A process says so of its counters. Those of the machine and the driver must also have fallen: senders give them a start of
+/// their own, and the counter goes on.
 const BEGAN: &str = "(s.begun AND (s.reset OR d.counts_since = 'process'))";
 
-/// What the counter gained; null where that cannot be known.
-///
-/// What a counter of the driver lost when it fell may be anything, unless it says when it began anew.
+/// What the counter gained; null where that cannot be known: what a counter of the driver lost when it fell, and whether a
+/// counter of the machine or the driver went on that has a new start and did not fall.
 const GAINED: &str = "CASE WHEN d.temporality = 'delta' OR (s.begun AND (s.reset OR d.counts_since = 'process')) \
-     THEN s.value WHEN s.reset AND d.counts_since = 'driver' THEN NULL ELSE s.increase END";
+     THEN s.value WHEN s.begun OR (s.reset AND d.counts_since = 'driver') THEN NULL ELSE s.increase END";
 
-/// Whether a reset lay between.
-const WAS_RESET: &str = "(d.temporality <> 'delta' AND (s.reset OR (s.begun AND s.since IS NOT NULL AND \
-     d.counts_since = 'process')))";
+/// Whether a reset lay between, or may have.
+const WAS_RESET: &str = "(d.temporality <> 'delta' AND s.since IS NOT NULL AND (s.reset OR s.begun))";
 
 /// The seconds in which the counter gained it.
 fn seconds() -> String {
