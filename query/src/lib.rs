@@ -3,6 +3,7 @@
 //! Every surface runs on [`session`]. It is read-only by construction: a statement that is not a query is refused when it
 //! is planned, and no function of the session reads files.
 
+mod arms_of_role;
 mod body;
 mod cardinality;
 mod catalog;

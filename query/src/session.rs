@@ -8,11 +8,13 @@ use datafusion::{
     error::DataFusionError,
     execution::{runtime_env::RuntimeEnvBuilder, session_state::SessionStateBuilder},
     logical_expr::ScalarUDF,
+    optimizer::{Optimizer, OptimizerRule},
     prelude::{SessionConfig, SessionContext},
 };
 use driftwatt_store::Store;
 
 use crate::{
+    arms_of_role::ArmsOfRole,
     cardinality::cardinality_sql,
     catalog::{Shown, StoreSchema},
     config::Config,
@@ -55,10 +57,13 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
         .with_memory_limit(config.memory_bytes, 1.0)
         .with_max_temp_directory_size(config.spill_bytes);
     let runtime = runtime.build_arc().map_err(Error::Internal)?;
+    let arms: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(ArmsOfRole);
+    let rules = std::iter::once(arms).chain(Optimizer::new().rules).collect();
     let state = SessionStateBuilder::new()
         .with_config(options)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(rules)
         .with_query_planner(Arc::new(RunsQueryPlanner))
         .build();
     let ctx = SessionContext::new_with_state(state);

@@ -44,7 +44,8 @@ impl Counter {
             return Increase::default();
         }
         let before = self.last.replace((time_us, amounts)).filter(|(last_us, _)| time_us - last_us <= SPAN_US);
-        let from_us = before.map_or(time_us - SPAN_US, |(last_us, _)| last_us);
+        // A start at the point before is that of both: senders that do not know it give the time of their first point.
+        let from_us = before.map_or(time_us - SPAN_US, |(last_us, _)| last_us + 1);
         let begun = start_us.is_some_and(|start_us| (from_us..time_us).contains(&start_us));
         let Some((last_us, last)) = before else {
             return Increase { begun, ..Increase::default() };
@@ -120,10 +121,15 @@ mod tests {
                 started(Some(1030), false, Some(6.0)),
             ],
         );
-        // Long ago, or the point's own time, which says that the start is not known.
+        // Long ago, or the point's own time, which says that the start is not known and stays the start of those after it.
         check(
-            &[(1000, Some(100), 5.0), (1015, Some(1015), 8.0), (1015, Some(1), 9.0)],
-            &[(None, false, false, None), (Some(1000), false, false, Some(3.0)), (None, false, false, None)],
+            &[(1000, Some(100), 5.0), (1015, Some(1015), 8.0), (1015, Some(1), 9.0), (1030, Some(1015), 9.0)],
+            &[
+                (None, false, false, None),
+                (Some(1000), false, false, Some(3.0)),
+                (None, false, false, None),
+                (Some(1015), false, false, Some(1.0)),
+            ],
         );
     }
 }

@@ -447,6 +447,30 @@ async fn a_question_about_a_role_reads_the_metrics_of_that_role_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn arms_that_cannot_have_the_role_are_dropped_first() {
+    let fixture = fixture().await;
+    let state = fixture.ctx.state();
+    for (asked, arm_count) in [
+        ("gpu WHERE role = 'gpu.utilization'", 1),
+        ("gpu WHERE role IN ('gpu.sm_active', 'gpu.power')", 3),
+        ("gpu WHERE role = 'no.such.role'", 1),
+        ("system WHERE role = 'cpu.utilization'", 2),
+        ("system WHERE role = 'disk.io.rate'", 1),
+        ("latency WHERE role = 'latency.e2e' AND time > now()", 4),
+        ("latency WHERE role = 'requests.rate'", 1),
+        ("inputs WHERE role = 'input.sharpness'", 3),
+    ] {
+        let plan = fixture.ctx.sql(&format!("SELECT avg(value) FROM {asked}")).await.unwrap().into_unoptimized_plan();
+        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).unwrap();
+        let rule = Optimizer::with_rules(vec![Arc::new(ArmsOfRole)]);
+        let plan = rule.optimize(plan, &state, |_, _| {}).unwrap().display_indent().to_string();
+        // Each arm has points of one kind.
+        let points = plan.lines().filter(|line| line.contains("TableScan") && !line.contains("raw.series"));
+        assert_eq!(points.count(), arm_count, "{asked}: {plan}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_role_says_nothing_about_the_metrics_of_other_rows() {
     let fixture = fixture().await;
     let on = |metric| Sent::new(metric, "", &[("UUID", "A")]);
