@@ -49,8 +49,11 @@ fn intervals(first: u64) -> Vec<Interval> {
     LOAD.into_iter().enumerate().map(of).collect()
 }
 
-/// Name, unit and attributes of the counters, in the order of what is gained.
-fn counters() -> [(&'static str, &'static str, Vec<(&'static str, &'static str)>); 4] {
+/// Name, unit and attributes.
+type Counter = (&'static str, &'static str, Vec<(&'static str, &'static str)>);
+
+/// The counters in the order of what is gained.
+fn counters() -> [Counter; 4] {
     let gpu = |more| vec![("hw.id", UUID), ("host.name", "n1"), more];
     let cpu = |mode| vec![("host.name", "n1"), ("cpu.mode", mode)];
     [
@@ -86,7 +89,7 @@ fn as_gauges(first: u64) -> Vec<Metric> {
 }
 
 fn as_deltas(first: u64) -> Vec<Metric> {
-    let of = |(index, (name, unit, attributes)): (usize, (&str, &str, Vec<(&str, &str)>))| {
+    let of = |(index, (name, unit, attributes)): (usize, Counter)| {
         let points = intervals(first).into_iter();
         let points = points.map(|interval| at(interval.start, interval.end, interval.gained[index], &attributes));
         sum(name, unit, points.collect(), AggregationTemporality::Delta)
@@ -95,7 +98,7 @@ fn as_deltas(first: u64) -> Vec<Metric> {
 }
 
 fn as_totals(first: u64) -> Vec<Metric> {
-    let of = |(index, (name, unit, attributes)): (usize, (&str, &str, Vec<(&str, &str)>))| {
+    let of = |(index, (name, unit, attributes)): (usize, Counter)| {
         // It has counted for an hour, so that it is less after the restart.
         let (mut start, mut total) = (first - 3600 * SECOND, 1e9);
         let mut points = vec![at(start, first, total, &attributes)];

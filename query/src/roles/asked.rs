@@ -52,7 +52,7 @@ impl Asked {
     /// What [`Asked::text`] gives.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let of_views = |make: fn(View) -> Self| View::ALL.map(make);
-        let all = [Self::Reported, Self::Plain, Self::Profiling, Self::Rate].map(|make| of_views(make));
+        let all = [Self::Reported, Self::Plain, Self::Profiling, Self::Rate].map(of_views);
         [Self::Any, Self::Terms].into_iter().chain(all.into_iter().flatten()).find(|asked| asked.text() == text)
     }
 

@@ -59,8 +59,7 @@ pub(super) fn rates(view: View, table: &RoleTable, function: &RoleOf) -> String 
 /// Histograms that count up, as what came since the point before.
 pub(super) fn histograms(view: View, table: &RoleTable, function: &RoleOf) -> String {
     let mean = "CASE WHEN gained > 0 THEN gained_sum / gained END";
-    let gained =
-        |amount: &str| format!("CASE WHEN {BEGAN} THEN s.{amount} ELSE s.{amount}_increase END", amount = amount);
+    let gained = |amount: &str| format!("CASE WHEN {BEGAN} THEN s.{amount} ELSE s.{amount}_increase END");
     format!(
         "SELECT time, role, {mean} AS value, canonical_unit AS unit, {plain}, metric, gained AS count, \
          gained_sum AS sum, series_id, CASE WHEN count IS NULL THEN 'stale' WHEN was_reset THEN 'reset' ELSE 'ok' END \
