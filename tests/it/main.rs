@@ -14,6 +14,8 @@ mod cli;
 #[cfg(test)]
 mod compaction;
 #[cfg(test)]
+mod counters;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crash_ledger;
