@@ -49,6 +49,8 @@ mod otlp;
 #[cfg(test)]
 mod points;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod remote_write;
 #[cfg(test)]
 mod remote_write_rules;
