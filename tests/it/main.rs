@@ -34,6 +34,8 @@ mod exporter;
 #[cfg(test)]
 mod failing_disk;
 #[cfg(test)]
+mod grafana_postgres;
+#[cfg(test)]
 mod grpc;
 #[cfg(test)]
 mod inlets;

@@ -10,7 +10,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     error::DataFusionError,
-    logical_expr::{Expr, LogicalPlan},
+    logical_expr::{Expr, LogicalPlan, expr::Placeholder},
 };
 
 use super::{
@@ -29,8 +29,8 @@ pub(crate) fn parameter_types(plan: &LogicalPlan, declared: &[u32]) -> Result<Ve
         let number = number.ok_or_else(|| Error::invalid(format!("there is no parameter {name}")))?;
         needed.insert(number, data_type.filter(|found| !found.is_null()).map(|found| PgType::of_arrow(&found)));
     }
-    for number in limits(plan) {
-        needed.insert(number, Some(PgType::scalar(Scalar::Int8)));
+    for (number, place) in places(plan) {
+        needed.entry(number).or_insert(None).get_or_insert(place);
     }
     let count = needed.keys().next_back().copied().unwrap_or(0).max(declared.len());
     (1..=count)
@@ -42,23 +42,33 @@ pub(crate) fn parameter_types(plan: &LogicalPlan, declared: &[u32]) -> Result<Ve
         .collect()
 }
 
-/// The parameters that say how many rows, which the engine gives no type.
-fn limits(plan: &LogicalPlan) -> Vec<usize> {
-    let mut numbers = Vec::new();
+/// What the places of parameters say where the engine says nothing: they are cast, or they say how many rows.
+fn places(plan: &LogicalPlan) -> Vec<(usize, PgType)> {
+    let number = |placeholder: &Placeholder| placeholder.id.trim_start_matches('$').parse::<usize>().ok();
+    let mut found = Vec::new();
     let _always_continues = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Limit(limit) = node {
             for expr in limit.skip.iter().chain(&limit.fetch) {
                 let _always_continues = expr.apply(|expr| {
                     if let Expr::Placeholder(placeholder) = expr {
-                        numbers.extend(placeholder.id.trim_start_matches('$').parse::<usize>().ok());
+                        found.extend(number(placeholder).map(|number| (number, PgType::scalar(Scalar::Int8))));
                     }
                     Ok(TreeNodeRecursion::Continue)
                 });
             }
         }
-        Ok(TreeNodeRecursion::Continue)
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(cast) = expr
+                    && let Expr::Placeholder(placeholder) = cast.expr.as_ref()
+                {
+                    found.extend(number(placeholder).map(|number| (number, PgType::of(&cast.field))));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
     });
-    numbers
+    found
 }
 
 /// Gives the parameters of `plan` that have no type yet that of `types`, so that its columns have theirs.

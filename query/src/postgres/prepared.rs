@@ -63,11 +63,16 @@ impl Planner<'_> {
 
     async fn logical(&self, statement: &Statement) -> Result<LogicalPlan> {
         let ast = self.rewriter.rewrite(statement.ast.clone(), self.search_path);
+        let other = self.rewriter.other_way(&statement.ast);
         let first = match self.logical_of(ast).await {
-            Ok(plan) => return Ok(plan),
+            // Some questions about the catalog show only later that the engine cannot answer them as they stand.
+            Ok(plan) => match other.as_ref().map(|_| self.ctx.state().optimize(&plan)) {
+                Some(Err(error)) => error,
+                _ => return Ok(plan),
+            },
             Err(error) => error,
         };
-        if let Some(other) = self.rewriter.other_way(&statement.ast)
+        if let Some(other) = other
             && let Ok(plan) = self.logical_of(other).await
         {
             return Ok(plan);

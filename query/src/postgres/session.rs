@@ -47,7 +47,8 @@ impl SessionTemplate {
 
 async fn derive(base: &SessionContext) -> Result<SessionState, DataFusionError> {
     let catalog = Arc::new(MemoryCatalogProvider::new());
-    if let Some(given) = base.catalog(DATABASE) {
+    let shown = base.catalog(DATABASE);
+    if let Some(given) = &shown {
         for name in given.schema_names() {
             if let Some(schema) = given.schema(&name) {
                 catalog.register_schema(&name, schema)?;
@@ -67,8 +68,8 @@ async fn derive(base: &SessionContext) -> Result<SessionState, DataFusionError> 
         .build();
     let ctx = SessionContext::new_with_state(state);
     setup_pg_catalog(&ctx, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
-    if let Some(given) = catalog.schema("pg_catalog") {
-        catalog.register_schema("pg_catalog", Arc::new(PgCatalog { given }))?;
+    if let (Some(given), Some(shown)) = (catalog.schema("pg_catalog"), shown) {
+        catalog.register_schema("pg_catalog", Arc::new(PgCatalog { given, shown, plain: SessionContext::new() }))?;
     }
     let information_schema = InformationSchema::new(catalogs).await?;
     catalog.register_schema("information_schema", Arc::new(information_schema))?;

@@ -9,10 +9,10 @@ async fn errors_say_what_is_wrong_and_where() {
     let (_dir, _server, client) = start().await;
     for (sql, code, position) in [
         ("SELECT 1 FRM x y", SqlState::SYNTAX_ERROR, Some(14)),
-        ("SELECT 1;\nSELECT FROM WHERE", SqlState::SYNTAX_ERROR, Some(23)),
+        ("SELECT 1;\nSELECT 2 FRM x", SqlState::SYNTAX_ERROR, Some(24)),
         ("SELECT no_such FROM metrics", SqlState::UNDEFINED_COLUMN, Some(8)),
         ("SELECT *\nFROM metrics WHERE nope = 1", SqlState::UNDEFINED_COLUMN, Some(28)),
-        ("SELECT * FROM no_such", SqlState::UNDEFINED_TABLE, None),
+        ("SELECT * FROM no_such", SqlState::UNDEFINED_TABLE, Some(15)),
         ("SELECT no_such(1)", SqlState::UNDEFINED_FUNCTION, None),
         ("SELECT 1 / 0", SqlState::DIVISION_BY_ZERO, None),
         ("SELECT CAST('x' AS INT)", SqlState::INVALID_TEXT_REPRESENTATION, None),
@@ -46,7 +46,7 @@ async fn nothing_writes() {
     ] {
         let (code, message, _) = failure(&client, sql).await;
         assert_eq!(code, SqlState::READ_ONLY_SQL_TRANSACTION, "{sql}: {message}");
-        let error = client.prepare(sql).await.map(|_| ()).unwrap_err();
+        let error = client.execute(sql, &[]).await.unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION), "{sql}: {error:?}");
     }
     assert_eq!(value(&client, "SELECT count(*) FROM raw.samples").await, "0");

@@ -5,8 +5,13 @@
 
 use std::{collections::HashSet, ops::ControlFlow};
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement as Ast, Value, VisitMut, VisitorMut, visit_relations,
+use datafusion::sql::sqlparser::{
+    ast::{
+        Expr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr, Statement as Ast, Value, VisitMut,
+        VisitorMut, visit_relations,
+    },
+    dialect::PostgreSqlDialect,
+    parser::Parser,
 };
 use datafusion_pg_catalog::{
     pg_catalog::PG_CATALOG_TABLES,
@@ -20,12 +25,20 @@ use datafusion_pg_catalog::{
     },
 };
 
+const SHOW_TABLES: &str = "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables \
+     WHERE table_schema <> 'pg_catalog'";
+
+/// What a subquery as an array becomes: the engine has no such, and it stands for options and members that nothing has.
+const NO_ARRAY: &str = "SELECT CAST(NULL AS TEXT[])";
+
 /// The rewrites, made once.
 #[derive(Debug)]
 pub(crate) struct Rewriter {
     always: Vec<Box<dyn SqlStatementRewriteRule>>,
     of_catalog: Vec<Box<dyn SqlStatementRewriteRule>>,
     compatibility: PostgresCompatibilityParser,
+    /// Of `SHOW TABLES`, which over HTTP knows no `pg_catalog` either.
+    show_tables: Ast,
 }
 
 impl Rewriter {
@@ -41,11 +54,15 @@ impl Rewriter {
             ],
             of_catalog: vec![Box::new(PrependUnqualifiedPgTableName), Box::new(RewriteRegCastToSubquery::new())],
             compatibility: PostgresCompatibilityParser::new(),
+            show_tables: parsed(SHOW_TABLES),
         }
     }
 
     /// The statement as the engine plans it; `search_path` is that of the connection.
     pub(crate) fn rewrite(&self, ast: Ast, search_path: &[String]) -> Ast {
+        if is_show_tables(&ast) {
+            return self.show_tables.clone();
+        }
         let of_catalog = if is_about_catalog(&ast) { self.of_catalog.as_slice() } else { &[] };
         let rules = self.always.iter().chain(of_catalog);
         let mut ast = rules.fold(ast, |ast, rule| rule.rewrite(ast));
@@ -64,6 +81,16 @@ impl Rewriter {
         let _always_continues = ast.visit(&mut Own { search_path: &[] });
         Some(ast)
     }
+}
+
+/// A text of our own as a statement.
+fn parsed(sql: &str) -> Ast {
+    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql);
+    statements.ok().and_then(|mut statements| statements.pop()).expect("our own SQL reads")
+}
+
+fn is_show_tables(ast: &Ast) -> bool {
+    matches!(ast, Ast::ShowTables { .. }) && ast.to_string() == "SHOW TABLES"
 }
 
 /// Whether a statement reads tables of `pg_catalog`.
@@ -99,6 +126,15 @@ impl VisitorMut for Own<'_> {
             let schemas = self.search_path.iter().map(|name| Value::SingleQuotedString(name.clone()));
             let list: Vec<_> = schemas.map(|name| Expr::Value(name.with_empty_span())).collect();
             *expr = Expr::InList { expr: tested.clone(), list, negated: *negated };
+        }
+        if let Expr::Function(function) = expr
+            && matches!(function.args, FunctionArguments::Subquery(_))
+            && function.name.to_string().eq_ignore_ascii_case("array")
+            && let Ast::Query(query) = parsed(NO_ARRAY)
+            && let SetExpr::Select(select) = *query.body
+            && let Some(SelectItem::UnnamedExpr(none)) = select.projection.into_iter().next()
+        {
+            *expr = none;
         }
         ControlFlow::Continue(())
     }
