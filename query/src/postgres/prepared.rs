@@ -63,7 +63,7 @@ impl Planner<'_> {
 
     async fn logical(&self, statement: &Statement) -> Result<LogicalPlan> {
         let ast = self.rewriter.rewrite(statement.ast.clone(), self.search_path);
-        let other = self.rewriter.other_way(&statement.ast);
+        let other = self.rewriter.other_way(&statement.ast, &statement.source);
         let first = match self.logical_of(ast).await {
             // Some questions about the catalog show only later that the engine cannot answer them as they stand.
             Ok(plan) => match other.as_ref().map(|_| self.ctx.state().optimize(&plan)) {

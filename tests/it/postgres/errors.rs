@@ -11,7 +11,7 @@ async fn errors_say_what_is_wrong_and_where() {
         ("SELECT 1 FRM x y", SqlState::SYNTAX_ERROR, Some(14)),
         ("SELECT 1;\nSELECT 2 FRM x", SqlState::SYNTAX_ERROR, Some(24)),
         ("SELECT no_such FROM metrics", SqlState::UNDEFINED_COLUMN, Some(8)),
-        ("SELECT *\nFROM metrics WHERE nope = 1", SqlState::UNDEFINED_COLUMN, Some(28)),
+        ("SELECT *\nFROM metrics WHERE nope = 1", SqlState::UNDEFINED_COLUMN, Some(29)),
         ("SELECT * FROM no_such", SqlState::UNDEFINED_TABLE, Some(15)),
         ("SELECT no_such(1)", SqlState::UNDEFINED_FUNCTION, None),
         ("SELECT 1 / 0", SqlState::DIVISION_BY_ZERO, None),

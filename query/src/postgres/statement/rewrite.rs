@@ -70,12 +70,13 @@ impl Rewriter {
         ast
     }
 
-    /// Another way to say a question about the catalog that could not be planned; `None` if there is none.
-    pub(crate) fn other_way(&self, ast: &Ast) -> Option<Ast> {
+    /// Another way to say a question about the catalog that could not be planned; `None` if there is none. It knows some
+    /// questions by their `text`.
+    pub(crate) fn other_way(&self, ast: &Ast, text: &str) -> Option<Ast> {
         if !is_about_catalog(ast) {
             return None;
         }
-        let mut statements = self.compatibility.parse(&ast.to_string()).ok()?;
+        let mut statements = self.compatibility.parse(text).ok()?;
         let [_] = statements.as_slice() else { return None };
         let mut ast = statements.remove(0);
         let _always_continues = ast.visit(&mut Own { search_path: &[] });
