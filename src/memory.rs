@@ -20,6 +20,8 @@ use crate::config::RawConfig;
 const MIB: u64 = 1 << 20;
 /// Below this nothing works well, so it is the least that is taken without being told.
 const MEMORY_BYTES_MIN: u64 = 256 * MIB;
+/// What the program itself keeps resident once its code has run; counted with a quarter of a limit that is smaller than that.
+const PROGRAM_SIZE_BYTES: u64 = 112 * MIB;
 /// Bytes of the register of active series for each of them: entry and map, just after the map has grown.
 const REGISTER_ENTRY_SIZE_BYTES: u64 = 58;
 
@@ -45,7 +47,7 @@ pub(crate) enum Part {
     Series,
     /// Merging of files, and writing those of a flush.
     Compaction,
-    /// Everything else.
+    /// The program itself, and everything else.
     Process,
 }
 
@@ -63,19 +65,21 @@ impl Part {
         }
     }
 
-    /// Of each hundred bytes.
+    /// Of each hundred bytes that the program itself leaves.
     fn percent(self) -> u64 {
         match self {
-            Self::Memtable => 30,
+            Self::Memtable => 28,
             Self::Queries => 25,
             Self::Ingest => 15,
-            // The process has its code, and an operator of a query holds its old block while it moves to a larger one.
-            Self::Series | Self::Compaction | Self::Process => 10,
+            Self::Compaction => 12,
+            Self::Series | Self::Process => 10,
         }
     }
 
     fn share(self, limit_bytes: u64) -> u64 {
-        limit_bytes / 100 * self.percent()
+        let program_bytes = PROGRAM_SIZE_BYTES.min(limit_bytes / 4);
+        let own_bytes = if self == Self::Process { program_bytes } else { 0 };
+        own_bytes + (limit_bytes - program_bytes) / 100 * self.percent()
     }
 }
 
@@ -251,14 +255,14 @@ mod tests {
         let config = validated("2GiB", "").unwrap();
         assert_eq!(config.ingest.limits.series_max, 1_000_000);
         assert_eq!(config.store.flush_size_bytes, config.store.memtable_size_bytes_max / 4);
-        assert_eq!(config.query.memory_bytes, (2u64 << 30) as usize / 100 * 25);
+        assert_eq!(config.query.memory_bytes, (2048 - 112 << 20) / 100 * 25);
     }
 
     #[test]
     fn settings_that_ask_for_more_than_the_limit_are_refused_with_all_shares() {
         let error = validated("512MiB", "[query]\nmemory = \"400MiB\"").unwrap_err().to_string();
         assert!(error.contains("limits.memory is 512 MiB") && error.contains("queries 400 MiB"), "{error}");
-        assert!(error.contains("memtable 154 MiB"), "{error}");
+        assert!(error.contains("memtable 112 MiB"), "{error}");
         validated("512MiB", "[query]\nmemory = \"100MiB\"").unwrap();
         let error = validated("1KiB", "").unwrap_err().to_string();
         assert!(error.contains("limits.memory"), "{error}");

@@ -29,9 +29,14 @@ pub(crate) struct Acknowledged {
 impl Acknowledged {
     /// The latency that a share of `quantile` of the requests did not exceed, in milliseconds.
     pub(crate) fn latency_ms(&self, quantile: f64) -> f64 {
-        let rank = ((self.latencies.len() as f64 * quantile).ceil() as usize).clamp(1, self.latencies.len().max(1));
-        self.latencies.get(rank - 1).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+        latency_ms(&self.latencies, quantile)
     }
+}
+
+/// The latency that a share of `quantile` of the sorted `latencies` did not exceed, in milliseconds.
+pub(crate) fn latency_ms(latencies: &[Duration], quantile: f64) -> f64 {
+    let rank = ((latencies.len() as f64 * quantile).ceil() as usize).clamp(1, latencies.len().max(1));
+    latencies.get(rank - 1).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
 }
 
 /// Sends `request_count` requests of each load, all clients at once: each as soon as the one before is answered, or, with

@@ -22,8 +22,7 @@ pub(crate) struct Server {
     /// Kept open: a server that prints to a closed pipe would fail.
     _stdout: Lines<BufReader<ChildStdout>>,
     otlp_url: String,
-    flush_url: String,
-    metrics_url: String,
+    http_url: String,
 }
 
 impl Server {
@@ -47,14 +46,18 @@ impl Server {
         };
         ensure!(line.starts_with("ready "), "unexpected first line {line:?}");
         let otlp_url = format!("http://{}/v1/metrics", address("otlp-http")?);
-        let flush_url = format!("http://{}/api/v1/admin/flush", address("http")?);
-        let metrics_url = format!("http://{}/metrics", address("http")?);
-        Ok(Self { child, pid, _stdout: stdout, otlp_url, flush_url, metrics_url })
+        let http_url = format!("http://{}", address("http")?);
+        Ok(Self { child, pid, _stdout: stdout, otlp_url, http_url })
     }
 
     /// Where OTLP requests go.
     pub(crate) fn otlp_url(&self) -> &str {
         &self.otlp_url
+    }
+
+    /// Where questions go and own metrics are, such as `http://127.0.0.1:4320`.
+    pub(crate) fn http_url(&self) -> &str {
+        &self.http_url
     }
 
     /// CPU time of the server so far.
@@ -73,7 +76,7 @@ impl Server {
     /// Any answer but success.
     pub(crate) async fn flush(&self) -> anyhow::Result<()> {
         let http = reqwest::Client::builder().timeout(STOP_TIME_MAX).no_proxy().build()?;
-        http.post(&self.flush_url).send().await?.error_for_status().context("flush")?;
+        http.post(format!("{}/api/v1/admin/flush", self.http_url())).send().await?.error_for_status().context("flush")?;
         Ok(())
     }
 
@@ -82,7 +85,7 @@ impl Server {
     /// # Errors
     /// If the metrics cannot be read.
     pub(crate) async fn stages(&self) -> anyhow::Result<Vec<(String, f64)>> {
-        let text = reqwest::get(&self.metrics_url).await?.error_for_status()?.text().await?;
+        let text = reqwest::get(format!("{}/metrics", self.http_url())).await?.error_for_status()?.text().await?;
         let lines = text.lines().filter(|line| line.starts_with("driftwatt_") && line.contains("_stage_cpu_seconds"));
         lines
             .map(|line| {

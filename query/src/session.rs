@@ -28,6 +28,10 @@ use crate::{
     views,
 };
 
+/// Part of the memory of queries that their operators may account for. While a block of one grows, the old one stands beside
+/// the new, and what it hands on beside what it holds: neither is in its account.
+const ACCOUNTED_PART: f64 = 2.0 / 3.0;
+
 /// A session over `store`: schemas `public` (views), `raw`, `system`, `reports`; one memory budget for all its queries.
 ///
 /// # Errors
@@ -47,7 +51,7 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     let questions = Arc::new(QuestionLog::default());
     options.set_extension(Arc::clone(&questions));
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(config.memory_bytes, 1.0)
+        .with_memory_limit(config.memory_bytes, ACCOUNTED_PART)
         .with_max_temp_directory_size(config.spill_bytes);
     let runtime = runtime.build_arc().map_err(Error::Internal)?;
     let state = SessionStateBuilder::new()
