@@ -76,7 +76,11 @@ impl Server {
     /// Any answer but success.
     pub(crate) async fn flush(&self) -> anyhow::Result<()> {
         let http = reqwest::Client::builder().timeout(STOP_TIME_MAX).no_proxy().build()?;
-        http.post(format!("{}/api/v1/admin/flush", self.http_url())).send().await?.error_for_status().context("flush")?;
+        http.post(format!("{}/api/v1/admin/flush", self.http_url()))
+            .send()
+            .await?
+            .error_for_status()
+            .context("flush")?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ async fn errors_say_what_is_wrong_and_where() {
         ("SELECT no_such FROM metrics", SqlState::UNDEFINED_COLUMN, Some(8)),
         ("SELECT *\nFROM metrics WHERE nope = 1", SqlState::UNDEFINED_COLUMN, Some(29)),
         ("SELECT * FROM no_such", SqlState::UNDEFINED_TABLE, Some(15)),
-        ("SELECT no_such(1)", SqlState::UNDEFINED_FUNCTION, None),
+        ("SELECT no_such(1)", SqlState::UNDEFINED_FUNCTION, Some(8)),
         ("SELECT 1 / 0", SqlState::DIVISION_BY_ZERO, None),
         ("SELECT CAST('x' AS INT)", SqlState::INVALID_TEXT_REPRESENTATION, None),
     ] {
