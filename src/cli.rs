@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     answers::{DriftQuestion, IdleQuestion, WeeklyQuestion},
+    shell::OutputFormat,
     terminal,
 };
 
@@ -17,7 +18,11 @@ mod read;
 mod retention;
 mod roles;
 mod serve;
+mod source;
+mod sql;
 mod verify;
+
+pub(crate) use self::source::Source;
 
 /// OpenTelemetry metrics in, open Parquet tables, SQL and answers out.
 #[derive(Debug, Parser)]
@@ -36,7 +41,7 @@ enum Command {
     Serve(ServeArgs),
     /// Collect metrics of this machine and send them over OTLP until interrupted
     Collect(CollectArgs),
-    /// Run one SQL query: a table on a terminal, JSON in a pipe
+    /// Run one SQL query: a table on a terminal, JSON in a pipe. Without a query: a shell, or the statements of standard input
     Sql(SqlArgs),
     /// The vocabulary: which metric means what, what has no meaning yet, what looks wrong
     Roles(RolesArgs),
@@ -128,13 +133,13 @@ pub(crate) struct SourceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
-    /// The query
-    query: String,
+    /// The query; without it a shell, or what standard input holds
+    query: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
-    /// table, json, ndjson or csv [default: table on a terminal, json in a pipe]
+    /// [default: table on a terminal, json in a pipe]
     #[arg(long)]
-    format: Option<String>,
+    format: Option<OutputFormat>,
 }
 
 #[derive(Debug, Args)]
@@ -143,9 +148,9 @@ pub(crate) struct RolesArgs {
     question: RolesQuestion,
     #[command(flatten)]
     source: SourceArgs,
-    /// table, json, ndjson or csv [default: table on a terminal, json in a pipe]
+    /// [default: table on a terminal, json in a pipe]
     #[arg(long, global = true)]
-    format: Option<String>,
+    format: Option<OutputFormat>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -263,7 +268,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Collect(args) => collect::run(args).await,
-        Command::Sql(args) => read::sql(args).await,
+        Command::Sql(args) => sql::run(args).await,
         Command::Roles(args) => roles::run(args).await,
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
         Command::Idle(args) => read::idle(args).await,

@@ -11,6 +11,7 @@ mod query_runtime;
 mod retention;
 mod self_metrics;
 mod server;
+mod shell;
 mod terminal;
 mod web;
 

@@ -27,9 +27,8 @@ use datafusion::{
 };
 use driftwatt_store::Store;
 
+use crate::time_bounds::{self, DAY_US};
 use coverage_exec::{CoverageExec, ORDER, coverage_schema};
-
-const DAY_US: i64 = 86_400_000_000;
 
 /// The tables of points, and the column that is null in a marker, a row that ends its series.
 const POINTS: [(&str, &str); 2] = [("samples", "value"), ("histograms", "count")];
@@ -60,11 +59,11 @@ fn now_us() -> i64 {
 }
 
 fn time(us: i64) -> Expr {
-    lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())))
+    lit(time_bounds::time(us))
 }
 
 fn date(us: i64) -> Expr {
-    lit(ScalarValue::Date32(Some(us.div_euclid(DAY_US) as i32)))
+    lit(time_bounds::date(us))
 }
 
 impl Coverage {

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::{Column, ScalarValue, tree_node::Transformed},
+    common::{Column, ScalarValue, TableReference, tree_node::Transformed},
     error::Result,
-    logical_expr::{
-        BinaryExpr, Expr, Filter, Join, JoinType, LogicalPlan, Operator, lit,
-        utils::{conjunction, split_conjunction},
-    },
+    logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, lit, utils::conjunction},
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-const DAY_US: i64 = 24 * 3600 * 1_000_000;
+use crate::{
+    increases::{Points, SPAN_US},
+    time_bounds::{DAY_US, TimeBounds},
+};
 
 /// First and last day, days since 1970.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -85,37 +85,32 @@ fn filters_date(plan: &LogicalPlan) -> bool {
 
 /// The days that the predicates on `time` over one scan of the store leave.
 fn days_asked(plan: &LogicalPlan) -> Days {
-    match plan {
-        LogicalPlan::Filter(filter) => narrowed(days_asked(&filter.input), &filter.predicate),
-        LogicalPlan::SubqueryAlias(alias) => days_asked(&alias.input),
-        // A renamed column would not be the scan's `time`.
-        LogicalPlan::Projection(projection) if projection.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) => {
-            days_asked(&projection.input)
-        }
-        // Only there is `date` the day of `time`.
-        LogicalPlan::TableScan(scan) if scan.table_name.schema() == Some("raw") => {
-            scan.filters.iter().fold(Days::default(), narrowed)
-        }
-        _ => Days::default(),
+    let Some((table, bounds)) = times_asked(plan) else { return Days::default() };
+    // A point of the first minutes of a day has its increase from a point of the day before.
+    let before_us = if Points::ALL.iter().any(|points| points.table() == table.table()) { SPAN_US } else { 0 };
+    let day = |us: i64| i32::try_from(us.div_euclid(DAY_US)).ok();
+    Days {
+        first: bounds.first_us.and_then(|first_us| day(first_us.saturating_sub(before_us))),
+        last: bounds.last_us.and_then(day),
     }
 }
 
-fn narrowed(mut days: Days, predicate: &Expr) -> Days {
-    for expr in split_conjunction(predicate) {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { continue };
-        let (op, time) = match (left.as_ref(), right.as_ref()) {
-            (Expr::Column(column), Expr::Literal(value, _)) if column.name == "time" => (Some(*op), value),
-            (Expr::Literal(value, _), Expr::Column(column)) if column.name == "time" => (op.swap(), value),
-            _ => continue,
-        };
-        let ScalarValue::TimestampMicrosecond(Some(time), _) = time else { continue };
-        let Ok(day) = i32::try_from(time.div_euclid(DAY_US)) else { continue };
-        if matches!(op, Some(Operator::Gt | Operator::GtEq | Operator::Eq)) {
-            days.first = days.first.max(Some(day));
+/// The scan below `plan`, and what the predicates over it leave of its column `time`.
+fn times_asked(plan: &LogicalPlan) -> Option<(&TableReference, TimeBounds)> {
+    match plan {
+        LogicalPlan::Filter(filter) => {
+            let (table, bounds) = times_asked(&filter.input)?;
+            Some((table, bounds.narrowed(&filter.predicate)))
         }
-        if matches!(op, Some(Operator::Lt | Operator::LtEq | Operator::Eq)) {
-            days.last = Some(days.last.map_or(day, |last| last.min(day)));
+        LogicalPlan::SubqueryAlias(alias) => times_asked(&alias.input),
+        // A renamed column would not be the scan's `time`.
+        LogicalPlan::Projection(projection) if projection.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) => {
+            times_asked(&projection.input)
         }
+        // Only there is `date` the day of `time`.
+        LogicalPlan::TableScan(scan) if scan.table_name.schema() == Some("raw") => {
+            Some((&scan.table_name, TimeBounds::of(&scan.filters)))
+        }
+        _ => None,
     }
-    days
 }

@@ -6,6 +6,7 @@
 //! is planned, and no function of the session reads files.
 
 mod answer;
+mod arms_of_role;
 mod body;
 mod cardinality;
 mod catalog;
@@ -13,12 +14,15 @@ mod config;
 mod coverage;
 mod day_of_time;
 mod error;
+mod functions;
 mod http;
+mod increases;
 mod json;
 mod metrics;
 mod metrics_of_role;
 mod output;
 mod postgres;
+mod profiling;
 mod question_log;
 mod questions;
 mod role_views;
@@ -28,6 +32,8 @@ mod series_runs;
 mod session;
 mod system;
 mod text_table;
+mod time_bounds;
+mod view_schema;
 mod views;
 
 pub use answer::Answer;

@@ -9,13 +9,13 @@ use datafusion::{
     common::{Column, ScalarValue, tree_node::Transformed},
     error::Result,
     logical_expr::{
-        BinaryExpr, Expr, Filter, Join, JoinType, LogicalPlan, Operator, TableScan, expr::InList, lit,
+        BinaryExpr, EmptyRelation, Expr, Filter, Join, JoinType, LogicalPlan, Operator, TableScan, expr::InList, lit,
         utils::split_conjunction,
     },
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-use crate::roles::{ANY_VIEW, Metrics, RoleOf};
+use crate::roles::{Asked, Metrics, RoleOf};
 
 /// The rule. It runs after predicates have reached the scans; the next pass pushes down what it adds.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ fn bound_points(mut join: Join) -> Result<Transformed<LogicalPlan>> {
     let (Some(metric), Some(names)) = (right, metrics_asked(&join.left)) else {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     };
+    if names.is_empty() {
+        // No series can have such a role.
+        let schema = Arc::clone(&join.schema);
+        return Ok(Transformed::yes(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })));
+    }
     if filters_metric(&join.right) {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     }
@@ -89,6 +94,10 @@ fn metrics_asked(plan: &LogicalPlan) -> Option<Metrics> {
         LogicalPlan::TableScan(scan) => scan.filters.iter().flat_map(split_conjunction).find_map(of_role),
         LogicalPlan::SubqueryAlias(alias) => metrics_asked(&alias.input),
         LogicalPlan::Window(window) => metrics_asked(&window.input),
+        // What the left side is joined with here has no column of that name.
+        LogicalPlan::Join(join) if join.join_type == JoinType::Left && !has_metric(&join.right) => {
+            metrics_asked(&join.left)
+        }
         LogicalPlan::Projection(projection) => {
             let place = projection.schema.fields().iter().position(|field| field.name() == "metric")?;
             let passed = projection.expr.get(place).map(|expr| expr.clone().unalias());
@@ -115,22 +124,22 @@ fn of_role(predicate: &Expr) -> Option<Metrics> {
         Expr::InList(InList { expr, list, negated: false }) => (expr, list.iter().collect()),
         _ => return None,
     };
-    let (role_of, view) = role_field(field)?;
+    let (role_of, asked) = role_field(field)?;
     let roles = values.into_iter().map(|value| if let Expr::Literal(value, _) = value { text(value) } else { None });
     let roles = roles.collect::<Option<Vec<_>>>()?;
-    Some(role_of.table().metrics_of(view, &roles))
+    Some(role_of.table().metrics_of(asked, &roles))
 }
 
-/// The function and the view of `get_field(role_of('view', …), 'role')`; none for every view.
-fn role_field(field: &Expr) -> Option<(&RoleOf, &str)> {
+/// The function and what it is asked in `get_field(role_of('asked', …), 'role')`.
+fn role_field(field: &Expr) -> Option<(&RoleOf, Asked)> {
     let Expr::ScalarFunction(field) = field else { return None };
     let [Expr::ScalarFunction(role), Expr::Literal(name, _)] = field.args.as_slice() else { return None };
     if field.func.name() != "get_field" || text(name) != Some("role") {
         return None;
     }
     let [Expr::Literal(view, _), metric, ..] = role.args.as_slice() else { return None };
-    let view = text(view).filter(|view| *view != ANY_VIEW && is_metric(metric))?;
-    Some((role.func.inner().downcast_ref::<RoleOf>()?, view))
+    let asked = text(view).filter(|_| is_metric(metric)).and_then(Asked::parse)?;
+    Some((role.func.inner().downcast_ref::<RoleOf>()?, asked))
 }
 
 fn text(value: &ScalarValue) -> Option<&str> {
@@ -155,6 +164,10 @@ fn names_metric(predicate: &Expr) -> bool {
         Expr::InList(list) => is_metric(&list.expr),
         _ => false,
     })
+}
+
+fn has_metric(plan: &LogicalPlan) -> bool {
+    plan.schema().fields().iter().any(|field| field.name() == "metric")
 }
 
 fn is_metric(expr: &Expr) -> bool {

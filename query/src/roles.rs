@@ -1,6 +1,7 @@
 //! The vocabulary: which source metric means what, in which unit. Data, in `roles.toml` and in the user's file.
 
 mod advice;
+mod asked;
 mod parse;
 mod resolve;
 mod spelling;
@@ -17,9 +18,10 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 pub(crate) use advice::RoleSuggestion;
-pub(crate) use resolve::{ANY_VIEW, ROLE_FUNCTION, RoleOf};
+pub(crate) use asked::{Asked, is_profiling};
+pub(crate) use resolve::{ROLE_FUNCTION, RoleOf};
 pub(crate) use spelling::label;
-use unit::Conversion;
+pub(crate) use unit::Conversion;
 
 /// A view over one part of the vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -109,6 +111,51 @@ pub(crate) struct Definition {
     /// The source counts up from a start.
     #[serde(default)]
     pub(crate) counter: bool,
+    /// What it counts since, which says what a reset means.
+    #[serde(default)]
+    pub(crate) counts_since: CountsSince,
+    /// The role of what the counter gains in a second.
+    #[serde(default)]
+    pub(crate) rate: Option<String>,
+    /// How it follows from counters.
+    #[serde(default)]
+    pub(crate) quotient: Option<Quotient>,
+}
+
+/// The moment a counter counts since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CountsSince {
+    /// The driver was loaded. It goes on when whoever reports it restarts; what was lost when it falls cannot be known.
+    Driver,
+    /// The machine was booted, or the container made. It goes on when whoever reports it restarts.
+    Boot,
+    /// The process began: a new start time is a reset.
+    #[default]
+    Process,
+}
+
+impl CountsSince {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Driver => "driver",
+            Self::Boot => "boot",
+            Self::Process => "process",
+        }
+    }
+}
+
+/// A role as the increase of one counter over that of another, of all series of one owner and moment.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quotient {
+    /// Role of the counter above.
+    pub(crate) of: String,
+    /// Role of the counter below; of several the first one that there is.
+    pub(crate) per: Vec<String>,
+    /// Attributes and values, both `a|b`: series that have one do not count above, and without any there is no answer.
+    #[serde(default)]
+    pub(crate) unless: BTreeMap<String, String>,
 }
 
 /// One row of the table: a source metric, under conditions, means a role.
@@ -132,6 +179,17 @@ pub(crate) struct Row {
     pub(crate) scope: Scope,
     /// Values from here on mean "no value" at the source (DCGM).
     pub(crate) blank_from: Option<f64>,
+    /// What its increase per second is.
+    pub(crate) rate: Option<Rate>,
+}
+
+/// What the increase per second of a counter is.
+#[derive(Debug, Clone)]
+pub(crate) struct Rate {
+    pub(crate) role: String,
+    pub(crate) definition: Arc<Definition>,
+    /// From the unit of the counter's role per second.
+    pub(crate) conversion: Conversion,
 }
 
 /// An attribute that must have this value, under any of its keys.
@@ -176,6 +234,10 @@ pub struct RoleTable {
     /// In the order in which they are applied.
     pub(crate) rows: Vec<Row>,
     pub(crate) labels: BTreeMap<String, Vec<LabelKey>>,
+    /// Every role, also those without a source of their own.
+    pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
+    /// Attributes that tell the series of a sum apart, such as the mode and number of a CPU.
+    summed: BTreeSet<String>,
     /// Attributes that say whose work it is, not which device; names, and beginnings that end in `*`.
     workload: BTreeSet<String>,
     by_name: HashMap<String, Vec<usize>>,
@@ -204,7 +266,7 @@ impl RoleTable {
         Ok(Arc::new(table))
     }
 
-    fn new(rows: Vec<Row>, labels: BTreeMap<String, Vec<LabelKey>>, workload: BTreeSet<String>) -> Self {
+    fn new(rows: Vec<Row>, definitions: BTreeMap<String, Arc<Definition>>) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         let mut prefixes = Vec::new();
         for (place, row) in rows.iter().enumerate() {
@@ -215,7 +277,8 @@ impl RoleTable {
                 by_name.entry(name.clone()).or_default().push(place);
             }
         }
-        Self { rows, labels, workload, by_name, prefixes }
+        let (labels, summed, workload) = Default::default();
+        Self { rows, labels, definitions, summed, workload, by_name, prefixes }
     }
 
     /// The rows that may hold for a series called `metric`, the first one first: exact names, then patterns.
@@ -233,13 +296,21 @@ impl RoleTable {
             || self.workload.iter().any(begins)
     }
 
-    /// Every metric that may have one of `roles` in `view`.
-    pub(crate) fn metrics_of(&self, view: &str, roles: &[&str]) -> Metrics {
+    /// Whether the attribute `key` tells the series of a sum apart.
+    pub(crate) fn is_summed(&self, key: &str) -> bool {
+        self.summed.contains(key)
+    }
+
+    /// Every metric that may have one of `roles` if `asked`.
+    pub(crate) fn metrics_of(&self, asked: Asked, roles: &[&str]) -> Metrics {
         let mut metrics = Metrics::default();
-        for row in self.rows.iter().filter(|row| row.definition.view.name() == view) {
-            let may = |role: &&str| match row.role.strip_suffix('*') {
-                Some(start) => role.starts_with(start),
-                None => *role == row.role,
+        for row in &self.rows {
+            let may = |role: &&str| match asked.role(row) {
+                None => false,
+                Some(known) => match known.strip_suffix('*') {
+                    Some(start) => role.starts_with(start),
+                    None => *role == known,
+                },
             };
             if !roles.iter().any(may) {
                 continue;
@@ -256,6 +327,12 @@ impl RoleTable {
 pub(crate) struct Metrics {
     pub(crate) names: BTreeSet<String>,
     pub(crate) prefixes: BTreeSet<String>,
+}
+
+impl Metrics {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.prefixes.is_empty()
+    }
 }
 
 const SHIPPED_TEXT: &str = include_str!("roles.toml");

@@ -3,28 +3,33 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use datafusion::{
-    catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
-    datasource::ViewTable,
+    catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider},
+    common::internal_datafusion_err,
     error::DataFusionError,
     execution::{runtime_env::RuntimeEnvBuilder, session_state::SessionStateBuilder},
     logical_expr::ScalarUDF,
+    optimizer::{Optimizer, OptimizerRule},
     prelude::{SessionConfig, SessionContext},
 };
 use driftwatt_store::Store;
 
 use crate::{
+    arms_of_role::ArmsOfRole,
     cardinality::cardinality_sql,
     catalog::{Shown, StoreSchema},
     config::Config,
     coverage::{Coverage, SERIES_SQL},
     day_of_time::DayOfTime,
     error::{Error, Result},
+    functions,
     metrics_of_role::MetricsOfRole,
+    profiling::ProfilingTable,
     question_log::QuestionLog,
     role_views::{role_series, role_warnings},
     roles::{RoleOf, RoleSuggestion, RoleTable, View},
     series_runs::{AggregateRunsFirst, RunsQueryPlanner},
     system::{Planned, SystemSchema, role_table},
+    view_schema::{ViewSchema, Views},
     views,
 };
 
@@ -32,13 +37,20 @@ use crate::{
 /// the new, and what it hands on beside what it holds: neither is in its account.
 const ACCOUNTED_PART: f64 = 2.0 / 3.0;
 
+const CATALOG: &str = "driftwatt";
+
+/// What the parser and the planner find free of the stack, or they go on on one of their own: one level of a nested query takes
+/// more than their default in a build without optimisation.
+const STACK_BYTES_MIN: usize = 1 << 20;
+
 /// A session over `store`: schemas `public` (views), `raw`, `system`, `reports`; one memory budget for all its queries.
 ///
 /// # Errors
-/// [`Error::Roles`] if the role table is wrong, [`Error::Internal`] if a view cannot be planned.
+/// [`Error::Roles`] if the role table is wrong, [`Error::Internal`] if the session cannot be made.
 pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionContext> {
+    recursive::set_minimum_stack_size(STACK_BYTES_MIN);
     let mut options = SessionConfig::new()
-        .with_default_catalog_and_schema("driftwatt", "public")
+        .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true);
     let settings = options.options_mut();
@@ -54,10 +66,13 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
         .with_memory_limit(config.memory_bytes, ACCOUNTED_PART)
         .with_max_temp_directory_size(config.spill_bytes);
     let runtime = runtime.build_arc().map_err(Error::Internal)?;
+    let arms: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(ArmsOfRole);
+    let rules = std::iter::once(arms).chain(Optimizer::new().rules).collect();
     let state = SessionStateBuilder::new()
         .with_config(options)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(rules)
         .with_query_planner(Arc::new(RunsQueryPlanner))
         .build();
     let ctx = SessionContext::new_with_state(state);
@@ -67,47 +82,51 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     let table = config.roles.as_ref().map_or_else(RoleTable::shipped, |table| Ok(Arc::clone(table)))?;
     let planned = Arc::new(Planned::default());
     let system = SystemSchema::new(store, config, &table, &planned, questions).map_err(Error::Internal)?;
-    register(&ctx, store, system).map_err(Error::Internal)?;
-    add_views(&ctx, &table, &planned).await.map_err(Error::Internal)?;
+    register(&ctx, store, &table, system).map_err(Error::Internal)?;
+    add_views(&ctx, &table, &planned).map_err(Error::Internal)?;
     add_functions(&ctx, store, &planned).await.map_err(Error::Internal)?;
+    functions::register(&ctx).map_err(Error::Internal)?;
     Ok(ctx)
 }
 
-fn register(ctx: &SessionContext, store: &Arc<Store>, system: SystemSchema) -> Result<(), DataFusionError> {
+fn register(
+    ctx: &SessionContext,
+    store: &Arc<Store>,
+    table: &Arc<RoleTable>,
+    system: SystemSchema,
+) -> Result<(), DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
-    let schema = |shown| -> Arc<dyn SchemaProvider> { Arc::new(StoreSchema { store: Arc::clone(store), shown }) };
-    catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
+    let profiling = Arc::new(ProfilingTable::new(table, &RoleOf::new(table)));
+    let schema = |shown| -> Arc<dyn SchemaProvider> {
+        Arc::new(StoreSchema { store: Arc::clone(store), shown, profiling: Arc::clone(&profiling) })
+    };
     catalog.register_schema("raw", schema(Shown::Raw))?;
     catalog.register_schema("reports", schema(Shown::Reports))?;
     catalog.register_schema("system", Arc::new(system))?;
-    ctx.register_catalog("driftwatt", Arc::new(catalog));
+    ctx.register_catalog(CATALOG, Arc::new(catalog));
     Ok(())
 }
 
-async fn add_views(ctx: &SessionContext, table: &Arc<RoleTable>, planned: &Planned) -> Result<(), DataFusionError> {
+fn add_views(ctx: &SessionContext, table: &Arc<RoleTable>, planned: &Planned) -> Result<(), DataFusionError> {
     let function = RoleOf::new(table);
     ctx.register_udf(ScalarUDF::from(RoleOf::new(table)));
     ctx.register_udf(ScalarUDF::from(RoleSuggestion::new(table)));
-    let mut definitions = vec![
+    let mut public = BTreeMap::from([
         ("metrics", views::metrics()),
         ("histograms", views::histograms()),
         ("rejections", "SELECT * FROM raw.rejections".to_owned()),
-    ];
-    definitions.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table, &function))));
-    for (name, sql) in definitions {
-        ctx.register_table(name, view(ctx, &sql).await?)?;
-    }
-    ctx.register_table("roles", role_table(table)?)?;
-    let of_system = [
+    ]);
+    public.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table, &function))));
+    let of_system = BTreeMap::from([
         ("cardinality", cardinality_sql()),
         ("role_series", role_series(table, &function)),
         ("role_warnings", role_warnings(table, &function)),
-    ];
-    let mut views = BTreeMap::new();
-    for (name, sql) in of_system {
-        views.insert(name, view(ctx, &sql).await?);
-    }
-    planned.views.get_or_init(|| views);
+    ]);
+    planned.views.get_or_init(|| Views::new(ctx, of_system));
+    let public = ViewSchema { views: Views::new(ctx, public), tables: MemorySchemaProvider::new() };
+    public.register_table("roles".to_owned(), role_table(table)?)?;
+    let catalog = ctx.catalog(CATALOG).ok_or_else(|| internal_datafusion_err!("the catalog {CATALOG} is gone"))?;
+    catalog.register_schema("public", Arc::new(public))?;
     Ok(())
 }
 
@@ -116,11 +135,6 @@ async fn add_functions(ctx: &SessionContext, store: &Arc<Store>, planned: &Plann
     let coverage = Arc::new(Coverage::new(store, ctx.state().create_logical_plan(SERIES_SQL).await?));
     ctx.register_udtf("coverage", Arc::clone(planned.coverage.get_or_init(|| coverage)) as _);
     Ok(())
-}
-
-async fn view(ctx: &SessionContext, sql: &str) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let plan = ctx.state().create_logical_plan(sql).await?;
-    Ok(Arc::new(ViewTable::new(plan, Some(sql.to_owned()))))
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! The schema `system`: what this server holds and how it is set.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use arrow::{
     array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray},
@@ -21,6 +18,7 @@ use crate::{
     coverage::Coverage,
     question_log::QuestionLog,
     roles::{RoleTable, Row},
+    view_schema::Views,
 };
 
 const NAMES: [&str; 9] =
@@ -39,7 +37,7 @@ pub(crate) struct SystemSchema {
 /// What can be planned only once the tables are there.
 #[derive(Debug, Default)]
 pub(crate) struct Planned {
-    pub(crate) views: OnceLock<BTreeMap<&'static str, Arc<dyn TableProvider>>>,
+    pub(crate) views: OnceLock<Views>,
     pub(crate) coverage: OnceLock<Arc<Coverage>>,
 }
 
@@ -75,7 +73,10 @@ impl SchemaProvider for SystemSchema {
             "roles" => Some(Arc::clone(&self.roles)),
             "settings" => Some(Arc::clone(&self.settings)),
             "tables" => Some(store_tables(&self.store)?),
-            _ => self.planned.views.get().and_then(|views| views.get(name)).map(Arc::clone),
+            _ => match self.planned.views.get() {
+                Some(views) => views.view(name).await?,
+                None => None,
+            },
         })
     }
 
@@ -141,6 +142,11 @@ pub(crate) fn role_table(roles: &RoleTable) -> Result<Arc<dyn TableProvider>> {
         (text("scope"), column(&|row| row.scope.name().to_owned())),
         (Field::new("rung", DataType::Utf8, true), Arc::new(StringArray::from_iter(rung)) as ArrayRef),
         (text("source"), column(&|row| row.source.to_string())),
+        (
+            Field::new("rate", DataType::Utf8, true),
+            Arc::new(StringArray::from_iter(roles.rows.iter().map(|row| row.rate.as_ref().map(|rate| &rate.role))))
+                as ArrayRef,
+        ),
         (Field::new("min", DataType::Float64, true), number(&|row| row.definition.min)),
         (Field::new("max", DataType::Float64, true), number(&|row| row.definition.max)),
         (text("about"), column(&|row| row.definition.about.clone())),

@@ -1,46 +1,20 @@
-//! `driftwatt sql`, `report`, `drift`, `idle`: ask a running server over HTTP, or open a data directory.
+//! `driftwatt report`, `drift`, `idle`: ask a running server over HTTP, or open a data directory.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, bail};
-use datafusion::prelude::SessionContext;
-use driftwatt_store::{Retention, Store};
+use anyhow::Context as _;
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DriftArgs, IdleArgs, SourceArgs, SqlArgs, WeeklyArgs};
+use super::{
+    DriftArgs, IdleArgs, SourceArgs, WeeklyArgs,
+    source::{Opened, no_server, refusal},
+};
 use crate::{
     answers::{Answer, Desk, VERDICT_HEADER, read_prices},
-    config::{Config, RawConfig},
     exit, terminal,
 };
-
-/// A data directory opened by this process.
-struct Opened {
-    store: Arc<Store>,
-    session: SessionContext,
-    config: Config,
-}
-
-async fn open(data: &Path, config: Option<&PathBuf>) -> anyhow::Result<Opened> {
-    if !data.join("tables").is_dir() {
-        bail!("{} is not a Driftwatt data directory (it has no folder `tables`)", data.display());
-    }
-    let mut raw = RawConfig::read(config)?;
-    raw.server.data_dir = Some(data.to_owned());
-    let mut config = raw.validate()?;
-    // Whoever asks a question deletes nothing, whatever the settings at hand say.
-    config.store.retention = Retention::FOREVER;
-    let store =
-        Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;
-    let session = driftwatt_query::session(&store, &config.query).await?;
-    Ok(Opened { store, session, config })
-}
 
 /// Asks `path` of the server; an error answer becomes an error with the server's words.
 async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize) -> anyhow::Result<Answer> {
@@ -51,64 +25,18 @@ async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize
         _ => vec![],
     };
     let sent = reqwest::Client::new().request(method, &url).query(&pairs).send().await;
-    let response =
-        sent.with_context(|| format!("no server answers at {server}; start one, or name a directory with --data"))?;
+    let response = sent.with_context(|| no_server(server))?;
     let status = response.status();
     let verdict = response.headers().get(VERDICT_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let text = response.text().await.with_context(|| format!("read the answer of {url}"))?;
     if status.is_success() {
         return Ok(Answer { text, verdict });
     }
-    let error: Value = serde_json::from_str(&text).unwrap_or_default();
-    match error["error"]["message"].as_str() {
-        Some(message) => bail!("{message}"),
-        None => bail!("{url} answered {status}: {text}"),
-    }
+    Err(refusal(&text, || format!("{url} answered {status}: {text}")))
 }
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-#[derive(Serialize)]
-struct SqlQuestion<'a> {
-    query: &'a str,
-    format: &'a str,
-}
-
-pub(super) async fn sql(args: SqlArgs) -> anyhow::Result<()> {
-    run_sql(&args.source, &args.query, args.format).await
-}
-
-/// Runs one query and prints the answer.
-///
-/// # Errors
-/// An unknown format, no server or directory, an error of the query.
-pub(super) async fn run_sql(source: &SourceArgs, query: &str, format: Option<String>) -> anyhow::Result<()> {
-    let format = format.unwrap_or_else(|| if terminal::is_interactive() { "table" } else { "json" }.to_owned());
-    if !["table", "json", "ndjson", "csv"].contains(&format.as_str()) {
-        bail!("{format:?} is not a format; use table, json, ndjson or csv");
-    }
-    let wire = if format == "table" { "json" } else { format.as_str() };
-    let text = match &source.data {
-        None => {
-            let question = SqlQuestion { query, format: wire };
-            ask(Method::GET, &source.server, "/api/v1/sql", &question).await?.text
-        }
-        Some(data) => {
-            let opened = open(data, source.config.as_ref()).await?;
-            let answer = driftwatt_query::answer(&opened.session, &opened.config.query, query, wire).await;
-            opened.store.close().await?;
-            answer?
-        }
-    };
-    if format == "table" {
-        let answer: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
-        terminal::print(&driftwatt_query::render_table(&answer, terminal::width()));
-    } else {
-        terminal::print(&text);
-    }
-    Ok(())
 }
 
 /// A question to a server or to a directory.
@@ -122,7 +50,7 @@ async fn answered<A: Into<Answer>>(
     let Some(data) = &source.data else {
         return ask(Method::POST, &source.server, path, question).await;
     };
-    let opened = open(data, source.config.as_ref()).await?;
+    let opened = Opened::open(data, source.config.as_ref()).await?;
     let prices = read_prices(prices.or(opened.config.prices.as_ref()))?;
     let answer = local(Desk { session: &opened.session, store: Some(&opened.store), prices }).await;
     opened.store.close().await?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 
-use super::{RolesArgs, RolesQuestion, read::run_sql};
+use super::{RolesArgs, RolesQuestion, sql::run_query};
 
 pub(super) async fn run(args: RolesArgs) -> anyhow::Result<()> {
     let query = match &args.question {
@@ -11,7 +11,7 @@ pub(super) async fn run(args: RolesArgs) -> anyhow::Result<()> {
         RolesQuestion::Unmapped => UNMAPPED.to_owned(),
         RolesQuestion::Check => CHECK.to_owned(),
     };
-    run_sql(&args.source, &query, args.format).await
+    run_query(&args.source, &query, args.format).await
 }
 
 const UNMAPPED: &str = "SELECT metric, declared_unit AS unit, kind, count(DISTINCT series_id) AS series, \

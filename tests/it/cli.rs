@@ -1,6 +1,9 @@
 //! The command line as scripts use it.
 
-use std::process::Output;
+use std::{
+    io::Write as _,
+    process::{Output, Stdio},
+};
 
 use serde_json::Value;
 
@@ -11,6 +14,16 @@ use crate::{
 
 fn run(args: &[&str]) -> Output {
     driftwatt().args(args).output().unwrap()
+}
+
+/// Runs with `input` on standard input.
+fn piped(args: &[&str], input: &str) -> Output {
+    let mut command = driftwatt();
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may have left before it has read everything.
+    let _left = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -51,8 +64,47 @@ async fn sql_runs_against_a_server_or_a_directory_and_tells_by_its_exit_code() {
     server.terminate();
     let table = run(&["sql", "--data", &data_text, "--format", "table", "SELECT 1 AS one"]);
     assert!(text(&table.stdout).contains("one"), "{}", text(&table.stderr));
-    assert_eq!(run(&["sql"]).status.code(), Some(2));
+    assert_eq!(run(&["sql", "--data", &data_text, "--format", "xml", "SELECT 1"]).status.code(), Some(2));
     assert_eq!(run(&["sql", "--data", "no-such-folder", "SELECT 1"]).status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_runs_what_standard_input_holds_until_something_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    let url = format!("http://{}", server.http);
+    let included = dir.path().join("included.sql");
+    std::fs::write(&included, "SELECT 'from a file' AS said;\n").unwrap();
+    let script = format!(
+        "-- two on a line; and one over two lines\nSELECT 1 AS a; SELECT ';' AS b;\nSELECT 2\n  AS c;\n\
+         \\i {}\n\\format table\n\\d raw.series\n\\dn\n\\x\nSELECT 4 AS without_semicolon",
+        included.display()
+    );
+    let check = |source: &[&str]| {
+        let answer = piped(&[&["sql", "--format", "csv"], source].concat(), &script);
+        let said = text(&answer.stdout);
+        assert!(answer.status.success(), "{said}{}", text(&answer.stderr));
+        assert!(said.starts_with("a\n1\nb\n;\nc\n2\nsaid\nfrom a file\n"), "{said}");
+        assert!(said.contains("series_id") && said.contains("reports"), "{said}");
+        assert!(said.ends_with("without_semicolon  4\n(1 rows)\n"), "{said}");
+        for (script, words) in [
+            ("SELECT 1;\nSELECT nothing;\nSELECT 3;", "nothing"),
+            ("\\d no_such_table\nSELECT 3;", "\\d lists them"),
+            ("\\unknown\nSELECT 3;", "\\? says"),
+            ("\\i no-such-file.sql\nSELECT 3;", "no-such-file.sql"),
+        ] {
+            let failed = piped(&[&["sql", "--format", "csv"], source].concat(), script);
+            assert_eq!(failed.status.code(), Some(1), "{script}");
+            assert!(text(&failed.stderr).contains(words), "{script}: {}", text(&failed.stderr));
+            assert!(!text(&failed.stdout).contains('3'), "{script}: {}", text(&failed.stdout));
+        }
+    };
+    check(&["--server", &url]);
+    server.terminate();
+    check(&["--data", &data.to_string_lossy()]);
+    let gone = piped(&["sql", "--server", &url], "SELECT 1");
+    assert!(text(&gone.stderr).contains("no server answers at"), "{}", text(&gone.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,6 +183,24 @@ async fn panels_get_time_series_and_tables() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn panels_group_by_time_bucket_where_timescaledb_is_found() {
+    let (_dir, _server, client) = dashboards().await;
+    // $__timeGroupAlias(time, '5m') and $__timeGroup(time, $__interval) with timescaledb.
+    let sql = format!(
+        "SELECT\n  time_bucket('300.000s',time) AS \"time\",\n  gpu_id AS metric,\n  avg(value) AS \"value\"\nFROM gpu\n\
+         WHERE\n  {TIME_FILTER}\nGROUP BY 1, 2\nORDER BY 1, 2"
+    );
+    let (names, rows) = frame(&client, &sql).await;
+    assert_eq!(names, ["time", "metric", "value"]);
+    let times: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
+    let (first, second) = ("2026-11-25 10:00:00+00", "2026-11-25 10:05:00+00");
+    assert_eq!(times, [first, first, second, second]);
+    let counted =
+        "SELECT time_bucket('60.000s',time), count(*) FROM gpu GROUP BY time_bucket('60.000s',time) ORDER BY 1";
+    assert_eq!(frame(&client, counted).await.1.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn annotations_and_variables_are_answered() {
     let (_dir, _server, client) = dashboards().await;
     let annotations = "SELECT\n  time AS \"time\",\n  time + INTERVAL '5 minutes' AS timeend,\n  metric AS text,\n  gpu_id AS tags\n\

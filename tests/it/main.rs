@@ -14,6 +14,8 @@ mod cli;
 #[cfg(test)]
 mod compaction;
 #[cfg(test)]
+mod counters;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crash_ledger;
@@ -33,6 +35,8 @@ mod doubtful_values;
 mod exporter;
 #[cfg(test)]
 mod failing_disk;
+#[cfg(test)]
+mod golden_sql;
 #[cfg(test)]
 mod grafana_postgres;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 
 fn page(table: &RoleTable) -> String {
     let mut page = include_str!("roles_head.md").to_owned();
-    let definitions: BTreeMap<_, _> = table.rows.iter().map(|row| (&row.role, &row.definition)).collect();
+    let definitions = &table.definitions;
     page += "\n## Roles\n";
     for view in View::ALL {
         writeln!(
@@ -27,7 +27,28 @@ fn page(table: &RoleTable) -> String {
                 _ => {}
             }
             about += if definition.card { "; of the whole card" } else { "" };
-            about += if definition.counter { "; counts up" } else { "" };
+            if definition.counter {
+                write!(about, "; counts up since {}", said(definition.counts_since)).unwrap();
+            }
+            if let Some(rate) = &definition.rate {
+                write!(about, "; per second it is `{rate}`").unwrap();
+            }
+            let rated = table.rows.iter().filter(|row| row.rate.as_ref().is_some_and(|rate| rate.role == **role));
+            let mut counters: Vec<_> = rated.map(|row| format!("`{}`", row.role)).collect();
+            counters.sort_unstable();
+            counters.dedup();
+            if !counters.is_empty() {
+                write!(about, "; where no source reports it, {} per second", counters.join(" or ")).unwrap();
+            }
+            if let Some(Quotient { of, per, unless }) = &definition.quotient {
+                let below: Vec<_> = per.iter().map(|per| format!("`{per}`")).collect();
+                write!(about, "; where no source reports it, the increase of `{of}`").unwrap();
+                for (keys, values) in unless {
+                    write!(about, " but for `{}` = `{}`", keys.replace('|', "\\|"), values.replace('|', "\\|"))
+                        .unwrap();
+                }
+                write!(about, " over that of {}", below.join(" or else ")).unwrap();
+            }
             writeln!(page, "| `{role}` | `{}` | {about} |", definition.unit).unwrap();
         }
     }
@@ -49,6 +70,14 @@ fn page(table: &RoleTable) -> String {
             .unwrap();
     }
     page
+}
+
+fn said(since: CountsSince) -> &'static str {
+    match since {
+        CountsSince::Driver => "the driver was loaded",
+        CountsSince::Boot => "the machine or container started",
+        CountsSince::Process => "the process began",
+    }
 }
 
 #[test]

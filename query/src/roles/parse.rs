@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Condition, Definition, LabelKey, RoleTable, Row, Scope, View,
+    Condition, Definition, LabelKey, Quotient, Rate, RoleTable, Row, Scope, View,
     spelling::spellings,
     unit::{Conversion, conversion, is_known},
 };
@@ -20,6 +20,8 @@ struct File {
     labels: BTreeMap<String, Vec<RawLabelKey>>,
     #[serde(default)]
     workload: Vec<String>,
+    #[serde(default)]
+    summed: Vec<String>,
     #[serde(default)]
     roles: BTreeMap<String, Definition>,
     #[serde(default)]
@@ -64,6 +66,8 @@ struct RawRow {
     #[serde(default)]
     scale: Option<f64>,
     #[serde(default)]
+    rate: Option<String>,
+    #[serde(default)]
     blank_from: Option<f64>,
 }
 
@@ -76,7 +80,7 @@ pub(super) fn table(files: &[(&str, &str)]) -> Result<RoleTable, String> {
     let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
     let mut definitions: BTreeMap<String, Arc<Definition>> = BTreeMap::new();
     let mut labels: BTreeMap<String, Vec<LabelKey>> = BTreeMap::new();
-    let mut workload = BTreeSet::new();
+    let (mut workload, mut summed) = (BTreeSet::new(), BTreeSet::new());
     for (name, file) in &parsed {
         for (role, definition) in &file.roles {
             check_definition(role, definition).map_err(|reason| format!("{name}: role {role}: {reason}"))?;
@@ -86,6 +90,10 @@ pub(super) fn table(files: &[(&str, &str)]) -> Result<RoleTable, String> {
             labels.entry(column.clone()).or_default().extend(keys.iter().map(label_key));
         }
         workload.extend(file.workload.iter().cloned());
+        summed.extend(file.summed.iter().cloned());
+    }
+    for (role, definition) in &definitions {
+        check_derived(definition, &definitions).map_err(|reason| format!("role {role}: {reason}"))?;
     }
     let mut rows = Vec::new();
     let mut rank = 0;
@@ -100,7 +108,7 @@ pub(super) fn table(files: &[(&str, &str)]) -> Result<RoleTable, String> {
             }
         }
     }
-    Ok(RoleTable::new(rows, labels, workload))
+    Ok(RoleTable { labels, summed, workload, ..RoleTable::new(rows, definitions) })
 }
 
 fn label_key(raw: &RawLabelKey) -> LabelKey {
@@ -124,6 +132,39 @@ fn check_definition(role: &str, definition: &Definition) -> Result<(), String> {
         return Err("card = true is for roles of the view gpu".into());
     }
     Ok(())
+}
+
+/// That what is derived from counters is defined and has a unit that follows from theirs.
+fn check_derived(definition: &Definition, definitions: &BTreeMap<String, Arc<Definition>>) -> Result<(), String> {
+    if let Some(role) = &definition.rate {
+        rate(role, definition, definitions)?;
+    }
+    let Some(Quotient { of, per, .. }) = &definition.quotient else { return Ok(()) };
+    if per.is_empty() {
+        return Err("a quotient needs a role to divide by: per = [\"…\"]".into());
+    }
+    let defined = |role: &String| definitions.get(role).ok_or_else(|| format!("the role {role} is not defined"));
+    let above = defined(of)?;
+    for below in per {
+        let unit = format!("{}/{}", above.unit, defined(below)?.unit);
+        if conversion(&unit, &definition.unit) != Some(Conversion::NONE) {
+            return Err(format!("{of} per {below} has the unit {unit}, not {}", definition.unit));
+        }
+    }
+    Ok(())
+}
+
+/// What a counter of `definition` gains in a second, as `role`.
+fn rate(role: &str, counter: &Definition, definitions: &BTreeMap<String, Arc<Definition>>) -> Result<Rate, String> {
+    let definition = definitions.get(role).ok_or_else(|| format!("the role {role} is not defined"))?;
+    let unit = format!("{}/s", counter.unit);
+    let Some(conversion) = conversion(&unit, &definition.unit) else {
+        return Err(format!(
+            "its rate has the unit {unit}, which cannot be converted to {} of {role}",
+            definition.unit
+        ));
+    };
+    Ok(Rate { role: role.to_owned(), definition: Arc::clone(definition), conversion })
 }
 
 fn add_rows(
@@ -159,6 +200,10 @@ fn add_rows(
     if names.is_empty() {
         return fail("metric must not be empty".into());
     }
+    let rate = match raw.rate.as_ref().or(definition.rate.as_ref()).map(|role| rate(role, definition, definitions)) {
+        Some(Err(reason)) => return fail(reason),
+        rate => rate.and_then(Result::ok),
+    };
     let when: Vec<Condition> = raw.when.iter().map(condition).collect();
     for name in names {
         let pattern = name.strip_suffix('*');
@@ -178,6 +223,7 @@ fn add_rows(
             conversion,
             scope: raw.scope.unwrap_or(source.scope),
             blank_from: raw.blank_from.or(source.blank_from),
+            rate: rate.clone(),
         });
     }
     Ok(())

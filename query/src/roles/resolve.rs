@@ -7,8 +7,8 @@ use std::{
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, MapArray, StringArray, StringBuilder,
-        StructArray,
+        Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, MapArray, MapBuilder, MapFieldNames,
+        StringArray, StringBuilder, StructArray,
     },
     buffer::NullBuffer,
     compute::cast,
@@ -18,18 +18,17 @@ use datafusion::{
     error::{DataFusionError, Result},
     logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
-use driftwatt_store::PROMOTED;
+use driftwatt_store::{PROMOTED, series_schema};
 
-use super::{Condition, RoleTable, Row, Scope, View, label, unit::agree};
+use super::{Asked, Condition, RoleTable, Row, Scope, label, unit::agree};
 
 /// Its name in SQL.
 pub(crate) const ROLE_FUNCTION: &str = "role_of";
-/// Stands for every view.
-pub(crate) const ANY_VIEW: &str = "any";
 
-/// `role_of(view, metric, unit, attributes, label…)`, the labels being [`RoleOf::label_columns`] in order.
+/// `role_of(asked, metric, unit, attributes, label…)`, `asked` being [`Asked::text`] and the labels
+/// [`RoleOf::label_columns`] in order.
 ///
-/// Gives a struct, null where the series has no role in `view`; `any` is every view.
+/// Gives a struct, null where the series has no such role.
 #[derive(Debug)]
 pub(crate) struct RoleOf {
     table: Arc<RoleTable>,
@@ -70,6 +69,9 @@ impl RoleOf {
             field("card", DataType::Boolean),
             field("contradicts", DataType::Boolean),
             text("part"),
+            text("counts_since"),
+            text("rest"),
+            field("rest_attributes", attributes_type()),
         ];
         Self {
             table: Arc::clone(table),
@@ -117,22 +119,17 @@ impl ScalarUDFImpl for RoleOf {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let view = match args.args.first() {
-            Some(ColumnarValue::Scalar(value)) => value.try_as_str().flatten().map(str::to_owned),
-            _ => None,
-        };
-        let named = |name: &str| View::ALL.into_iter().find(|view| view.name() == name);
         let wanted = || {
             DataFusionError::Plan(format!(
                 "{ROLE_FUNCTION} takes a role view or 'any', metric, unit, attributes and {:?}",
                 self.label_columns
             ))
         };
-        let view = match view.as_deref() {
-            Some(ANY_VIEW) => None,
-            Some(name) => Some(named(name).ok_or_else(wanted)?),
-            None => return Err(wanted()),
+        let asked = match args.args.first() {
+            Some(ColumnarValue::Scalar(value)) => value.try_as_str().flatten().and_then(Asked::parse),
+            _ => None,
         };
+        let asked = asked.ok_or_else(wanted)?;
         if args.args.len() != 4 + self.label_columns.len() {
             return Err(wanted());
         }
@@ -154,7 +151,7 @@ impl ScalarUDFImpl for RoleOf {
         };
         let mut found = Found::default();
         for index in 0..series.metric.len() {
-            found.push(&self.table, view, &series, index);
+            found.push(&self.table, asked, &series, index)?;
         }
         Ok(ColumnarValue::Array(Arc::new(found.finish(&self.fields)?)))
     }
@@ -198,7 +195,8 @@ impl Columns {
                 || self.attributes.of(index).find(|(found, _)| *found == key || Some(*found) == spelled.as_deref());
             label.or_else(|| attribute().map(|(_, value)| value))
         };
-        condition.keys.iter().find_map(|key| stored(key)) == Some(condition.value.as_str())
+        let found = condition.keys.iter().find_map(|key| stored(key));
+        found.is_some_and(|value| condition.value == "*" || condition.value == value)
     }
 
     /// What tells series of one role of one device apart, besides whose work it is: the link, the pipe, the direction.
@@ -208,13 +206,29 @@ impl Columns {
         pairs.sort_unstable();
         pairs.iter().map(|(key, value)| format!("{key}={value};")).collect()
     }
+
+    /// What series that are added up have in common.
+    fn rest(&self, table: &RoleTable, index: usize) -> Vec<(&str, &str)> {
+        let mut pairs: Vec<(&str, &str)> = self.attributes.of(index).filter(|(key, _)| !table.is_summed(key)).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+}
+
+/// The type of the attributes of a series.
+fn attributes_type() -> DataType {
+    series_schema().field_with_name("attributes").map_or(DataType::Null, |field| field.data_type().clone())
+}
+
+fn attributes_builder() -> MapBuilder<StringBuilder, StringBuilder> {
+    let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+    MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
 }
 
 fn label_spelling(key: &str) -> Option<String> {
     key.contains('.').then(|| label(key))
 }
 
-#[derive(Default)]
 struct Found {
     role: StringBuilder,
     view: StringBuilder,
@@ -233,27 +247,57 @@ struct Found {
     card: BooleanBuilder,
     contradicts: BooleanBuilder,
     part: StringBuilder,
+    counts_since: StringBuilder,
+    rest: StringBuilder,
+    rest_attributes: MapBuilder<StringBuilder, StringBuilder>,
     valid: Vec<bool>,
 }
 
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            role: StringBuilder::new(),
+            view: StringBuilder::new(),
+            unit: StringBuilder::new(),
+            multiplier: Float64Builder::new(),
+            divisor: Float64Builder::new(),
+            blank_from: Float64Builder::new(),
+            min: Float64Builder::new(),
+            max: Float64Builder::new(),
+            scope: StringBuilder::new(),
+            rung: StringBuilder::new(),
+            source: StringBuilder::new(),
+            source_unit: StringBuilder::new(),
+            rank: Int64Builder::new(),
+            place: Int64Builder::new(),
+            card: BooleanBuilder::new(),
+            contradicts: BooleanBuilder::new(),
+            part: StringBuilder::new(),
+            counts_since: StringBuilder::new(),
+            rest: StringBuilder::new(),
+            rest_attributes: attributes_builder(),
+            valid: Vec::new(),
+        }
+    }
+}
+
 impl Found {
-    fn push(&mut self, table: &RoleTable, view: Option<View>, series: &Columns, index: usize) {
+    fn push(&mut self, table: &RoleTable, asked: Asked, series: &Columns, index: usize) -> Result<()> {
         let metric = if series.metric.is_valid(index) { series.metric.value(index) } else { "" };
         // A series has one role; a row of another view that comes first takes it from this one.
         let place = table
             .candidates(metric)
             .find(|place| table.rows[*place].when.iter().all(|condition| series.holds(condition, index)));
-        let place = place.filter(|place| view.is_none_or(|view| table.rows[*place].definition.view == view));
-        let Some(place) = place else { return self.push_null() };
-        let row = &table.rows[place];
-        let definition = &row.definition;
+        let found = place.and_then(|place| Some((place, asked.meaning(&table.rows[place])?)));
+        let Some((place, meaning)) = found else { return self.push_null() };
+        let (row, definition) = (&table.rows[place], meaning.definition);
         let declared = if series.unit.is_valid(index) { series.unit.value(index) } else { "" };
-        let agreed = agree(declared, &row.unit, row.conversion, &definition.unit);
-        self.role.append_value(row.role_of(metric));
+        let agreed = agree(declared, &row.unit, row.conversion, &row.definition.unit);
+        self.role.append_value(if meaning.role == row.role { row.role_of(metric) } else { meaning.role.to_owned() });
         self.view.append_value(definition.view.name());
         self.unit.append_value(if definition.unit == "*" { declared } else { &definition.unit });
-        self.multiplier.append_value(agreed.conversion.multiplier);
-        self.divisor.append_value(agreed.conversion.divisor);
+        self.multiplier.append_value(agreed.conversion.multiplier * meaning.conversion.multiplier);
+        self.divisor.append_value(agreed.conversion.divisor * meaning.conversion.divisor);
         self.blank_from.append_option(row.blank_from);
         self.min.append_option(definition.min);
         self.max.append_option(definition.max);
@@ -266,10 +310,23 @@ impl Found {
         self.card.append_value(definition.card);
         self.contradicts.append_value(agreed.contradicts);
         self.part.append_option(device_part(row).then(|| series.part(table, index)));
+        self.counts_since.append_value(row.definition.counts_since.name());
+        let rest = (asked == Asked::Terms).then(|| series.rest(table, index));
         self.valid.push(true);
+        self.push_rest(rest.as_deref())
     }
 
-    fn push_null(&mut self) {
+    fn push_rest(&mut self, pairs: Option<&[(&str, &str)]>) -> Result<()> {
+        let text = pairs.map(|pairs| pairs.iter().map(|(key, value)| format!("{key}={value};")).collect::<String>());
+        self.rest.append_option(text);
+        for (key, value) in pairs.unwrap_or_default() {
+            self.rest_attributes.keys().append_value(key);
+            self.rest_attributes.values().append_value(value);
+        }
+        Ok(self.rest_attributes.append(pairs.is_some())?)
+    }
+
+    fn push_null(&mut self) -> Result<()> {
         for builder in [
             &mut self.role,
             &mut self.view,
@@ -279,6 +336,7 @@ impl Found {
             &mut self.source,
             &mut self.source_unit,
             &mut self.part,
+            &mut self.counts_since,
         ] {
             builder.append_null();
         }
@@ -291,6 +349,7 @@ impl Found {
         self.card.append_null();
         self.contradicts.append_null();
         self.valid.push(false);
+        self.push_rest(None)
     }
 
     fn finish(mut self, fields: &Fields) -> Result<StructArray> {
@@ -312,6 +371,9 @@ impl Found {
             Arc::new(self.card.finish()),
             Arc::new(self.contradicts.finish()),
             Arc::new(self.part.finish()),
+            Arc::new(self.counts_since.finish()),
+            Arc::new(self.rest.finish()),
+            cast(&self.rest_attributes.finish(), &attributes_type())?,
         ];
         Ok(StructArray::try_new(fields.clone(), columns, Some(NullBuffer::from(self.valid)))?)
     }

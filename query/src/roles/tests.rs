@@ -10,7 +10,8 @@ fn the_shipped_table_is_valid_and_every_role_has_a_source() {
     assert!(table.rows.len() > 450, "{}", table.rows.len());
     let text: toml::Table = SHIPPED_TEXT.parse().unwrap();
     for (role, definition) in text["roles"].as_table().unwrap() {
-        assert!(table.rows.iter().any(|row| row.role == *role), "{role} has no source");
+        let is_given = |row: &Row| row.role == *role || row.rate.as_ref().is_some_and(|rate| rate.role == *role);
+        assert!(table.definitions[role].quotient.is_some() || table.rows.iter().any(is_given), "{role} has no source");
         assert!(definition.get("about").is_some(), "{role} is not explained");
     }
 }
@@ -38,6 +39,10 @@ fn a_wrong_row_is_named_with_its_file() {
             "{ metric = \"m\", role = \"gpu.power\", unit = \"By\" }",
             "row m → gpu.power: unit By cannot be converted to W",
         ),
+        (
+            "{ metric = \"m\", role = \"cpu.time\", rate = \"disk.io.rate\" }",
+            "row m → cpu.time: its rate has the unit s/s, which cannot be converted to By/s of disk.io.rate",
+        ),
         ("{ metric = \"m\", role = \"gpu.power\", scale = 0.0 }", "scale must be a number above 0"),
         ("{ metric = \"*\", role = \"gpu.power\" }", "* may end a metric name"),
         ("{ metric = \"a*b\", role = \"gpu.power\" }", "* may end a metric name"),
@@ -53,8 +58,20 @@ fn a_wrong_row_is_named_with_its_file() {
         let error = user(&format!("{OWN}{row} ]")).unwrap_err();
         assert!(error.starts_with("mine.toml: ") && error.contains(reason), "{row}: {error}");
     }
-    for (role, reason) in [("unit = \"fathom\"", "fathom"), ("unit = \"W\", min = 2.0, max = 1.0", "min is above max")]
-    {
+    for (role, reason) in [
+        ("unit = \"fathom\"", "fathom"),
+        ("unit = \"W\", min = 2.0, max = 1.0", "min is above max"),
+        (
+            "unit = \"By\", rate = \"gpu.power\"",
+            "its rate has the unit By/s, which cannot be converted to W of gpu.power",
+        ),
+        ("unit = \"J\", rate = \"gpu.pow\"", "the role gpu.pow is not defined"),
+        ("unit = \"W\", quotient = { of = \"gpu.energy\", per = [] }", "a quotient needs a role to divide by"),
+        (
+            "unit = \"1\", quotient = { of = \"cpu.time\", per = [\"disk.io\"] }",
+            "cpu.time per disk.io has the unit s/By, not 1",
+        ),
+    ] {
         let error = user(&format!("[roles]\n\"a\" = {{ view = \"gpu\", {role} }}")).unwrap_err();
         assert!(error.contains("role a: ") && error.contains(reason), "{error}");
     }
@@ -63,9 +80,11 @@ fn a_wrong_row_is_named_with_its_file() {
 #[test]
 fn the_example_of_the_page_is_valid() {
     let page = include_str!("roles_head.md");
-    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let table = user(example).unwrap();
+    let examples: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let table = user(examples[0]).unwrap();
     assert_eq!(table.rows[0].conversion, Conversion::NONE);
+    let table = user(examples[1]).unwrap();
+    assert_eq!(table.rows[0].rate.as_ref().unwrap().role, "pump.speed");
 }
 
 #[test]

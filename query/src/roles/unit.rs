@@ -58,8 +58,15 @@ impl Unit {
     fn parse(text: &str) -> Option<Self> {
         if let Some((amount, time)) = text.split_once('/') {
             let (amount, time) = (Self::parse(amount)?, Self::parse(time)?);
+            let dimension = match (amount.dimension.as_str(), time.dimension.as_str()) {
+                (amount, "1") => amount.to_owned(),
+                (amount, time) if amount == time => "1".to_owned(),
+                ("J", "s") => "W".to_owned(),
+                ("1", "s") => "Hz".to_owned(),
+                (amount, time) => format!("{amount}/{time}"),
+            };
             return Some(Self {
-                dimension: format!("{}/{}", amount.dimension, time.dimension),
+                dimension,
                 multiplier: amount.multiplier * time.divisor,
                 divisor: amount.divisor * time.multiplier,
             });
@@ -162,6 +169,10 @@ mod tests {
         check("MiBy/s", "By/s", 2.0, 2_097_152.0);
         check("By/ms", "By/s", 5.0, 5000.0);
         check("{request}", "1", 3.0, 3.0);
+        check("J/s", "W", 3.0, 3.0);
+        check("{turn}/min", "Hz", 120.0, 2.0);
+        check("ms/{request}", "s", 3.0, 0.003);
+        check("s/s", "{cpu}", 3.0, 3.0);
         for (from, to) in [("s", "By"), ("fathom", "s"), ("By", "By/s")] {
             assert_eq!(conversion(from, to), None, "{from} {to}");
         }

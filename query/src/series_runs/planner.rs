@@ -13,15 +13,20 @@ use datafusion::{
 };
 
 use super::{exec::SeriesRunsExec, node::SeriesRuns};
+use crate::functions::{AsofPlanner, GapFillPlanner};
 
-/// DataFusion's planner, which also knows the runs of series.
+/// DataFusion's planner, which also knows the runs of series, the filling of gaps and `ASOF JOIN`.
 #[derive(Debug)]
 pub(crate) struct RunsQueryPlanner;
 
 #[async_trait]
 impl QueryPlanner for RunsQueryPlanner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(RunsPlanner)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+            Arc::new(RunsPlanner),
+            Arc::new(GapFillPlanner),
+            Arc::new(AsofPlanner),
+        ]);
         planner.create_physical_plan(plan, state).await
     }
 }

@@ -79,6 +79,10 @@ struct Question<'a> {
 impl<'a> Question<'a> {
     /// `None` if `aggregate` does not stand on such a join, or asks for something else.
     fn of(aggregate: &'a Aggregate) -> Option<Self> {
+        // Each grouping set would need sums of its own.
+        if aggregate.group_expr.iter().any(|group| matches!(group, Expr::GroupingSet(_))) {
+            return None;
+        }
         let calls = aggregate.aggr_expr.iter().map(function).collect::<Option<Vec<_>>>()?;
         let arguments = calls.iter().filter_map(|(_, argument)| argument.clone());
         let groups = aggregate.group_expr.iter().map(|group| group.clone().unalias());

@@ -32,7 +32,7 @@ fn series(metric: &str, kind: Kind, point: &[(&str, &str)]) -> Arc<Series> {
         unit: "1".into(),
         description: "".into(),
         kind,
-        temporality: Temporality::Unspecified,
+        temporality: if kind == Kind::Histogram { Temporality::Delta } else { Temporality::Unspecified },
         monotonic: false,
         bounds: vec![],
         resource: vec![("service.name".into(), AttributeValue::String("chat".into()))].into(),

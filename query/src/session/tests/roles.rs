@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use super::*;
 use crate::roles::RoleTable;
 
+mod derived;
+mod profiling;
+
 /// A series as a source sends it.
 struct Sent<'a> {
     metric: &'a str,
@@ -19,13 +22,17 @@ impl<'a> Sent<'a> {
     }
 
     fn series(&self, kind: Kind) -> Arc<Series> {
+        self.series_as(kind, Temporality::Unspecified)
+    }
+
+    fn series_as(&self, kind: Kind, temporality: Temporality) -> Arc<Series> {
         let text = |(key, value): &(String, String)| (key.clone(), AttributeValue::String(value.clone()));
         Series::new(SeriesDefinition {
             metric: self.metric.into(),
             unit: self.unit.into(),
             description: "".into(),
             kind,
-            temporality: Temporality::Unspecified,
+            temporality,
             monotonic: false,
             bounds: vec![],
             resource: vec![("service.name".into(), AttributeValue::String("chat".into()))].into(),
@@ -421,18 +428,45 @@ async fn doubtful_units_scales_and_profiling_zeros_are_warnings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_about_a_role_reads_the_metrics_of_that_role_only() {
     let fixture = fixture().await;
-    for (condition, names) in [
-        ("role = 'gpu.utilization'", vec!["DCGM_FI_DEV_GPU_UTIL_RATIO", "hw_gpu_utilization_ratio"]),
-        ("role IN ('gpu.power', 'gpu.energy', 'gpu.xid', 'gpu.pstate', 'gpu.health')", vec!["hw_energy_joules_total"]),
+    for (condition, names, scan_count) in [
+        ("role = 'gpu.utilization'", vec!["DCGM_FI_DEV_GPU_UTIL_RATIO", "hw_gpu_utilization_ratio"], 2),
+        ("role IN ('gpu.energy', 'gpu.xid', 'gpu.pstate', 'gpu.health')", vec!["hw_energy_joules_total"], 2),
+        // Also from energy, whose series are compared with those that report power.
+        ("role IN ('gpu.power', 'gpu.energy')", vec!["hw_energy_joules_total"], 5),
+        ("role = 'gpu.sm_active'", vec!["DCGM_FI_PROF_SM_ACTIVE"], 2),
     ] {
         let scans = fixture.scans(&format!("SELECT avg(value) FROM gpu WHERE {condition}")).await;
-        assert_eq!(scans.len(), 2, "{scans:?}");
+        assert_eq!(scans.len(), scan_count, "{scans:?}");
         for scan in scans {
             for name in &names {
                 assert!(scan.contains("metric IN") && scan.contains(name), "{name} in {scan}");
             }
             assert!(!scan.contains("DCGM_FI_DEV_FB_USED"), "{scan}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arms_that_cannot_have_the_role_are_dropped_first() {
+    let fixture = fixture().await;
+    let state = fixture.ctx.state();
+    for (asked, arm_count) in [
+        ("gpu WHERE role = 'gpu.utilization'", 1),
+        ("gpu WHERE role IN ('gpu.sm_active', 'gpu.power')", 3),
+        ("gpu WHERE role = 'no.such.role'", 1),
+        ("system WHERE role = 'cpu.utilization'", 2),
+        ("system WHERE role = 'disk.io.rate'", 1),
+        ("latency WHERE role = 'latency.e2e' AND time > now()", 4),
+        ("latency WHERE role = 'requests.rate'", 1),
+        ("inputs WHERE role = 'input.sharpness'", 3),
+    ] {
+        let plan = fixture.ctx.sql(&format!("SELECT avg(value) FROM {asked}")).await.unwrap().into_unoptimized_plan();
+        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).unwrap();
+        let rule = Optimizer::with_rules(vec![Arc::new(ArmsOfRole)]);
+        let plan = rule.optimize(plan, &state, |_, _| {}).unwrap().display_indent().to_string();
+        // Each arm has points of one kind.
+        let points = plan.lines().filter(|line| line.contains("TableScan") && !line.contains("raw.series"));
+        assert_eq!(points.count(), arm_count, "{asked}: {plan}");
     }
 }
 

@@ -1,0 +1,137 @@
+//! Arms of a role view that can have the role that is asked for.
+//!
+//! A role view is a union: points as reported, rates of counters, quotients. Most questions are about one role, which few
+//! of the arms can have. The rule drops the others before anything else is done with them; what it does not see through
+//! stays, and is bounded by `metrics_of_role` later.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{Column, ScalarValue, tree_node::Transformed},
+    error::Result,
+    logical_expr::{Expr, Filter, LogicalPlan, Operator, SubqueryAlias, Union, expr::InList, utils::split_conjunction},
+    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
+};
+
+use crate::roles::{Asked, RoleOf};
+
+/// The rule. It runs before all others.
+#[derive(Debug)]
+pub(crate) struct ArmsOfRole;
+
+impl OptimizerRule for ArmsOfRole {
+    fn name(&self) -> &str {
+        "arms_of_role"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Filter(filter) = &plan else { return Ok(Transformed::no(plan)) };
+        let Some(roles) = split_conjunction(&filter.predicate).into_iter().find_map(roles_asked) else {
+            return Ok(Transformed::no(plan));
+        };
+        let Some(input) = narrowed(&filter.input, &roles)? else { return Ok(Transformed::no(plan)) };
+        Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input))?)))
+    }
+}
+
+/// The roles that `role = 'a'` or `role IN ('a', 'b')` leaves.
+fn roles_asked(predicate: &Expr) -> Option<Vec<String>> {
+    let is_role = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == "role");
+    let values: Vec<&Expr> = match predicate {
+        Expr::BinaryExpr(binary) if binary.op == Operator::Eq && is_role(&binary.left) => vec![&binary.right],
+        Expr::BinaryExpr(binary) if binary.op == Operator::Eq && is_role(&binary.right) => vec![&binary.left],
+        Expr::InList(InList { expr, list, negated: false }) if is_role(expr) => list.iter().collect(),
+        _ => return None,
+    };
+    values.into_iter().map(|value| literal(value).map(str::to_owned)).collect()
+}
+
+fn literal(expr: &Expr) -> Option<&str> {
+    let Expr::Literal(value, _) = expr else { return None };
+    ScalarValue::try_as_str(value).flatten()
+}
+
+/// The view below `plan` with the arms that may have one of `roles`; nothing where all do, or where it is no view.
+fn narrowed(plan: &LogicalPlan, roles: &[String]) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => {
+            let Some(input) = narrowed(&alias.input, roles)? else { return Ok(None) };
+            Ok(Some(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?)))
+        }
+        LogicalPlan::Union(union) => {
+            let Some(index) = union.schema.fields().iter().position(|field| field.name() == "role") else {
+                return Ok(None);
+            };
+            let all = arms_of(union);
+            let mut arms: Vec<_> = all.iter().filter(|arm| may_have(arm, index, roles)).map(Arc::clone).collect();
+            // One stays in any case: it has the schema, and no rows.
+            arms.extend(all.first().filter(|_| arms.is_empty()).map(Arc::clone));
+            if arms.len() == all.len() {
+                return Ok(None);
+            }
+            Ok(Some(LogicalPlan::Union(Union { inputs: arms, schema: Arc::clone(&union.schema) })))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The arms of unions within unions, as the parser makes them.
+fn arms_of(union: &Union) -> Vec<Arc<LogicalPlan>> {
+    let of = |input: &Arc<LogicalPlan>| match input.as_ref() {
+        LogicalPlan::Union(union) => arms_of(union),
+        _ => vec![Arc::clone(input)],
+    };
+    union.inputs.iter().flat_map(of).collect()
+}
+
+/// Whether the column `index` of `plan` may be one of `roles`.
+fn may_have(plan: &LogicalPlan, index: usize, roles: &[String]) -> bool {
+    let Some(origin) = origin(plan, index) else { return true };
+    match &origin {
+        Expr::Literal(..) => literal(&origin).is_none_or(|role| roles.iter().any(|asked| asked == role)),
+        Expr::ScalarFunction(field) => {
+            let Some(Expr::ScalarFunction(role)) = field.args.first() else { return true };
+            let asked = role.args.first().and_then(literal).and_then(Asked::parse);
+            let (Some(asked), Some(function)) = (asked, role.func.inner().downcast_ref::<RoleOf>()) else {
+                return true;
+            };
+            let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+            !function.table().metrics_of(asked, &roles).is_empty()
+        }
+        _ => true,
+    }
+}
+
+/// What computes the column `index` of `plan`: a literal, or a field of `role_of(…)`.
+fn origin(plan: &LogicalPlan, index: usize) -> Option<Expr> {
+    let below = |input: &LogicalPlan, column: &Column| origin(input, input.schema().maybe_index_of_column(column)?);
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let input = projection.input.as_ref();
+            match projection.expr.get(index)?.clone().unalias() {
+                Expr::Column(column) => below(input, &column),
+                Expr::ScalarFunction(mut call) => {
+                    // The field of a column is that of the call behind it.
+                    if let Some(Expr::Column(column)) = call.args.first() {
+                        call.args[0] = below(input, column)?;
+                    }
+                    Some(Expr::ScalarFunction(call))
+                }
+                literal @ Expr::Literal(..) => Some(literal),
+                _ => None,
+            }
+        }
+        LogicalPlan::SubqueryAlias(alias) => origin(&alias.input, index),
+        LogicalPlan::Filter(_) | LogicalPlan::Window(_) | LogicalPlan::Join(_) => {
+            let column = Column::from(plan.schema().qualified_field(index));
+            let inputs = plan.inputs();
+            let input = inputs.iter().find(|input| input.schema().maybe_index_of_column(&column).is_some())?;
+            below(input, &column)
+        }
+        _ => None,
+    }
+}

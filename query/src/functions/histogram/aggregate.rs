@@ -1,0 +1,308 @@
+//! Aggregates of histograms: their sum, and what cumulative ones counted over a time.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Int64Array, StructArray},
+    datatypes::{DataType, Field, FieldRef, Int64Type},
+};
+use datafusion::{
+    common::{ScalarValue, exec_err, plan_err, utils::SingleRowListArrayBuilder},
+    error::Result,
+    logical_expr::{
+        Accumulator, AggregateUDFImpl, Signature, Volatility,
+        function::{AccumulatorArgs, StateFieldsArgs},
+        utils::{AggregateOrderSensitivity, format_state_name},
+    },
+};
+
+use super::{
+    Histogram,
+    column::{build, histogram_type, read},
+};
+use crate::functions::instant::{coerced_time, instants};
+
+/// Which aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Function {
+    /// The sum of delta histograms, or of what several series counted.
+    Merge,
+    /// What one series counted: of delta points their sum, of cumulative ones the last less the first, resets allowed for.
+    Increase,
+}
+
+impl Function {
+    pub(crate) const ALL: [Self; 2] = [Self::Merge, Self::Increase];
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OfHistograms {
+    function: Function,
+    signature: Signature,
+}
+
+impl OfHistograms {
+    pub(crate) fn new(function: Function) -> Self {
+        Self { function, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl AggregateUDFImpl for OfHistograms {
+    fn name(&self) -> &str {
+        match self.function {
+            Function::Merge => "histogram_merge",
+            Function::Increase => "histogram_increase",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let is_histogram = types.first().is_some_and(|of| *of == histogram_type() || of.is_null());
+        match (self.function, types) {
+            (Function::Merge, [_]) if is_histogram => Ok(vec![histogram_type()]),
+            (Function::Increase, [_, time, rest @ ..]) if is_histogram && rest.len() < 3 => {
+                let mut coerced = vec![histogram_type(), coerced_time(self.name(), time)?];
+                if rest.first().is_some_and(|temporality| !temporality.is_string() && !temporality.is_null()) {
+                    return plan_err!("{} takes a temporality as its third argument", self.name());
+                }
+                coerced.extend(rest.first().map(|_| DataType::Utf8));
+                if let Some(start) = rest.get(1) {
+                    coerced.push(coerced_time(self.name(), start)?);
+                }
+                Ok(coerced)
+            }
+            (Function::Merge, _) => plan_err!("histogram_merge takes one histogram, which is what histogram(…) gives"),
+            (Function::Increase, _) => {
+                plan_err!("histogram_increase takes histogram(…), time, and perhaps temporality and start_time")
+            }
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(histogram_type())
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let list = |part, data_type| {
+            let item = Arc::new(Field::new_list_field(data_type, true));
+            Arc::new(Field::new(format_state_name(args.name, part), DataType::List(item), true))
+        };
+        Ok(match self.function {
+            Function::Merge => vec![Arc::new(Field::new(format_state_name(args.name, "sum"), histogram_type(), true))],
+            Function::Increase => vec![
+                list("histograms", histogram_type()),
+                list("times", DataType::Int64),
+                list("starts", DataType::Int64),
+                list("delta", DataType::Boolean),
+            ],
+        })
+    }
+
+    fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(match self.function {
+            Function::Merge => Box::new(Sum(None)),
+            Function::Increase => Box::new(Increase::default()),
+        })
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+}
+
+fn scalar(histogram: Option<Histogram>) -> ScalarValue {
+    ScalarValue::Struct(Arc::new(build(&[histogram])))
+}
+
+fn added(sum: &mut Option<Histogram>, more: &Histogram) -> Result<()> {
+    match sum {
+        Some(sum) => sum.add(more, 1.0),
+        None => {
+            *sum = Some(more.clone());
+            Ok(())
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Sum(Option<Histogram>);
+
+impl Sum {
+    fn add(&mut self, histograms: &StructArray) -> Result<()> {
+        for row in 0..histograms.len() {
+            if let Some(histogram) = read(histograms, row)? {
+                added(&mut self.0, &histogram)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Accumulator for Sum {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.add(values[0].as_struct())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let mut sum = self.0.clone();
+        sum.iter_mut().for_each(Histogram::settle);
+        Ok(scalar(sum))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.0.as_ref().map_or(0, Histogram::size)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![scalar(self.0.clone())])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.add(states[0].as_struct())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Point {
+    time: i64,
+    start: Option<i64>,
+    histogram: Histogram,
+}
+
+impl Point {
+    /// Source: Prometheus `isStartTimestampReset`, then `DetectReset`.
+    fn is_reset_since(&self, before: &Self) -> Result<bool> {
+        let known = |point: &Self| point.start.filter(|start| *start < point.time);
+        match known(self) {
+            Some(start) if start > before.time => Ok(true),
+            Some(start) if start == before.time && known(before).is_some() => Ok(true),
+            _ => self.histogram.is_reset_since(&before.histogram),
+        }
+    }
+}
+
+/// Keeps cumulative points until the answer, since others may lie between them.
+#[derive(Debug, Default)]
+struct Increase {
+    points: Vec<Point>,
+    bytes: usize,
+    delta: Option<bool>,
+}
+
+impl Increase {
+    fn push(&mut self, point: Point) {
+        self.bytes += size_of::<Point>() + point.histogram.size();
+        self.points.push(point);
+    }
+
+    fn say(&mut self, delta: Option<bool>) -> Result<()> {
+        match (self.delta, delta) {
+            (Some(known), Some(delta)) if known != delta => {
+                exec_err!("temporality must be the same for all points of a group")
+            }
+            (known, delta) => {
+                self.delta = known.or(delta);
+                Ok(())
+            }
+        }
+    }
+
+    fn increase(&mut self) -> Result<Option<Histogram>> {
+        self.points.sort_by_key(|point| (point.time, point.start));
+        let mut sum = None;
+        if self.delta == Some(true) {
+            for point in &self.points {
+                added(&mut sum, &point.histogram)?;
+            }
+            return Ok(sum);
+        }
+        self.points.dedup_by(|one, other| one.time == other.time && one.histogram == other.histogram);
+        let [first, .., last] = self.points.as_slice() else { return Ok(None) };
+        let mut increase = last.histogram.clone();
+        for pair in self.points.windows(2) {
+            if pair[0].time == pair[1].time {
+                return exec_err!(
+                    "two histograms at one time: points of several series are in one group; group by series_id first, \
+                     then histogram_merge what they counted"
+                );
+            }
+            if pair[1].is_reset_since(&pair[0])? {
+                increase.add(&pair[0].histogram, 1.0)?;
+            }
+        }
+        increase.add(&first.histogram, -1.0)?;
+        // Smallest and largest are those since the start, not of this time.
+        (increase.min, increase.max) = (None, None);
+        Ok(Some(increase))
+    }
+}
+
+fn temporality(text: &str) -> Result<bool> {
+    match text {
+        "" | "cumulative" => Ok(false),
+        "delta" => Ok(true),
+        other => exec_err!("{other:?} is no temporality; use 'delta' or 'cumulative'"),
+    }
+}
+
+impl Accumulator for Increase {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let (histograms, times) = (values[0].as_struct(), instants(&values[1])?);
+        let starts = values.get(3).map(instants).transpose()?;
+        for row in (0..histograms.len()).filter(|row| times.is_valid(*row)) {
+            let Some(histogram) = read(histograms, row)? else { continue };
+            if let Some(said) = values.get(2).filter(|said| said.is_valid(row)) {
+                self.say(Some(temporality(said.as_string::<i32>().value(row))?))?;
+            }
+            let start = starts.as_ref().filter(|starts| starts.is_valid(row)).map(|starts| starts.value(row));
+            self.push(Point { time: times.value(row), start, histogram });
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let mut increase = self.increase()?;
+        increase.iter_mut().for_each(Histogram::settle);
+        Ok(scalar(increase))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.bytes
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let list = |array: ArrayRef| SingleRowListArrayBuilder::new(array).build_list_scalar();
+        let histograms: Vec<_> = self.points.iter().map(|point| Some(point.histogram.clone())).collect();
+        let times = Int64Array::from_iter_values(self.points.iter().map(|point| point.time));
+        let starts: Int64Array = self.points.iter().map(|point| point.start).collect();
+        let delta = arrow::array::BooleanArray::from(vec![self.delta]);
+        Ok(vec![
+            list(Arc::new(build(&histograms))),
+            list(Arc::new(times)),
+            list(Arc::new(starts)),
+            list(Arc::new(delta)),
+        ])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let [histograms, times, starts, delta] = [0, 1, 2, 3].map(|index| states[index].as_list::<i32>());
+        for state in (0..times.len()).filter(|state| times.is_valid(*state)) {
+            let said = delta.value(state);
+            self.say(said.as_boolean().iter().next().flatten())?;
+            let (histograms, times, starts) = (histograms.value(state), times.value(state), starts.value(state));
+            let (times, starts) = (times.as_primitive::<Int64Type>(), starts.as_primitive::<Int64Type>());
+            for row in 0..times.len() {
+                let Some(histogram) = read(histograms.as_struct(), row)? else { continue };
+                let start = starts.is_valid(row).then(|| starts.value(row));
+                self.push(Point { time: times.value(row), start, histogram });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! `label(attributes, 'key')`, and `label('key')` of the labels in scope.
+
+use arrow::{
+    array::{Array, AsArray, StringBuilder},
+    datatypes::DataType,
+};
+use datafusion::{
+    common::{ScalarValue, exec_err, plan_err},
+    error::Result,
+    functions::core::get_field,
+    logical_expr::{
+        ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+        simplify::{ExprSimplifyResult, SimplifyContext},
+    },
+};
+
+pub(crate) const LABEL: &str = "label";
+
+/// Null where the series does not have the key.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Label {
+    signature: Signature,
+}
+
+impl Label {
+    pub(crate) fn new() -> Self {
+        Self { signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for Label {
+    fn name(&self) -> &str {
+        LABEL
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        match types {
+            [key] if key.is_string() => Ok(vec![DataType::Utf8]),
+            [labels @ DataType::Map(..), key] if key.is_string() => Ok(vec![labels.clone(), DataType::Utf8]),
+            _ => plan_err!("label takes the name of a label, or a map and a key: label('host.name')"),
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn simplify(&self, mut args: Vec<Expr>, _: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        match args.as_slice() {
+            [_, Expr::Literal(ScalarValue::Utf8(Some(_)), _)] => {
+                let key = args.remove(1);
+                Ok(ExprSimplifyResult::Simplified(get_field().call(vec![args.remove(0), key])))
+            }
+            _ => Ok(ExprSimplifyResult::Original(args)),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [labels, keys] = arrays.as_slice() else {
+            return exec_err!("label('key') stands for labels of a view, which are not in scope here");
+        };
+        let (labels, wanted) = (labels.as_map(), keys.as_string::<i32>());
+        let mut found = StringBuilder::new();
+        for row in 0..labels.len() {
+            let entries = labels.value(row);
+            let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_string::<i32>());
+            let entry = (0..keys.len()).find(|entry| wanted.is_valid(row) && keys.value(*entry) == wanted.value(row));
+            found.append_option(entry.filter(|entry| values.is_valid(*entry)).map(|entry| values.value(entry)));
+        }
+        Ok(ColumnarValue::Array(std::sync::Arc::new(found.finish())))
+    }
+}
