@@ -13,6 +13,7 @@ use crate::{
 mod collect;
 mod demo;
 mod inspect;
+mod password;
 mod read;
 mod retention;
 mod roles;
@@ -57,6 +58,8 @@ enum Command {
     Inspect(CheckArgs),
     /// Delete the days that are older than the settings keep them, with the server stopped; it does so by itself else
     Retention(RetentionArgs),
+    /// Make the text that stands for a password in the configuration (query.users), from standard input
+    Password,
     /// Show it all: this machine live, a simulated week, a real token trace, and the answers from them
     Demo(DemoArgs),
 }
@@ -84,6 +87,9 @@ pub(crate) struct ServeArgs {
     /// Address of OTLP/HTTP [default: 127.0.0.1:4318]
     #[arg(long)]
     otlp_http: Option<SocketAddr>,
+    /// Address of the PostgreSQL wire [default: 127.0.0.1:5433]
+    #[arg(long)]
+    postgres: Option<SocketAddr>,
     /// Do not store the server's own metrics
     #[arg(long)]
     no_self_metrics: bool,
@@ -269,6 +275,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),
+        Command::Password => password::run(),
         Command::Verify(args) => return Ok(verify::run(args).await),
         Command::Inspect(args) => return Ok(inspect::run(args).await),
     }

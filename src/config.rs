@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use driftwatt_query::Tls;
 use serde::Deserialize;
 
 use crate::memory::{self, LimitsSection, MemoryLedger};
@@ -34,6 +35,12 @@ pub(crate) struct ServerSection {
     pub(crate) otlp_grpc: Option<SocketAddr>,
     /// Default `127.0.0.1:4318`.
     pub(crate) otlp_http: Option<SocketAddr>,
+    /// Default `127.0.0.1:5433`.
+    pub(crate) postgres: Option<SocketAddr>,
+    /// PEM file with the server's certificate, and those that vouch for it. Without one there is no encryption.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file with the key of the certificate.
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// `[analyze]`: where the jobs find what telemetry does not tell.
@@ -50,12 +57,14 @@ pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) otlp_grpc: SocketAddr,
     pub(crate) otlp_http: SocketAddr,
+    pub(crate) postgres: SocketAddr,
 }
 
 /// Checked configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) addresses: Addresses,
+    pub(crate) tls: Option<Tls>,
     pub(crate) store: driftwatt_store::Config,
     pub(crate) ingest: driftwatt_ingest::Config,
     pub(crate) query: driftwatt_query::Config,
@@ -106,6 +115,18 @@ impl RawConfig {
             );
         }
         let mut query = self.query.validate()?;
+        let tls = match (&self.server.tls_cert, &self.server.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::read(certificate, key)?),
+            (None, None) => None,
+            _ => bail!("settings server.tls_cert and server.tls_key: one needs the other"),
+        };
+        let postgres = or(self.server.postgres, 5433);
+        if query.users.is_empty() && !postgres.ip().is_loopback() {
+            bail!(
+                "setting server.postgres: {postgres} is no loopback address, and whoever reaches it could read everything; \
+                 name users in [query.users], or listen on 127.0.0.1"
+            );
+        }
         let memory = MemoryLedger::new(memory_bytes, &store, &ingest, &query)?;
         query.server_settings = memory.settings();
         Ok(Config {
@@ -113,7 +134,9 @@ impl RawConfig {
                 http: or(self.server.http, 4320),
                 otlp_grpc: or(self.server.otlp_grpc, 4317),
                 otlp_http: or(self.server.otlp_http, 4318),
+                postgres,
             },
+            tls,
             store,
             ingest,
             query,
@@ -198,6 +221,18 @@ mod tests {
         overlay(&mut table, [("DRIFTWATT_STORE__FLUSH_SIZE".to_owned(), "1048576".to_owned())].into_iter()).unwrap();
         let raw: RawConfig = toml::Value::Table(table).try_into().unwrap();
         assert_eq!(raw.validate().unwrap().store.flush_size_bytes, 1 << 20);
+    }
+
+    #[test]
+    fn what_everybody_could_read_is_listened_to_on_loopback_only() {
+        let open = "[server]\npostgres = \"0.0.0.0:5433\"\n";
+        let error = validated(open).unwrap_err().to_string();
+        assert!(error.contains("server.postgres") && error.contains("query.users"), "{error}");
+        let config = validated(&format!("{open}[query.users]\nalice = \"secret\"")).unwrap();
+        assert_eq!(config.query.users.len(), 1);
+        assert!(!format!("{config:?}").contains("secret"));
+        let error = validated("[server]\ntls_cert = \"x.pem\"").unwrap_err().to_string();
+        assert!(error.contains("tls_key"), "{error}");
     }
 
     #[test]

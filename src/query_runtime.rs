@@ -8,6 +8,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// Of 100, where 50 is ordinary; niceness 5 on Unix. Against requests for the same core a query gets a quarter of it.
 const PRIORITY: u8 = 35;
 
+/// Planning goes as deep as the statement; pages that are not touched cost nothing.
+const STACK_SIZE_BYTES: usize = 8 << 20;
+
 /// A runtime that may be dropped from inside another one.
 pub(crate) struct QueryRuntime {
     handle: Handle,
@@ -21,8 +24,12 @@ impl QueryRuntime {
     /// # Errors
     /// The operating system gives no threads.
     pub(crate) fn start() -> io::Result<Self> {
-        let runtime =
-            Builder::new_multi_thread().thread_name("query").on_thread_start(give_way).enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .thread_name("query")
+            .thread_stack_size(STACK_SIZE_BYTES)
+            .on_thread_start(give_way)
+            .enable_all()
+            .build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 

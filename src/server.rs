@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use anyhow::Context as _;
 use datafusion::prelude::SessionContext;
 use driftwatt_ingest::{Ingest, serve_grpc, serve_http};
-use driftwatt_query::Questions;
+use driftwatt_query::{Questions, serve_postgres};
 use driftwatt_store::Store;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ pub(crate) struct Server {
     metrics: Arc<SelfMetrics>,
     shutdown: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
-    /// Held: questions over HTTP run on its threads.
+    /// Held: questions run on its threads.
     _queries: QueryRuntime,
 }
 
@@ -54,6 +54,7 @@ impl Server {
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;
         let (otlp, otlp_address) = bind(config.addresses.otlp_http, "OTLP/HTTP").await?;
+        let (postgres, postgres_address) = bind(config.addresses.postgres, "the PostgreSQL wire").await?;
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         if let Some(exports) = exports {
@@ -78,19 +79,31 @@ impl Server {
             served.await.context("HTTP server")
         };
         tasks.spawn_on(served, queries.handle());
+        let (stop, tls) = (shutdown.clone(), config.tls.clone());
+        let served = async move {
+            let served = serve_postgres(questions, tls, postgres, async move { stop.cancelled().await });
+            served.await.context("PostgreSQL server")
+        };
+        tasks.spawn_on(served, queries.handle());
         let (for_grpc, stop) = (Arc::clone(&ingest), shutdown.clone());
         tasks.spawn(async move { serve_grpc(for_grpc, grpc, stop).await.context("OTLP/gRPC server") });
         let stop = shutdown.clone();
         tasks.spawn(async move { serve_http(ingest, otlp, stop).await.context("OTLP/HTTP server") });
-        let addresses = Addresses { http: http_address, otlp_grpc: grpc_address, otlp_http: otlp_address };
+        let addresses = Addresses {
+            http: http_address,
+            otlp_grpc: grpc_address,
+            otlp_http: otlp_address,
+            postgres: postgres_address,
+        };
         Ok(Self { addresses, store, session, metrics, shutdown, tasks, _queries: queries })
     }
 
-    /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… data=…`.
+    /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… postgres=… data=…`.
     pub(crate) fn ready_line(&self, data_dir: &Path) -> String {
         let data = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
-        let Addresses { http, otlp_grpc, otlp_http } = self.addresses;
-        format!("ready http={http} otlp-grpc={otlp_grpc} otlp-http={otlp_http} data={}", data.display())
+        let Addresses { http, otlp_grpc, otlp_http, postgres } = self.addresses;
+        let data = data.display();
+        format!("ready http={http} otlp-grpc={otlp_grpc} otlp-http={otlp_http} postgres={postgres} data={data}")
     }
 
     /// Stops listening, lets requests in flight end, flushes and releases the data directory.

@@ -1,11 +1,12 @@
 //! Settings of queries.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
 use crate::{
     error::{Error, Result},
+    postgres::Verifier,
     roles::RoleTable,
 };
 
@@ -31,8 +32,39 @@ pub struct RawConfig {
     pub concurrency_max: Option<usize>,
     /// Queries that wait; further ones are refused. Default 8 × `concurrency_max`.
     pub queue_max: Option<usize>,
+    /// Connections of PostgreSQL clients at once; further ones are refused. Default 200.
+    pub connections_max: Option<usize>,
+    /// A connection of a PostgreSQL client is closed after this long without a message. Default 8 h.
+    pub connection_idle_max: Option<String>,
+    /// Who may ask over the PostgreSQL wire, by name: passwords, or what `driftwatt password` makes of them. Without any,
+    /// everybody may.
+    pub users: BTreeMap<String, Password>,
     /// File of roles and sources that come before the shipped ones (docs/roles.md). Default none.
     pub roles: Option<PathBuf>,
+}
+
+/// A password, or the verifier that stands for one. Neither is ever shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+impl Password {
+    fn verifier(&self) -> Result<Verifier> {
+        let reason = |reason: &str| Error::Config { name: "users", reason: reason.into() };
+        match self.0.parse() {
+            Ok(verifier) => Ok(verifier),
+            Err(_) if self.0.starts_with("SCRAM-SHA-256$") => Err(reason("a verifier is cut or changed")),
+            Err(_) if self.0.starts_with("md5") => Err(reason("passwords hashed by MD5 are not taken")),
+            Err(_) if self.0.is_empty() => Err(reason("a password is empty")),
+            Err(_) => Ok(Verifier::of(&self.0)),
+        }
+    }
 }
 
 /// Checked settings of queries.
@@ -50,6 +82,12 @@ pub struct Config {
     pub concurrency_max: usize,
     /// Queries that wait.
     pub queue_max: usize,
+    /// Connections of PostgreSQL clients at once.
+    pub connections_max: usize,
+    /// A connection is closed after this long without a message.
+    pub connection_idle_max: Duration,
+    /// Who may ask over the PostgreSQL wire; nobody is everybody.
+    pub users: BTreeMap<String, Verifier>,
     /// The vocabulary with the user's additions; none is the shipped one.
     pub roles: Option<Arc<RoleTable>>,
     /// Settings of other parts, by name, for the table `system.settings`.
@@ -65,6 +103,9 @@ impl Default for Config {
             spill_bytes: 8 << 30,
             concurrency_max: 16,
             queue_max: 16 * WAITING_PER_SLOT,
+            connections_max: 200,
+            connection_idle_max: Duration::from_secs(8 * 3600),
+            users: BTreeMap::new(),
             roles: None,
             server_settings: Vec::new(),
         }
@@ -82,6 +123,15 @@ impl RawConfig {
             let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
             config.timeout = Duration::from_millis(quantity("timeout", text, &units, "a duration like \"30s\"")?);
         }
+        if let Some(text) = &self.connection_idle_max {
+            let units = [("s", 1), ("m", 60), ("h", 3600)];
+            let seconds = quantity("connection_idle_max", text, &units, "a duration like \"1h\"")?;
+            config.connection_idle_max = Duration::from_secs(seconds);
+        }
+        for (user, password) in self.users {
+            config.users.insert(user, password.verifier()?);
+        }
+        config.connections_max = positive("connections_max", self.connections_max.unwrap_or(config.connections_max))?;
         let size = |name, text: &str| {
             let units = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
             quantity(name, text, &units, "a size like \"1GiB\"")

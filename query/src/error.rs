@@ -1,9 +1,10 @@
 //! What can go wrong with a query, by what the client can do about it.
 #![expect(missing_docs, reason = "the messages name the fields")]
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use datafusion::error::DataFusionError;
+use arrow::error::ArrowError;
+use datafusion::{common::SchemaError, error::DataFusionError, sql::sqlparser::parser::ParserError};
 
 /// Result with the query crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,9 +16,9 @@ pub enum Error {
     /// The statement writes, or reads what is not a table here.
     #[error("this surface only reads: use SELECT, EXPLAIN, SHOW or DESCRIBE ({0})")]
     Denied(String),
-    /// The statement cannot be planned or computed; `position` is the 1-based character of a syntax error.
+    /// The statement cannot be planned or computed; `position` is the 1-based character that is wrong, if one is.
     #[error("{message}")]
-    Invalid { message: String, position: Option<usize> },
+    Invalid { message: String, position: Option<usize>, fault: Fault },
     #[error("the query took longer than {timeout:?} and was stopped; narrow the time range, or raise query.timeout")]
     Timeout { timeout: Duration },
     #[error("{running} queries are running and {waiting} wait already; try again when one has ended")]
@@ -28,10 +29,38 @@ pub enum Error {
     Memory(String),
     #[error("setting query.{name}: {reason}")]
     Config { name: &'static str, reason: String },
+    #[error("{}: {reason}", .path.display())]
+    Tls { path: PathBuf, reason: String },
     #[error("role table: {0}")]
     Roles(String),
     #[error("{0}")]
     Internal(#[source] DataFusionError),
+}
+
+/// What is wrong with a statement, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It is no SQL.
+    Syntax,
+    /// It is nested too deeply.
+    TooComplex,
+    /// It names a table that is not there.
+    UnknownTable,
+    /// It names a column that is not there.
+    UnknownColumn,
+    /// It names a column that several tables have.
+    AmbiguousColumn,
+    /// It names a function that is not there, or not for such arguments.
+    UnknownFunction,
+    /// It asks for something that is not made here.
+    Unsupported,
+    /// It divides by 0.
+    DivisionByZero,
+    /// A value is none of its type.
+    Value,
+    /// Anything else.
+    Other,
 }
 
 /// Errors as clients tell them apart.
@@ -70,7 +99,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Denied(_) => ErrorKind::Denied,
-            Self::Invalid { .. } | Self::Config { .. } | Self::Roles(_) => ErrorKind::Invalid,
+            Self::Invalid { .. } | Self::Config { .. } | Self::Tls { .. } | Self::Roles(_) => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy { .. } | Self::Memory(_) => ErrorKind::Limit,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -79,7 +108,7 @@ impl Error {
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid { message: message.into(), position: None }
+        Self::Invalid { message: message.into(), position: None, fault: Fault::Other }
     }
 
     /// An error of planning or running `sql`.
@@ -93,10 +122,39 @@ impl Error {
             | DataFusionError::Internal(_) => Self::Internal(error),
             root => {
                 let message = root.strip_backtrace();
-                let position = position(sql, &message);
-                Self::Invalid { message, position }
+                let named = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+                let position = match named {
+                    Some(span) => character(sql, span.start.line, span.start.column),
+                    None => position(sql, &message),
+                };
+                Self::Invalid { fault: fault(root, &message), message, position }
             }
         }
+    }
+}
+
+fn fault(root: &DataFusionError, message: &str) -> Fault {
+    match root {
+        DataFusionError::SQL(error, _) if matches!(**error, ParserError::RecursionLimitExceeded) => Fault::TooComplex,
+        DataFusionError::SQL(..) => Fault::Syntax,
+        DataFusionError::SchemaError(error, _) => match **error {
+            SchemaError::FieldNotFound { .. } => Fault::UnknownColumn,
+            SchemaError::AmbiguousReference { .. } => Fault::AmbiguousColumn,
+            _ => Fault::Other,
+        },
+        DataFusionError::NotImplemented(_) => Fault::Unsupported,
+        DataFusionError::ArrowError(error, _) => match **error {
+            ArrowError::DivideByZero => Fault::DivisionByZero,
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => Fault::Value,
+            _ => Fault::Other,
+        },
+        // The engine tells these apart by their words only.
+        DataFusionError::Plan(_) if message.contains("table '") && message.contains("not found") => Fault::UnknownTable,
+        DataFusionError::Plan(_) if message.contains("failed to resolve") => Fault::UnknownTable,
+        DataFusionError::Plan(_) if message.contains("Invalid function") => Fault::UnknownFunction,
+        DataFusionError::Plan(_) if message.contains("No function matches") => Fault::UnknownFunction,
+        DataFusionError::Plan(_) if message.contains("Failed to coerce") => Fault::UnknownFunction,
+        _ => Fault::Other,
     }
 }
 
@@ -104,9 +162,14 @@ impl Error {
 fn position(sql: &str, message: &str) -> Option<usize> {
     let number = |after: &str| -> Option<usize> {
         let rest = &message[message.find(after)? + after.len()..];
-        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
     };
-    let (line, column) = (number("Line: ")?, number("Column: ")?);
+    character(sql, number("Line: ")?, number("Column: ")?)
+}
+
+/// The 1-based character of `sql` at a line and column, which count from 1 as well.
+fn character<N: TryInto<usize>>(sql: &str, line: N, column: N) -> Option<usize> {
+    let (line, column) = (line.try_into().ok()?, column.try_into().ok()?);
     let before: usize = sql.split('\n').take(line.checked_sub(1)?).map(|line| line.chars().count() + 1).sum();
     Some(before + column)
 }

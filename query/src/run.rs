@@ -3,6 +3,7 @@
 use datafusion::{
     common::ScalarValue,
     execution::{SendableRecordBatchStream, context::SQLOptions},
+    logical_expr::LogicalPlan,
     prelude::SessionContext,
     sql::{
         parser::Statement,
@@ -24,12 +25,17 @@ pub(crate) async fn start(ctx: &SessionContext, sql: &str, params: &[Value]) -> 
     let statement = state.sql_to_statement(sql, &dialect).map_err(of)?;
     check_reads(&statement)?;
     let plan = state.statement_to_plan(statement).await.map_err(of)?;
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    read_only.verify_plan(&plan).map_err(|error| Error::Denied(error.strip_backtrace()))?;
+    check_plan_reads(&plan)?;
     let params = params.iter().map(scalar).collect::<Result<Vec<_>>>()?;
     let plan = if params.is_empty() { plan } else { plan.with_param_values(params).map_err(of)? };
     let frame = ctx.execute_logical_plan(plan).await.map_err(of)?;
     frame.execute_stream().await.map_err(of)
+}
+
+/// What a statement was taken for does not matter: its plan neither defines nor changes anything.
+pub(crate) fn check_plan_reads(plan: &LogicalPlan) -> Result<()> {
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    read_only.verify_plan(plan).map_err(|error| Error::Denied(error.strip_backtrace()))
 }
 
 /// A list of what is allowed, so that a statement the planner learns later is refused until someone decides about it.
@@ -43,7 +49,8 @@ fn check_reads(statement: &Statement) -> Result<()> {
     }
 }
 
-fn check_sql_reads(statement: &SqlStatement) -> Result<()> {
+/// The same for a statement that another parser read.
+pub(crate) fn check_sql_reads(statement: &SqlStatement) -> Result<()> {
     match statement {
         SqlStatement::Query(query) => check_query_reads(query),
         SqlStatement::Explain { statement, .. } => check_sql_reads(statement),

@@ -38,6 +38,8 @@ mod failing_disk;
 #[cfg(test)]
 mod golden_sql;
 #[cfg(test)]
+mod grafana_postgres;
+#[cfg(test)]
 mod grpc;
 #[cfg(test)]
 mod inlets;
@@ -52,6 +54,8 @@ mod object_storage;
 mod otlp;
 #[cfg(test)]
 mod points;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod remote_write;
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub(crate) struct Server {
     pub(crate) http: String,
     pub(crate) otlp_grpc: String,
     pub(crate) otlp_http: String,
+    pub(crate) postgres: String,
     data: PathBuf,
 }
 
@@ -85,6 +86,8 @@ impl Server {
                 otlp_grpc,
                 "--otlp-http",
                 FREE,
+                "--postgres",
+                FREE,
                 "--data",
             ])
             .arg(data)
@@ -119,6 +122,7 @@ impl Server {
             http: address("http"),
             otlp_grpc: address("otlp-grpc"),
             otlp_http: address("otlp-http"),
+            postgres: address("postgres"),
             child,
             data: data.to_owned(),
         })

@@ -1,0 +1,208 @@
+//! What of PostgreSQL's SQL the engine says otherwise.
+//!
+//! Every statement gets the rewrites that change no answer. Those of `datafusion-pg-catalog` that may (a correlated subquery
+//! becomes null) are for questions of clients about the catalog only, which the engine could not answer at all.
+
+use std::{collections::HashSet, ops::ControlFlow};
+
+use datafusion::sql::sqlparser::{
+    ast::{
+        Expr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr, Statement as Ast, Value, VisitMut,
+        VisitorMut, visit_relations,
+    },
+    dialect::PostgreSqlDialect,
+    parser::Parser,
+};
+use datafusion_pg_catalog::{
+    pg_catalog::PG_CATALOG_TABLES,
+    sql::{
+        PostgresCompatibilityParser,
+        rules::{
+            CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, PrependUnqualifiedPgTableName,
+            RewriteArrayAnyAllOperation, RewritePgCatalogOperator, RewriteRegCastToSubquery, SqlStatementRewriteRule,
+            StripCallableQualifier, StripCollate,
+        },
+    },
+};
+
+const SHOW_TABLES: &str = "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables \
+     WHERE table_schema <> 'pg_catalog'";
+
+/// What a subquery as an array becomes: the engine has no such, and it stands for options and members that nothing has.
+const NO_ARRAY: &str = "SELECT CAST(NULL AS TEXT[])";
+
+/// The rewrites, made once.
+#[derive(Debug)]
+pub(crate) struct Rewriter {
+    always: Vec<Box<dyn SqlStatementRewriteRule>>,
+    of_catalog: Vec<Box<dyn SqlStatementRewriteRule>>,
+    compatibility: PostgresCompatibilityParser,
+    /// Of `SHOW TABLES`, which over HTTP knows no `pg_catalog` either.
+    show_tables: Ast,
+}
+
+impl Rewriter {
+    pub(crate) fn new() -> Self {
+        Self {
+            always: vec![
+                Box::new(RewriteArrayAnyAllOperation),
+                Box::new(StripCallableQualifier),
+                Box::new(FixArrayLiteral),
+                Box::new(CurrentUserVariableToSessionUserFunctionCall),
+                Box::new(StripCollate),
+                Box::new(RewritePgCatalogOperator),
+            ],
+            of_catalog: vec![Box::new(PrependUnqualifiedPgTableName), Box::new(RewriteRegCastToSubquery::new())],
+            compatibility: PostgresCompatibilityParser::new(),
+            show_tables: parsed(SHOW_TABLES),
+        }
+    }
+
+    /// The statement as the engine plans it; `search_path` is that of the connection.
+    pub(crate) fn rewrite(&self, ast: Ast, search_path: &[String]) -> Ast {
+        if is_show_tables(&ast) {
+            return self.show_tables.clone();
+        }
+        let of_catalog = if is_about_catalog(&ast) { self.of_catalog.as_slice() } else { &[] };
+        let rules = self.always.iter().chain(of_catalog);
+        let mut ast = rules.fold(ast, |ast, rule| rule.rewrite(ast));
+        let _always_continues = ast.visit(&mut Own { search_path });
+        ast
+    }
+
+    /// Another way to say a question about the catalog that could not be planned; `None` if there is none. It knows some
+    /// questions by their `text`.
+    pub(crate) fn other_way(&self, ast: &Ast, text: &str) -> Option<Ast> {
+        if !is_about_catalog(ast) {
+            return None;
+        }
+        let mut statements = self.compatibility.parse(text).ok()?;
+        let [_] = statements.as_slice() else { return None };
+        let mut ast = statements.remove(0);
+        let _always_continues = ast.visit(&mut Own { search_path: &[] });
+        Some(ast)
+    }
+}
+
+/// A text of our own as a statement.
+fn parsed(sql: &str) -> Ast {
+    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql);
+    statements.ok().and_then(|mut statements| statements.pop()).expect("our own SQL reads")
+}
+
+fn is_show_tables(ast: &Ast) -> bool {
+    matches!(ast, Ast::ShowTables { .. }) && ast.to_string() == "SHOW TABLES"
+}
+
+/// Whether a statement reads tables of `pg_catalog`.
+fn is_about_catalog(ast: &Ast) -> bool {
+    let found = visit_relations(ast, |name| {
+        let parts: Vec<_> = name.0.iter().filter_map(|part| part.as_ident()).collect();
+        let is_own = match parts.as_slice() {
+            [table] => PG_CATALOG_TABLES.contains(&table.value.to_lowercase().as_str()),
+            [.., schema, _] => schema.value.eq_ignore_ascii_case("pg_catalog"),
+            [] => false,
+        };
+        if is_own { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    found.is_break()
+}
+
+struct Own<'a> {
+    search_path: &'a [String],
+}
+
+impl VisitorMut for Own<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        distinct_in(query.body.as_mut());
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::InSubquery { expr: tested, subquery, negated } = expr
+            && is_search_path(subquery)
+        {
+            let schemas = self.search_path.iter().map(|name| Value::SingleQuotedString(name.clone()));
+            let list: Vec<_> = schemas.map(|name| Expr::Value(name.with_empty_span())).collect();
+            *expr = Expr::InList { expr: tested.clone(), list, negated: *negated };
+        }
+        if let Expr::Function(function) = expr
+            && matches!(function.args, FunctionArguments::Subquery(_))
+            && function.name.to_string().eq_ignore_ascii_case("array")
+            && let Ast::Query(query) = parsed(NO_ARRAY)
+            && let SetExpr::Select(select) = *query.body
+            && let Some(SelectItem::UnnamedExpr(none)) = select.projection.into_iter().next()
+        {
+            *expr = none;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Grafana's query builder asks with this subquery whether a schema is in the search path: a set-returning function whose
+/// name is also that of its column, which the engine does not have.
+fn is_search_path(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    select.from.len() == 2
+        && select.from.iter().all(|from| from.to_string().contains("string_to_array(current_setting('search_path')"))
+}
+
+/// Gives a name of its own to what a `SELECT` asks for twice, which the engine refuses. Clients are told the names that
+/// [`super::output_names`] finds.
+fn distinct_in(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => distinct(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            distinct_in(left);
+            distinct_in(right);
+        }
+        _ => {}
+    }
+}
+
+fn distinct(select: &mut Select) {
+    let mut seen = HashSet::new();
+    for (place, item) in select.projection.iter_mut().enumerate() {
+        let (expr, name) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr.clone(), expr.to_string()),
+            SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), alias.value.clone()),
+            _ => continue,
+        };
+        if !seen.insert(name) {
+            let alias = Ident::with_quote('"', format!("column {}", place + 1));
+            *item = SelectItem::ExprWithAlias { expr, alias };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::statement::parse;
+
+    fn rewritten(sql: &str) -> String {
+        let ast = parse(sql).unwrap().remove(0).ast;
+        Rewriter::new().rewrite(ast, &["public".to_owned()]).to_string()
+    }
+
+    #[test]
+    fn questions_about_data_keep_their_subqueries() {
+        let sql = "SELECT (SELECT max(value) FROM gpu WHERE gpu.time = m.time) FROM metrics AS m";
+        assert_eq!(rewritten(sql), sql);
+        assert_eq!(rewritten("SELECT time, * FROM gpu"), "SELECT time, * FROM gpu");
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_has_two_names() {
+        assert_eq!(rewritten("SELECT 1, 1 AS a, 2 AS a"), "SELECT 1, 1 AS a, 2 AS \"column 3\"");
+        assert!(rewritten("SELECT NULL, NULL UNION SELECT 1, 1").contains("UNION SELECT 1, 1 AS \"column 2\""));
+    }
+
+    #[test]
+    fn the_catalog_is_found_without_its_schema() {
+        assert_eq!(rewritten("SELECT oid FROM pg_class"), "SELECT oid FROM pg_catalog.pg_class");
+        assert_eq!(rewritten("SELECT pg_catalog.version()"), "SELECT version()");
+    }
+}
