@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{DataType, Field, FieldRef},
 };
 use datafusion::{
-    common::{ScalarValue, plan_err},
+    common::{ScalarValue, exec_err, plan_err},
     error::Result,
     logical_expr::{
         Accumulator, AggregateUDFImpl, Signature, Volatility,
@@ -18,7 +18,7 @@ use datafusion::{
 
 use super::{
     area::{Area, Between},
-    counter::{self, Temporality},
+    counter::{self, Temporality, Window},
     instant::coerced_time,
     options::{Options, Role},
     points::Points,
@@ -77,6 +77,10 @@ impl Function {
             return plan_err!("delta is the difference of a gauge; points of delta temporality have an increase");
         }
         let points = points.in_order(temporality == Temporality::Delta)?;
+        let outside = |window: Window| points.iter().any(|point| point.time < window.start || point.time > window.end);
+        if window.is_some_and(outside) {
+            return exec_err!("a point is outside of the window that is extrapolated to: group by that window");
+        }
         let area = |default| Area::of(&points, options.between(default), options.cutoff());
         Ok(match (self, window) {
             (Self::Increase, None) => counter::increase(&points, temporality),
