@@ -10,12 +10,13 @@ use datafusion::{
     common::{ScalarValue, exec_err, plan_err},
     error::Result,
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Signature, Volatility,
+        Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::{AggregateOrderSensitivity, format_state_name},
     },
 };
 
+use super::about::about;
 use super::{
     area::{Area, Between},
     counter::{self, Temporality, Window},
@@ -119,6 +120,10 @@ impl AggregateUDFImpl for OverTime {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
