@@ -2,6 +2,7 @@
 //!
 //! One file for each noun. A null value is a staleness marker everywhere: it ends what came before and is never a number.
 
+mod about;
 mod area;
 mod asof;
 mod bucket;

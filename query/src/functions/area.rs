@@ -28,7 +28,7 @@ impl Area {
         let first = points.iter().find(|point| !point.is_stale())?.value;
         let mut found = Self { area: 0.0, seconds: 0.0, first };
         for pair in points.windows(2).filter(|pair| !pair[0].is_stale()) {
-            let gap = pair[1].time - pair[0].time;
+            let gap = pair[1].time.saturating_sub(pair[0].time);
             let known = cutoff.map_or(gap, |cutoff| gap.min(cutoff));
             let seconds = known as f64 / 1e6;
             let line = between == Between::Linear && known == gap && !pair[1].is_stale();

@@ -20,7 +20,7 @@ pub(crate) struct Window {
 
 impl Window {
     fn seconds(&self) -> f64 {
-        (self.end - self.start) as f64 / MICROS
+        seconds(self.start, self.end)
     }
 }
 
@@ -29,7 +29,8 @@ fn recorded(points: &[Point]) -> Vec<Point> {
 }
 
 fn seconds(from: i64, to: i64) -> f64 {
-    (to - from) as f64 / MICROS
+    // Times of a statement may be as far apart as it likes.
+    (i128::from(to) - i128::from(from)) as f64 / MICROS
 }
 
 /// Whether the counter began anew between the points.

@@ -16,12 +16,13 @@ use arrow::datatypes::DataType;
 use datafusion::{
     common::{exec_err, plan_err},
     error::Result,
-    logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
+    logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
     prelude::SessionContext,
 };
 
 pub(crate) use planner::GapFillPlanner;
 
+use super::about::about;
 use super::time_bucket::coerced;
 
 /// A function that the rule replaces; what is left of it is out of place.
@@ -59,6 +60,10 @@ impl ScalarUDFImpl for OfGaps {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

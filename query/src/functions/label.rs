@@ -9,10 +9,12 @@ use datafusion::{
     error::Result,
     functions::core::get_field,
     logical_expr::{
-        ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+        ColumnarValue, Documentation, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
         simplify::{ExprSimplifyResult, SimplifyContext},
     },
 };
+
+use super::about::about;
 
 pub(crate) const LABEL: &str = "label";
 
@@ -35,6 +37,10 @@ impl ScalarUDFImpl for Label {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

@@ -10,11 +10,13 @@ use datafusion::{
     common::{ScalarValue, plan_err, utils::SingleRowListArrayBuilder},
     error::Result,
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Signature, Volatility,
+        Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::{AggregateOrderSensitivity, format_state_name},
     },
 };
+
+use super::about::about;
 
 /// Nulls do not count; of values that are as frequent, the smallest.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -35,6 +37,10 @@ impl AggregateUDFImpl for Mode {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

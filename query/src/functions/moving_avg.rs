@@ -6,13 +6,15 @@ use datafusion::{
     error::Result,
     functions_aggregate::average::avg_udaf,
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Expr, Signature, Volatility, WindowFrame, WindowFrameBound, WindowFrameUnits,
-        WindowFunctionDefinition,
+        Accumulator, AggregateUDFImpl, Documentation, Expr, Signature, Volatility, WindowFrame, WindowFrameBound,
+        WindowFrameUnits, WindowFunctionDefinition,
         expr::{WindowFunction, WindowFunctionParams},
         function::AccumulatorArgs,
         planner::{ExprPlanner, PlannerResult, RawWindowExpr},
     },
 };
+
+use super::about::about;
 
 const NAME: &str = "moving_avg";
 
@@ -35,6 +37,10 @@ impl AggregateUDFImpl for MovingAvg {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {

@@ -7,18 +7,19 @@ use arrow::{
     datatypes::{DataType, Field, FieldRef},
 };
 use datafusion::{
-    common::{ScalarValue, plan_err},
+    common::{ScalarValue, exec_err, plan_err},
     error::Result,
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Signature, Volatility,
+        Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::{AggregateOrderSensitivity, format_state_name},
     },
 };
 
+use super::about::about;
 use super::{
     area::{Area, Between},
-    counter::{self, Temporality},
+    counter::{self, Temporality, Window},
     instant::coerced_time,
     options::{Options, Role},
     points::Points,
@@ -77,6 +78,10 @@ impl Function {
             return plan_err!("delta is the difference of a gauge; points of delta temporality have an increase");
         }
         let points = points.in_order(temporality == Temporality::Delta)?;
+        let outside = |window: Window| points.iter().any(|point| point.time < window.start || point.time > window.end);
+        if window.is_some_and(outside) {
+            return exec_err!("a point is outside of the window that is extrapolated to: group by that window");
+        }
         let area = |default| Area::of(&points, options.between(default), options.cutoff());
         Ok(match (self, window) {
             (Self::Increase, None) => counter::increase(&points, temporality),
@@ -115,6 +120,10 @@ impl AggregateUDFImpl for OverTime {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

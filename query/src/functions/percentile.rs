@@ -12,11 +12,13 @@ use datafusion::{
     common::{ScalarValue, exec_err, plan_err, utils::SingleRowListArrayBuilder},
     error::Result,
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Signature, Volatility,
+        Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::{AggregateOrderSensitivity, format_state_name},
     },
 };
+
+use super::about::about;
 
 /// Nulls do not count. Keeps every value until the answer, 8 bytes each.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -37,6 +39,10 @@ impl AggregateUDFImpl for Percentile {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

@@ -6,11 +6,13 @@ use datafusion::{
     error::Result,
     functions_aggregate::first_last::{first_value_udaf, last_value_udaf},
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Expr, Signature, Volatility,
+        Accumulator, AggregateUDFImpl, Documentation, Expr, Signature, Volatility,
         expr::{AggregateFunction, NullTreatment},
         function::{AccumulatorArgs, AggregateFunctionSimplification},
     },
 };
+
+use super::about::about;
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +46,10 @@ impl AggregateUDFImpl for Selected {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {

@@ -11,11 +11,12 @@ use datafusion::{
     common::{ScalarValue, exec_datafusion_err, exec_err, plan_err},
     error::Result,
     logical_expr::{
-        ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+        ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
         sort_properties::{ExprProperties, SortProperties},
     },
 };
 
+use super::about::about;
 use super::{
     bucket::Buckets,
     instant::{coerced_time, instant, instant_type, instants},
@@ -44,6 +45,10 @@ impl ScalarUDFImpl for TimeBucket {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

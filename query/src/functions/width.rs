@@ -98,7 +98,7 @@ fn parsed(text: &str) -> Option<Width> {
         if months.fract() != 0.0 || months.abs() > 1e6 || micros.abs() > 9e18 {
             return None;
         }
-        width.months += months as i32;
+        width.months = width.months.checked_add(months as i32)?;
         width.micros = width.micros.checked_add(micros as i64)?;
     }
     width.days = i32::try_from(width.micros / MICROS_OF_DAY).ok()?;

@@ -123,7 +123,7 @@ fn chat_1() -> Vec<Metric> {
     let ramp: Vec<_> = (0..10).map(|minute| (minute, Some(f64::from(minute) / 16.0))).collect();
     let requests = [0.0, 10.0, 20.0, 30.0, 5.0, 15.0, 25.0, 35.0, 45.0, 55.0];
     let route = [label("route", "/a")];
-    let started = |minute: usize| Some(if minute < 4 { 0.0 } else { 3.5 } - 1.0);
+    let started = |minute: usize| Some(if minute < 4 { -1.0 } else { 3.5 });
     let requests = requests.iter().enumerate().map(|(n, value)| point(n as f64, Some(*value), started(n), &route));
     let tokens = (0..10u32).map(|n| point(n.into(), Some(f64::from(5 * (n + 1))), Some(f64::from(n) - 1.0), &[]));
     let used: Vec<_> = (0..4).map(|minute| (minute, Some(1024.0 * f64::from(minute + 1)))).collect();

@@ -233,7 +233,7 @@ impl Gaps {
             let mut next = first;
             for row in group.clone() {
                 let bucket = times.is_valid(row).then(|| times.value(row));
-                self.fill(&mut rows, &mut next, of_group, bucket.map(|bucket| bucket - 1), added)?;
+                self.fill(&mut rows, &mut next, of_group, bucket.map(|bucket| bucket.saturating_sub(1)), added)?;
                 rows.push(Some(row as u32), Some(row as u32), bucket);
                 if let Some(bucket) = bucket.filter(|bucket| next.is_none_or(|next| next <= *bucket)) {
                     next = Some(self.buckets.next(bucket)?);
@@ -313,7 +313,7 @@ fn interpolated(column: &ArrayRef, rows: &Rows) -> Result<ArrayRef> {
             if let Some((index, earlier, from)) = before {
                 let gap = index + 1..row;
                 for (filled, bucket) in answer[gap.clone()].iter_mut().zip(&rows.bucket[gap]) {
-                    let share = bucket.map(|at| (at - from) as f64 / (time - from) as f64);
+                    let share = bucket.map(|at| at.saturating_sub(from) as f64 / time.saturating_sub(from) as f64);
                     *filled = share.map(|share| earlier + (known - earlier) * share);
                 }
             }

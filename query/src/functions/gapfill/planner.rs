@@ -43,7 +43,7 @@ impl ExtensionPlanner for GapFillPlanner {
         let edge = |edge: &Option<Edge>, inward: i64| -> Result<Option<i64>> {
             let Some(edge) = edge else { return Ok(None) };
             let time = constant(&edge.time, session)?.and_then(|time| instant(&time));
-            Ok(time.map(|time| if edge.included { time } else { time + inward }))
+            Ok(time.map(|time| if edge.included { time } else { time.saturating_add(inward) }))
         };
 
         let gaps = Gaps {

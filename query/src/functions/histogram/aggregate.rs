@@ -10,7 +10,7 @@ use datafusion::{
     common::{ScalarValue, exec_err, plan_err, utils::SingleRowListArrayBuilder},
     error::Result,
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Signature, Volatility,
+        Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::{AggregateOrderSensitivity, format_state_name},
     },
@@ -20,6 +20,7 @@ use super::{
     Histogram,
     column::{build, histogram_type, read},
 };
+use crate::functions::about::about;
 use crate::functions::instant::{coerced_time, instants};
 
 /// Which aggregate.
@@ -57,6 +58,10 @@ impl AggregateUDFImpl for OfHistograms {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

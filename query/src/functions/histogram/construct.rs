@@ -10,10 +10,11 @@ use arrow::{
 use datafusion::{
     common::plan_err,
     error::Result,
-    logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
+    logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
 use super::column::{Columns, build, doubles, fields, histogram_type};
+use crate::functions::about::about;
 
 pub(crate) const CONSTRUCTOR: &str = "histogram";
 
@@ -54,6 +55,10 @@ impl ScalarUDFImpl for Construct {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

@@ -9,13 +9,14 @@ use arrow::{
 use datafusion::{
     common::{plan_err, utils::take_function_args},
     error::Result,
-    logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
+    logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
 use super::{
     Histogram,
     column::{build, doubles, histogram_type, read},
 };
+use crate::functions::about::about;
 
 /// Which question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,6 +95,10 @@ impl ScalarUDFImpl for OfHistogram {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        about(self.name())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
