@@ -19,14 +19,25 @@ fn text(pairs: &[(&str, String)]) -> Attributes {
 }
 
 fn series(resource: &[(&str, String)], point: &[(&str, String)]) -> Arc<Series> {
+    series_of(METRIC, Kind::Gauge, Temporality::Unspecified, &[], resource, point)
+}
+
+pub(crate) fn series_of(
+    metric: &str,
+    kind: Kind,
+    temporality: Temporality,
+    bounds: &[f64],
+    resource: &[(&str, String)],
+    point: &[(&str, String)],
+) -> Arc<Series> {
     Series::new(SeriesDefinition {
-        metric: METRIC.into(),
+        metric: metric.into(),
         unit: "1".into(),
         description: "".into(),
-        kind: Kind::Gauge,
-        temporality: Temporality::Unspecified,
+        kind,
+        temporality,
         monotonic: false,
-        bounds: vec![],
+        bounds: bounds.to_vec(),
         resource: text(resource).into(),
         scope_name: "bench".into(),
         scope_version: "".into(),

@@ -1,5 +1,5 @@
-//! Questions to a store of 50 million samples and to one of a million series, in the process, warm: one series for an
-//! hour, the values of a label, and a weekly mean by host, that one beside DuckDB on the same Parquet files.
+//! Questions to stores of 50 million samples, of a million series and of a day of requests, in the process, warm: one series
+//! for an hour, the values of a label, means, quantiles and a join in time, those beside DuckDB on the same Parquet files.
 //!
 //! Every answer is checked: a fast wrong answer ends the bench.
 #![expect(clippy::print_stdout, reason = "a bench reports to its terminal")]
@@ -13,21 +13,27 @@ use std::{
 use anyhow::{Context as _, ensure};
 use datafusion::{
     arrow::{
-        array::{AsArray, RecordBatch},
-        datatypes::{Float64Type, Int64Type},
+        array::{Array as _, AsArray as _, Float64Array, RecordBatch},
+        compute::cast,
+        datatypes::{DataType, Float64Type},
     },
+    physical_plan::displayable,
     prelude::SessionContext,
 };
-use driftwatt_store::{Compaction, Config, Durability, Store};
+use driftwatt_store::{Config, Durability, Store};
 
 mod duckdb;
 mod fleet;
+mod requests;
+mod week;
 
-use fleet::{DAYS, Fleet, METRIC, START_US, TICKS_PER_DAY};
+use fleet::METRIC;
 
 /// With 4 series each and a week of samples: 50 million.
 const HOSTS: usize = 310;
 const LABELLED_SERIES: usize = 1_000_000;
+/// Instances of services, each with a histogram and two samples at a time.
+const INSTANCES: usize = 200;
 const SERIES_PER_BATCH: usize = 20_000;
 const ROUNDS: usize = 200;
 const ROUNDS_OF_A_SCAN: usize = 7;
@@ -37,15 +43,16 @@ const ROUNDS_OF_A_SCAN: usize = 7;
 struct Size {
     hosts: usize,
     labelled_series: usize,
+    instances: usize,
 }
 
 impl Size {
     fn wanted(arguments: &[String]) -> Self {
         let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
         if has("--test") || !has("--bench") {
-            return Self { hosts: 2, labelled_series: 2000 };
+            return Self { hosts: 2, labelled_series: 2000, instances: 8 };
         }
-        Self { hosts: HOSTS, labelled_series: LABELLED_SERIES }
+        Self { hosts: HOSTS, labelled_series: LABELLED_SERIES, instances: INSTANCES }
     }
 }
 
@@ -69,8 +76,83 @@ async fn open(dir: &Path) -> anyhow::Result<Arc<Store>> {
     Ok(Store::open(config).await?)
 }
 
+/// A question that DuckDB is asked too. Its answer's last two columns are numbers.
+struct Compared<'a> {
+    name: &'a str,
+    sql: String,
+    /// With the lists of files `{samples}`, `{histograms}` and `{series}`.
+    duckdb_sql: String,
+    rounds: usize,
+}
+
+/// What was asked, and our answer.
+struct Asked<'a> {
+    question: Compared<'a>,
+    times: Times,
+    numbers: Vec<[f64; 2]>,
+}
+
+async fn asked<'a>(
+    ctx: &SessionContext,
+    question: Compared<'a>,
+    check: impl Fn(&[RecordBatch]) -> anyhow::Result<()>,
+) -> anyhow::Result<Asked<'a>> {
+    if std::env::var_os("QUERIES_PLANS").is_some() {
+        println!("{}:\n{}", question.name, plan(ctx, &question.sql).await?);
+    }
+    let times = times(ctx, question.rounds, |_| question.sql.clone(), check).await?;
+    println!("{}: p50 {:.0} ms, fastest {:.0} ms", question.name, times.ms(0.5), times.ms(0.0));
+    let numbers = numbers(&rows(ctx, &question.sql).await?)?;
+    Ok(Asked { question, times, numbers })
+}
+
+/// The last two columns; what is null is NaN.
+fn numbers(batches: &[RecordBatch]) -> anyhow::Result<Vec<[f64; 2]>> {
+    let mut numbers = Vec::new();
+    for batch in batches {
+        let last = |back: usize| -> anyhow::Result<Float64Array> {
+            let column = cast(batch.column(batch.num_columns() - back), &DataType::Float64)?;
+            Ok(column.as_primitive::<Float64Type>().clone())
+        };
+        let (first, second) = (last(2)?, last(1)?);
+        let number = |column: &Float64Array, row| if column.is_null(row) { f64::NAN } else { column.value(row) };
+        numbers.extend((0..batch.num_rows()).map(|row| [number(&first, row), number(&second, row)]));
+    }
+    Ok(numbers)
+}
+
+/// Asks DuckDB the same about the files of the closed store at `dir`, where it is there, and compares.
+async fn compare(dir: &Path, asked: &[Asked<'_>]) -> anyhow::Result<()> {
+    for Asked { question, times, numbers } in asked {
+        let Some(theirs) = duckdb::ask(dir, &question.duckdb_sql, question.rounds).await? else {
+            println!("DuckDB is not here: python3 (or QUERIES_PYTHON) has no module duckdb; nothing to compare with");
+            return Ok(());
+        };
+        let name = question.name;
+        ensure!(theirs.numbers.len() == numbers.len(), "{name}: DuckDB answers {} rows", theirs.numbers.len());
+        let is_same = |ours: f64, theirs: f64| {
+            (ours - theirs).abs() <= 1e-9 * ours.abs().max(1.0) || ours.is_nan() && theirs.is_nan()
+        };
+        for (ours, theirs) in numbers.iter().zip(&theirs.numbers) {
+            ensure!((0..2).all(|at| is_same(ours[at], theirs[at])), "{name}: {ours:?}, in DuckDB {theirs:?}");
+        }
+        let ratio = theirs.p50_ms / times.ms(0.5);
+        println!(
+            "{name} in DuckDB {}, 2 threads, same files: p50 {:.0} ms ({ratio:.2} x)",
+            theirs.version, theirs.p50_ms
+        );
+    }
+    Ok(())
+}
+
 async fn rows(ctx: &SessionContext, sql: &str) -> anyhow::Result<Vec<RecordBatch>> {
     ctx.sql(sql).await?.collect().await.with_context(|| sql.to_owned())
+}
+
+/// How the query is run: its physical plan.
+async fn plan(ctx: &SessionContext, sql: &str) -> anyhow::Result<String> {
+    let plan = ctx.sql(sql).await?.create_physical_plan().await?;
+    Ok(displayable(plan.as_ref()).indent(false).to_string())
 }
 
 fn count(batches: &[RecordBatch]) -> usize {
@@ -94,80 +176,6 @@ async fn times(
     }
     all.remove(0);
     Ok(Times(all))
-}
-
-async fn fill_week(store: &Store, fleet: &mut Fleet) -> anyhow::Result<u64> {
-    let mut point_count = 0;
-    for _day in 0..DAYS {
-        for _part in 0..4 {
-            let batch = fleet.batch(TICKS_PER_DAY / 4);
-            point_count += batch.samples.len() as u64;
-            store.append(batch).await?;
-            store.flush().await?;
-        }
-    }
-    store.compact(Compaction::Full).await?;
-    Ok(point_count)
-}
-
-async fn week(dir: &Path, size: Size) -> anyhow::Result<()> {
-    let store = open(dir).await?;
-    let mut fleet = Fleet::new(size.hosts);
-    let started = Instant::now();
-    let point_count = fill_week(&store, &mut fleet).await?;
-    let ctx = driftwatt_query::session(&store, &driftwatt_query::Config::default()).await?;
-    println!("{point_count} samples stored and merged in {:.1} s", started.elapsed().as_secs_f64());
-    let ids = fleet.ids();
-    let hour = |run: usize| {
-        let from = START_US + (run as i64 * 37 % (24 * DAYS as i64)) * 3_600_000_000;
-        let id = ids[run * 97 % ids.len()];
-        format!(
-            "SELECT time, value FROM raw.samples WHERE metric = '{METRIC}' AND series_id = {id} \
-             AND time >= to_timestamp_micros({from}) AND time < to_timestamp_micros({})",
-            from + 3_600_000_000
-        )
-    };
-    let selective = times(&ctx, ROUNDS, hour, |answer| {
-        ensure!(count(answer) == 240, "{} rows of an hour instead of 240", count(answer));
-        Ok(())
-    });
-    let selective = selective.await?;
-    println!("one series, one hour: p50 {:.1} ms, p99 {:.1} ms", selective.ms(0.5), selective.ms(0.99));
-    let week = format!(
-        "SELECT host_name, avg(value) AS mean, count(value) AS points FROM metrics WHERE metric = '{METRIC}' \
-         AND time >= to_timestamp_micros({START_US}) AND time < to_timestamp_micros({}) GROUP BY host_name ORDER BY 1",
-        START_US + DAYS as i64 * 86_400_000_000
-    );
-    let scan = times(
-        &ctx,
-        ROUNDS_OF_A_SCAN,
-        |_| week.clone(),
-        |answer| {
-            let points = answer.iter().flat_map(|batch| batch.column(2).as_primitive::<Int64Type>().values().to_vec());
-            ensure!(points.sum::<i64>() == point_count as i64, "not every sample is in the mean");
-            Ok(())
-        },
-    );
-    let scan = scan.await?;
-    println!("weekly mean by host: p50 {:.0} ms, fastest {:.0} ms", scan.ms(0.5), scan.ms(0.0));
-    let answer = rows(&ctx, &week).await?;
-    let ours: Vec<f64> =
-        answer.iter().flat_map(|batch| batch.column(1).as_primitive::<Float64Type>().values().to_vec()).collect();
-    drop(ctx);
-    store.close().await?;
-    match duckdb::weekly_mean(dir, ROUNDS_OF_A_SCAN).await? {
-        None => {
-            println!("DuckDB is not here: python3 (or QUERIES_PYTHON) has no module duckdb; nothing to compare with")
-        }
-        Some(theirs) => {
-            ensure!(theirs.means.len() == ours.len(), "DuckDB sees {} hosts", theirs.means.len());
-            let same = ours.iter().zip(&theirs.means).all(|(a, b)| (a - b).abs() < 1e-9);
-            ensure!(same, "DuckDB computes other means");
-            let ratio = theirs.p50_ms / scan.ms(0.5);
-            println!("DuckDB {}, 2 threads, same files: p50 {:.0} ms ({ratio:.2} x)", theirs.version, theirs.p50_ms);
-        }
-    }
-    Ok(())
 }
 
 async fn labels(dir: &Path, size: Size) -> anyhow::Result<()> {
@@ -209,12 +217,8 @@ fn main() -> anyhow::Result<()> {
     let size = Size::wanted(&arguments);
     // Two threads, as DuckDB gets.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    for part in ["week", "labels"] {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        match part {
-            "week" => runtime.block_on(week(dir.path(), size))?,
-            _ => runtime.block_on(labels(dir.path(), size))?,
-        }
-    }
-    Ok(())
+    let dir = || tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+    runtime.block_on(week::ask(dir()?.path(), size.hosts))?;
+    runtime.block_on(labels(dir()?.path(), size))?;
+    runtime.block_on(requests::ask(dir()?.path(), size.instances))
 }

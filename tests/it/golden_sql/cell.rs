@@ -50,7 +50,7 @@ fn text(array: &ArrayRef, row: usize) -> String {
     ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default()).unwrap().value(row).to_string()
 }
 
-fn double(value: f64) -> String {
+pub(super) fn double(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -3,26 +3,35 @@
 use std::{fmt, io::Cursor};
 
 use async_trait::async_trait;
-use datafusion::arrow::{array::RecordBatch, datatypes::DataType, ipc::reader::StreamReader};
+use datafusion::arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Schema},
+    ipc::reader::StreamReader,
+};
 use serde_json::{Value, json};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 
-use super::cell::cell;
-use crate::server::Server;
+use super::{cell::cell, postgres::over_postgres};
+use crate::{postgres::client::connect, server::Server};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Surface {
     /// `POST /api/v1/sql` with Arrow answers, which keep every type.
     Http,
+    /// PostgreSQL's extended protocol, values in binary.
+    Postgres,
 }
 
 impl Surface {
-    pub(crate) const ALL: [Self; 1] = [Self::Http];
+    pub(crate) const ALL: [Self; 2] = [Self::Http, Self::Postgres];
 }
 
 /// What a surface said was wrong.
 #[derive(Debug)]
-pub(crate) struct Refusal(String);
+pub(crate) struct Refusal(pub(super) String);
+
+/// Types and rows of an answer, as the suite writes them.
+pub(super) type Rows = (Vec<DefaultColumnType>, Vec<Vec<String>>);
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,32 +41,43 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-pub(crate) struct Connection {
-    surface: Surface,
-    client: reqwest::Client,
-    http: String,
+pub(crate) enum Connection {
+    Http { client: reqwest::Client, url: String },
+    Postgres(tokio_postgres::Client),
 }
 
 impl Connection {
     pub(crate) async fn open(surface: Surface, server: &Server) -> Result<Self, Refusal> {
-        Ok(Self { surface, client: reqwest::Client::new(), http: format!("http://{}/api/v1/sql", server.http) })
+        Ok(match surface {
+            Surface::Http => {
+                Self::Http { client: reqwest::Client::new(), url: format!("http://{}/api/v1/sql", server.http) }
+            }
+            Surface::Postgres => Self::Postgres(connect(server).await),
+        })
     }
+}
 
-    async fn over_http(&self, sql: &str) -> Result<(Vec<DataType>, Vec<RecordBatch>), Refusal> {
-        let body = json!({ "query": sql, "format": "arrow" }).to_string();
-        let response = self.client.post(&self.http).body(body).send().await.unwrap();
-        let is_answer = response.status().is_success();
-        // A failure while rows are on their way breaks the connection off.
-        let bytes = response.bytes().await.map_err(|error| Refusal(format!("broken off: {error}")))?;
-        if !is_answer {
-            let refusal: Value = serde_json::from_slice(&bytes).unwrap();
-            let (kind, message) = (&refusal["error"]["kind"], &refusal["error"]["message"]);
-            return Err(Refusal(format!("{}: {}", kind.as_str().unwrap(), message.as_str().unwrap())));
-        }
-        let reader = StreamReader::try_new(Cursor::new(bytes), None).unwrap();
-        let types = reader.schema().fields().iter().map(|field| field.data_type().clone()).collect();
-        Ok((types, reader.map(Result::unwrap).collect()))
+async fn over_http(client: &reqwest::Client, url: &str, sql: &str) -> Result<Rows, Refusal> {
+    let body = json!({ "query": sql, "format": "arrow" }).to_string();
+    let response = client.post(url).body(body).send().await.unwrap();
+    let is_answer = response.status().is_success();
+    // A failure while rows are on their way breaks the connection off.
+    let bytes = response.bytes().await.map_err(|error| Refusal(format!("broken off: {error}")))?;
+    if !is_answer {
+        let refusal: Value = serde_json::from_slice(&bytes).unwrap();
+        let (kind, message) = (&refusal["error"]["kind"], &refusal["error"]["message"]);
+        return Err(Refusal(format!("{}: {}", kind.as_str().unwrap(), message.as_str().unwrap())));
     }
+    let reader = StreamReader::try_new(Cursor::new(bytes), None).unwrap();
+    let schema = reader.schema();
+    Ok(rows(&schema, &reader.map(Result::unwrap).collect::<Vec<_>>()))
+}
+
+fn rows(schema: &Schema, batches: &[RecordBatch]) -> Rows {
+    let types = schema.fields().iter().map(|field| column_type(field.data_type())).collect();
+    let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
+    let rows = rows.map(|(batch, row)| batch.columns().iter().map(|column| cell(column, row)).collect());
+    (types, rows.collect())
 }
 
 #[async_trait]
@@ -66,13 +86,11 @@ impl AsyncDB for Connection {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Refusal> {
-        let (types, batches) = match self.surface {
-            Surface::Http => self.over_http(sql).await?,
+        let (types, rows) = match self {
+            Self::Http { client, url } => over_http(client, url, sql).await?,
+            Self::Postgres(client) => over_postgres(client, sql).await?,
         };
-        let types = types.iter().map(column_type).collect();
-        let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
-        let rows = rows.map(|(batch, row)| batch.columns().iter().map(|column| cell(column, row)).collect());
-        Ok(DBOutput::Rows { types, rows: rows.collect() })
+        Ok(DBOutput::Rows { types, rows })
     }
 
     async fn shutdown(&mut self) {}
