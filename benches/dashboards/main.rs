@@ -90,7 +90,8 @@ async fn run(seconds: u64) -> anyhow::Result<()> {
     }
     latencies.sort_unstable();
     ensure!(!latencies.is_empty(), "no panel was drawn");
-    println!("{DASHBOARDS} dashboards, {seconds} s, {} answers, no error", latencies.len());
+    let (kinds, answers) = (Kinds::Numbers.name(), latencies.len());
+    println!("{DASHBOARDS} dashboards beside {kinds}, {seconds} s, {answers} answers, no error");
     println!(
         "  answer: p50 {:.0} ms, p90 {:.0} ms, p99 {:.0} ms, longest {:.0} ms",
         latency_ms(&latencies, 0.5),
