@@ -14,6 +14,7 @@ mod coverage;
 mod day_of_time;
 mod error;
 mod http;
+mod joins_give_way;
 mod json;
 mod metrics;
 mod metrics_of_role;

@@ -19,6 +19,7 @@ use crate::{
     coverage::{Coverage, SERIES_SQL},
     day_of_time::DayOfTime,
     error::{Error, Result},
+    joins_give_way::JoinsGiveWay,
     metrics_of_role::MetricsOfRole,
     question_log::QuestionLog,
     role_views::{role_series, role_warnings},
@@ -55,6 +56,7 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
         .with_runtime_env(runtime)
         .with_default_features()
         .with_query_planner(Arc::new(RunsQueryPlanner))
+        .with_physical_optimizer_rule(Arc::new(JoinsGiveWay))
         .build();
     let ctx = SessionContext::new_with_state(state);
     ctx.add_optimizer_rule(Arc::new(DayOfTime));
