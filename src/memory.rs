@@ -255,7 +255,7 @@ mod tests {
         let config = validated("2GiB", "").unwrap();
         assert_eq!(config.ingest.limits.series_max, 1_000_000);
         assert_eq!(config.store.flush_size_bytes, config.store.memtable_size_bytes_max / 4);
-        assert_eq!(config.query.memory_bytes, (2048 - 112 << 20) / 100 * 25);
+        assert_eq!(config.query.memory_bytes, ((2048 - 112) << 20) / 100 * 25);
     }
 
     #[test]
