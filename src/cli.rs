@@ -79,6 +79,9 @@ pub(crate) struct ServeArgs {
     /// Address of OTLP/HTTP [default: 127.0.0.1:4318]
     #[arg(long)]
     otlp_http: Option<SocketAddr>,
+    /// Address of Arrow Flight SQL [default: 127.0.0.1:4319]
+    #[arg(long)]
+    flight: Option<SocketAddr>,
     /// Do not store the server's own metrics
     #[arg(long)]
     no_self_metrics: bool,

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
-use crate::memory::{self, LimitsSection, MemoryLedger};
+use crate::{
+    access::Access,
+    memory::{self, LimitsSection, MemoryLedger},
+};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -34,6 +37,14 @@ pub(crate) struct ServerSection {
     pub(crate) otlp_grpc: Option<SocketAddr>,
     /// Default `127.0.0.1:4318`.
     pub(crate) otlp_http: Option<SocketAddr>,
+    /// Arrow Flight SQL. Default `127.0.0.1:4319`.
+    pub(crate) flight: Option<SocketAddr>,
+    /// Bearer tokens of Flight SQL clients. Default none: everybody may ask, over loopback only.
+    pub(crate) tokens: Vec<String>,
+    /// Certificates (PEM), the server's first. Default none: no TLS.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the first certificate (PEM).
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// `[analyze]`: where the jobs find what telemetry does not tell.
@@ -50,6 +61,7 @@ pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) otlp_grpc: SocketAddr,
     pub(crate) otlp_http: SocketAddr,
+    pub(crate) flight: SocketAddr,
 }
 
 /// Checked configuration.
@@ -60,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) ingest: driftwatt_ingest::Config,
     pub(crate) query: driftwatt_query::Config,
     pub(crate) collector: driftwatt_collector::Config,
+    pub(crate) access: Access,
     pub(crate) prices: Option<PathBuf>,
     pub(crate) memory: MemoryLedger,
 }
@@ -92,6 +105,7 @@ impl RawConfig {
         let kept = &mut self.store.retention.samples;
         *kept = kept.take().or_else(|| days_accepted.map(|days| format!("{}d", days.max(1))));
         memory::fill_in(&mut self, memory_bytes);
+        let access = Access::of(&self.server)?;
         let data_dir = self.server.data_dir.unwrap_or_else(|| "driftwatt-data".into());
         let or =
             |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
@@ -106,6 +120,7 @@ impl RawConfig {
             );
         }
         let mut query = self.query.validate()?;
+        query.jobs_dir = Some(store.data_dir.join("jobs"));
         let memory = MemoryLedger::new(memory_bytes, &store, &ingest, &query)?;
         query.server_settings = memory.settings();
         Ok(Config {
@@ -113,11 +128,13 @@ impl RawConfig {
                 http: or(self.server.http, 4320),
                 otlp_grpc: or(self.server.otlp_grpc, 4317),
                 otlp_http: or(self.server.otlp_http, 4318),
+                flight: or(self.server.flight, 4319),
             },
             store,
             ingest,
             query,
             collector: self.collector.validate()?,
+            access,
             prices: self.analyze.prices,
             memory,
         })

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use anyhow::Context as _;
 use datafusion::prelude::SessionContext;
 use driftwatt_ingest::{Ingest, serve_grpc, serve_http};
-use driftwatt_query::Questions;
+use driftwatt_query::{FlightOptions, Questions, serve_flight};
 use driftwatt_store::Store;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,7 @@ impl Server {
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;
         let (otlp, otlp_address) = bind(config.addresses.otlp_http, "OTLP/HTTP").await?;
+        let (flight, flight_address) = bind(config.addresses.flight, "Flight SQL").await?;
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         if let Some(exports) = exports {
@@ -78,19 +79,24 @@ impl Server {
             served.await.context("HTTP server")
         };
         tasks.spawn_on(served, queries.handle());
+        let options = FlightOptions { tokens: config.access.tokens.clone(), tls: config.access.tls.clone() };
+        let served = serve_flight(questions, options, flight, shutdown.clone());
+        tasks.spawn_on(async move { served.await.context("Flight SQL server") }, queries.handle());
         let (for_grpc, stop) = (Arc::clone(&ingest), shutdown.clone());
         tasks.spawn(async move { serve_grpc(for_grpc, grpc, stop).await.context("OTLP/gRPC server") });
         let stop = shutdown.clone();
         tasks.spawn(async move { serve_http(ingest, otlp, stop).await.context("OTLP/HTTP server") });
-        let addresses = Addresses { http: http_address, otlp_grpc: grpc_address, otlp_http: otlp_address };
+        let addresses =
+            Addresses { http: http_address, otlp_grpc: grpc_address, otlp_http: otlp_address, flight: flight_address };
         Ok(Self { addresses, store, session, metrics, shutdown, tasks, _queries: queries })
     }
 
-    /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… data=…`.
+    /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… flight=… data=…`.
     pub(crate) fn ready_line(&self, data_dir: &Path) -> String {
         let data = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
-        let Addresses { http, otlp_grpc, otlp_http } = self.addresses;
-        format!("ready http={http} otlp-grpc={otlp_grpc} otlp-http={otlp_http} data={}", data.display())
+        let Addresses { http, otlp_grpc, otlp_http, flight } = self.addresses;
+        let data = data.display();
+        format!("ready http={http} otlp-grpc={otlp_grpc} otlp-http={otlp_http} flight={flight} data={data}")
     }
 
     /// Stops listening, lets requests in flight end, flushes and releases the data directory.

@@ -88,6 +88,7 @@ impl Product {
                 format!("--http={}", at.http),
                 format!("--otlp-http={}", at.otlp_http),
                 format!("--otlp-grpc={}", at.otlp_grpc),
+                "--flight=127.0.0.1:0".to_owned(),
             ],
             Self::VictoriaMetrics => vec![
                 format!("-storageDataPath={data}"),

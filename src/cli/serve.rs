@@ -13,6 +13,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     raw.server.http = args.http.or(raw.server.http);
     raw.server.otlp_grpc = args.otlp_grpc.or(raw.server.otlp_grpc);
     raw.server.otlp_http = args.otlp_http.or(raw.server.otlp_http);
+    raw.server.flight = args.flight.or(raw.server.flight);
     let config = raw.validate()?;
     let server = Server::start(&config, !args.no_self_metrics).await?;
     terminal::print(&server.ready_line(&config.store.data_dir));

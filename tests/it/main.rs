@@ -34,6 +34,12 @@ mod exporter;
 #[cfg(test)]
 mod failing_disk;
 #[cfg(test)]
+mod flight;
+#[cfg(test)]
+mod flight_access;
+#[cfg(test)]
+mod flight_metadata;
+#[cfg(test)]
 mod grpc;
 #[cfg(test)]
 mod inlets;
@@ -44,6 +50,8 @@ mod limits;
 mod memory;
 #[cfg(test)]
 mod object_storage;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]

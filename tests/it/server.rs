@@ -20,6 +20,7 @@ pub(crate) struct Server {
     pub(crate) http: String,
     pub(crate) otlp_grpc: String,
     pub(crate) otlp_http: String,
+    pub(crate) flight: String,
     data: PathBuf,
 }
 
@@ -85,6 +86,8 @@ impl Server {
                 otlp_grpc,
                 "--otlp-http",
                 FREE,
+                "--flight",
+                FREE,
                 "--data",
             ])
             .arg(data)
@@ -119,6 +122,7 @@ impl Server {
             http: address("http"),
             otlp_grpc: address("otlp-grpc"),
             otlp_http: address("otlp-http"),
+            flight: address("flight"),
             child,
             data: data.to_owned(),
         })
