@@ -64,7 +64,7 @@ async fn a_result_is_fetched_in_its_format_as_often_as_wanted_until_the_job_is_r
     let jobs = serve(Config::default()).await;
     for format in ["json", "ndjson", "csv", "arrow", "parquet"] {
         let question = json!({
-            "query": "SELECT value AS n FROM generate_series(1, 25000) WHERE value > $1", "params": [5000], "format": format,
+            "query": "SELECT value AS n FROM generate_series(1, 25000) WHERE value > $1 ORDER BY value", "params": [5000], "format": format,
         });
         let id = jobs.submit(question).await;
         let job = jobs.until(&id, is("done")).await;
