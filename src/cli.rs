@@ -90,6 +90,9 @@ pub(crate) struct ServeArgs {
     /// Address of the PostgreSQL wire [default: 127.0.0.1:5433]
     #[arg(long)]
     postgres: Option<SocketAddr>,
+    /// Address of Arrow Flight SQL [default: 127.0.0.1:4319]
+    #[arg(long)]
+    flight: Option<SocketAddr>,
     /// Do not store the server's own metrics
     #[arg(long)]
     no_self_metrics: bool,

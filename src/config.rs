@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use driftwatt_query::Tls;
 use serde::Deserialize;
 
-use crate::memory::{self, LimitsSection, MemoryLedger};
+use crate::{
+    access::Access,
+    memory::{self, LimitsSection, MemoryLedger},
+};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -35,11 +37,15 @@ pub(crate) struct ServerSection {
     pub(crate) otlp_grpc: Option<SocketAddr>,
     /// Default `127.0.0.1:4318`.
     pub(crate) otlp_http: Option<SocketAddr>,
-    /// Default `127.0.0.1:5433`.
+    /// Arrow Flight SQL. Default `127.0.0.1:4319`.
+    pub(crate) flight: Option<SocketAddr>,
+    /// Bearer tokens of Flight SQL clients. Default none: everybody may ask, over loopback only.
+    pub(crate) tokens: Vec<String>,
+    /// PostgreSQL wire. Default `127.0.0.1:5433`.
     pub(crate) postgres: Option<SocketAddr>,
-    /// PEM file with the server's certificate, and those that vouch for it. Without one there is no encryption.
+    /// Certificates (PEM), the server's first. Default none: no TLS.
     pub(crate) tls_cert: Option<PathBuf>,
-    /// PEM file with the key of the certificate.
+    /// The key of the first certificate (PEM).
     pub(crate) tls_key: Option<PathBuf>,
 }
 
@@ -58,17 +64,18 @@ pub(crate) struct Addresses {
     pub(crate) otlp_grpc: SocketAddr,
     pub(crate) otlp_http: SocketAddr,
     pub(crate) postgres: SocketAddr,
+    pub(crate) flight: SocketAddr,
 }
 
 /// Checked configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) addresses: Addresses,
-    pub(crate) tls: Option<Tls>,
     pub(crate) store: driftwatt_store::Config,
     pub(crate) ingest: driftwatt_ingest::Config,
     pub(crate) query: driftwatt_query::Config,
     pub(crate) collector: driftwatt_collector::Config,
+    pub(crate) access: Access,
     pub(crate) prices: Option<PathBuf>,
     pub(crate) memory: MemoryLedger,
 }
@@ -101,6 +108,7 @@ impl RawConfig {
         let kept = &mut self.store.retention.samples;
         *kept = kept.take().or_else(|| days_accepted.map(|days| format!("{}d", days.max(1))));
         memory::fill_in(&mut self, memory_bytes);
+        let access = Access::of(&self.server)?;
         let data_dir = self.server.data_dir.unwrap_or_else(|| "driftwatt-data".into());
         let or =
             |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
@@ -115,11 +123,7 @@ impl RawConfig {
             );
         }
         let mut query = self.query.validate()?;
-        let tls = match (&self.server.tls_cert, &self.server.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::read(certificate, key)?),
-            (None, None) => None,
-            _ => bail!("settings server.tls_cert and server.tls_key: one needs the other"),
-        };
+        query.jobs_dir = Some(store.data_dir.join("jobs"));
         let postgres = or(self.server.postgres, 5433);
         if query.users.is_empty() && !postgres.ip().is_loopback() {
             bail!(
@@ -134,13 +138,14 @@ impl RawConfig {
                 http: or(self.server.http, 4320),
                 otlp_grpc: or(self.server.otlp_grpc, 4317),
                 otlp_http: or(self.server.otlp_http, 4318),
+                flight: or(self.server.flight, 4319),
                 postgres,
             },
-            tls,
             store,
             ingest,
             query,
             collector: self.collector.validate()?,
+            access,
             prices: self.analyze.prices,
             memory,
         })

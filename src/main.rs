@@ -1,5 +1,6 @@
 //! Driftwatt: OpenTelemetry in, open tables, SQL and answers out. This binary wires the crates together.
 
+mod access;
 mod allocator;
 mod answers;
 mod cli;

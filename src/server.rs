@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use anyhow::Context as _;
 use datafusion::prelude::SessionContext;
 use driftwatt_ingest::{Ingest, serve_grpc, serve_http};
-use driftwatt_query::{Questions, serve_postgres};
+use driftwatt_query::{FlightOptions, Questions, serve_flight, serve_postgres};
 use driftwatt_store::Store;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,7 @@ impl Server {
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;
         let (otlp, otlp_address) = bind(config.addresses.otlp_http, "OTLP/HTTP").await?;
         let (postgres, postgres_address) = bind(config.addresses.postgres, "the PostgreSQL wire").await?;
+        let (flight, flight_address) = bind(config.addresses.flight, "Flight SQL").await?;
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         if let Some(exports) = exports {
@@ -79,12 +80,15 @@ impl Server {
             served.await.context("HTTP server")
         };
         tasks.spawn_on(served, queries.handle());
-        let (stop, tls) = (shutdown.clone(), config.tls.clone());
+        let (stop, tls, asked) = (shutdown.clone(), config.access.tls.clone(), questions.clone());
         let served = async move {
-            let served = serve_postgres(questions, tls, postgres, async move { stop.cancelled().await });
+            let served = serve_postgres(asked, tls, postgres, async move { stop.cancelled().await });
             served.await.context("PostgreSQL server")
         };
         tasks.spawn_on(served, queries.handle());
+        let options = FlightOptions { tokens: config.access.tokens.clone(), tls: config.access.tls.clone() };
+        let served = serve_flight(questions, options, flight, shutdown.clone());
+        tasks.spawn_on(async move { served.await.context("Flight SQL server") }, queries.handle());
         let (for_grpc, stop) = (Arc::clone(&ingest), shutdown.clone());
         tasks.spawn(async move { serve_grpc(for_grpc, grpc, stop).await.context("OTLP/gRPC server") });
         let stop = shutdown.clone();
@@ -93,17 +97,20 @@ impl Server {
             http: http_address,
             otlp_grpc: grpc_address,
             otlp_http: otlp_address,
+            flight: flight_address,
             postgres: postgres_address,
         };
         Ok(Self { addresses, store, session, metrics, shutdown, tasks, _queries: queries })
     }
 
-    /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… postgres=… data=…`.
+    /// One line for scripts: `ready http=… otlp-grpc=… otlp-http=… flight=… postgres=… data=…`.
     pub(crate) fn ready_line(&self, data_dir: &Path) -> String {
         let data = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
-        let Addresses { http, otlp_grpc, otlp_http, postgres } = self.addresses;
+        let Addresses { http, otlp_grpc, otlp_http, flight, postgres } = self.addresses;
         let data = data.display();
-        format!("ready http={http} otlp-grpc={otlp_grpc} otlp-http={otlp_http} postgres={postgres} data={data}")
+        format!(
+            "ready http={http} otlp-grpc={otlp_grpc} otlp-http={otlp_http} flight={flight} postgres={postgres} data={data}"
+        )
     }
 
     /// Stops listening, lets requests in flight end, flushes and releases the data directory.

@@ -59,6 +59,7 @@ pub(crate) fn router(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(own_metrics))
+        .route("/api/v1/openapi.json", get(openapi))
         .route("/api/v1/admin/flush", post(flush))
         .route("/api/v1/admin/compact", post(compact))
         .route("/api/v1/admin/retention", post(retain))
@@ -77,6 +78,11 @@ fn failure(status: StatusCode, error: &anyhow::Error) -> Response {
 
 async fn start_page() -> Html<&'static str> {
     Html(include_str!("web/start.html"))
+}
+
+/// What all routes are, for programs that make clients of it; `tests/it/openapi.rs` holds the two together.
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("web/openapi.json")).into_response()
 }
 
 /// Ready means that a query is answered, not only that the port is open.

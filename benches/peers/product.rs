@@ -89,6 +89,7 @@ impl Product {
                 format!("--otlp-http={}", at.otlp_http),
                 format!("--otlp-grpc={}", at.otlp_grpc),
                 "--postgres=127.0.0.1:0".to_owned(),
+                "--flight=127.0.0.1:0".to_owned(),
             ],
             Self::VictoriaMetrics => vec![
                 format!("-storageDataPath={data}"),

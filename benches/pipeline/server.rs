@@ -33,7 +33,9 @@ impl Server {
     pub(crate) async fn start(data_dir: &Path, log: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftwatt"));
         command.args(["serve", "--no-self-metrics", "--http", "127.0.0.1:0", "--postgres", "127.0.0.1:0"]);
-        command.args(["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--data"]).arg(data_dir);
+        command
+            .args(["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--data"])
+            .arg(data_dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(log)?).kill_on_drop(true);
         let mut child = command.spawn().context("start the server")?;
         let pid = child.id().context("the server has ended")?;

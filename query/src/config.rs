@@ -39,6 +39,18 @@ pub struct RawConfig {
     /// Who may ask over the PostgreSQL wire, by name: passwords, or what `driftwatt password` makes of them. Without any,
     /// everybody may.
     pub users: BTreeMap<String, Password>,
+    /// Time one job may take; beyond it the job is stopped. Default 10 min.
+    pub job_timeout: Option<String>,
+    /// Jobs that are kept, those that wait and those that ended included; further ones are refused. Default 32.
+    pub jobs_max: Option<usize>,
+    /// Time a job is kept after its end. Default 1 h.
+    pub job_keep: Option<String>,
+    /// The result of one job; beyond it the job fails. Default 1 GiB.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
+    pub job_size_max: Option<String>,
+    /// The results of all jobs; beyond it the job that writes fails. Default 4 GiB.
+    #[serde(deserialize_with = "driftwatt_store::size_text")]
+    pub jobs_size_max: Option<String>,
     /// File of roles and sources that come before the shipped ones (docs/roles.md). Default none.
     pub roles: Option<PathBuf>,
 }
@@ -88,6 +100,18 @@ pub struct Config {
     pub connection_idle_max: Duration,
     /// Who may ask over the PostgreSQL wire; nobody is everybody.
     pub users: BTreeMap<String, Verifier>,
+    /// Time one job may take.
+    pub job_timeout: Duration,
+    /// Jobs that are kept.
+    pub jobs_max: usize,
+    /// Time a job is kept after its end.
+    pub job_keep: Duration,
+    /// The result of one job.
+    pub job_size_bytes_max: u64,
+    /// The results of all jobs.
+    pub jobs_size_bytes_max: u64,
+    /// Where results of jobs are; none is a folder among the temporary ones.
+    pub jobs_dir: Option<PathBuf>,
     /// The vocabulary with the user's additions; none is the shipped one.
     pub roles: Option<Arc<RoleTable>>,
     /// Settings of other parts, by name, for the table `system.settings`.
@@ -106,6 +130,12 @@ impl Default for Config {
             connections_max: 200,
             connection_idle_max: Duration::from_secs(8 * 3600),
             users: BTreeMap::new(),
+            job_timeout: Duration::from_secs(600),
+            jobs_max: 32,
+            job_keep: Duration::from_secs(3600),
+            job_size_bytes_max: 1 << 30,
+            jobs_size_bytes_max: 4 << 30,
+            jobs_dir: None,
             roles: None,
             server_settings: Vec::new(),
         }
@@ -119,9 +149,15 @@ impl RawConfig {
     /// [`Error::Config`] naming the setting that cannot be read or is 0, [`Error::Roles`] naming the row that is wrong.
     pub fn validate(self) -> Result<Config> {
         let mut config = Config::default();
-        if let Some(text) = &self.timeout {
+        let durations = [
+            ("timeout", &self.timeout, &mut config.timeout),
+            ("job_timeout", &self.job_timeout, &mut config.job_timeout),
+            ("job_keep", &self.job_keep, &mut config.job_keep),
+        ];
+        for (name, text, setting) in durations {
+            let Some(text) = text else { continue };
             let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
-            config.timeout = Duration::from_millis(quantity("timeout", text, &units, "a duration like \"30s\"")?);
+            *setting = Duration::from_millis(quantity(name, text, &units, "a duration like \"30s\"")?);
         }
         if let Some(text) = &self.connection_idle_max {
             let units = [("s", 1), ("m", 60), ("h", 3600)];
@@ -142,6 +178,13 @@ impl RawConfig {
         if let Some(text) = &self.spill {
             config.spill_bytes = size("spill", text)?;
         }
+        if let Some(text) = &self.job_size_max {
+            config.job_size_bytes_max = size("job_size_max", text)?;
+        }
+        if let Some(text) = &self.jobs_size_max {
+            config.jobs_size_bytes_max = size("jobs_size_max", text)?;
+        }
+        config.jobs_max = positive("jobs_max", self.jobs_max.unwrap_or(config.jobs_max))?;
         config.roles = self.roles.as_deref().map(RoleTable::with_file).transpose()?;
         config.rows_max = positive("rows_max", self.rows_max.unwrap_or(config.rows_max))?;
         config.concurrency_max = positive("concurrency_max", self.concurrency_max.unwrap_or(config.concurrency_max))?;
@@ -187,6 +230,8 @@ mod tests {
             ("timeout = \"30\"", "timeout"),
             ("memory = \"1 parsec\"", "memory"),
             ("spill = \"99999999999GiB\"", "spill"),
+            ("job_timeout = \"0s\"", "job_timeout"),
+            ("job_size_max = \"much\"", "job_size_max"),
             ("rows_max = 0", "rows_max"),
             ("concurrency_max = 0", "concurrency_max"),
         ] {

@@ -1,7 +1,7 @@
 //! What can go wrong with a query, by what the client can do about it.
 #![expect(missing_docs, reason = "the messages name the fields")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use arrow::error::ArrowError;
 use datafusion::{common::SchemaError, error::DataFusionError, sql::sqlparser::parser::ParserError};
@@ -29,10 +29,19 @@ pub enum Error {
     Memory(String),
     #[error("setting query.{name}: {reason}")]
     Config { name: &'static str, reason: String },
+    #[error("{count_max} jobs are kept already; remove one, or wait until the time of one is over")]
+    Jobs { count_max: usize },
+    #[error("the result is larger than {limit_bytes} bytes allow; narrow the query, or raise query.{name}")]
+    JobSize { name: &'static str, limit_bytes: u64 },
+    #[error("result {}", .path.display())]
+    Spool { path: PathBuf, source: io::Error },
     #[error("{}: {reason}", .path.display())]
     Tls { path: PathBuf, reason: String },
     #[error("role table: {0}")]
     Roles(String),
+    /// Boxed, so that errors stay small.
+    #[error("serve Flight SQL")]
+    ServeFlight(#[source] Box<tonic::transport::Error>),
     #[error("{0}")]
     Internal(#[source] DataFusionError),
 }
@@ -101,9 +110,9 @@ impl Error {
             Self::Denied(_) => ErrorKind::Denied,
             Self::Invalid { .. } | Self::Config { .. } | Self::Tls { .. } | Self::Roles(_) => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Busy { .. } | Self::Memory(_) => ErrorKind::Limit,
+            Self::Busy { .. } | Self::Memory(_) | Self::Jobs { .. } | Self::JobSize { .. } => ErrorKind::Limit,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Internal(_) => ErrorKind::Internal,
+            Self::Spool { .. } | Self::ServeFlight(_) | Self::Internal(_) => ErrorKind::Internal,
         }
     }
 

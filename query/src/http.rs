@@ -1,131 +1,172 @@
-//! `GET` and `POST /api/v1/sql`, and `POST /api/v1/admin/queries/{id}/cancel`.
+//! SQL over HTTP: `/api/v1/sql`, jobs below it, and `POST /api/v1/admin/queries/{id}/cancel`.
 
-use std::time::Duration;
+mod jobs;
+mod question;
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    extract::{DefaultBodyLimit, Path, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
-use futures::StreamExt;
-use serde::Deserialize;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
+use self::question::{Explain, HttpQuestion};
 use crate::{
     answer::Answer,
-    body::body,
+    batch_writer::BatchWriter,
+    body::{BodyError, body},
+    compression::{Encoding, compressed},
     error::{Error, ErrorKind, Result},
-    output::{BatchWriter, Format, json_answer},
+    format::Format,
+    jobs::Jobs,
+    output::json_answer,
     question_log::Surface,
     questions::{Asked, Questions},
     run,
+    summary::summary,
 };
 
-/// A query text longer than this is refused.
-const QUERY_SIZE_BYTES_MAX: usize = 1 << 20;
+/// A whole answer smaller than this is not worth compressing.
+const COMPRESSED_SIZE_BYTES_MIN: usize = 1024;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PostQuestion {
-    query: String,
-    #[serde(default)]
-    params: Vec<Value>,
-    #[serde(default)]
-    format: Option<String>,
-    /// Shorter than the server's limit, never longer.
-    #[serde(default)]
-    timeout_ms: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GetQuestion {
-    query: String,
-    #[serde(default)]
-    format: Option<String>,
-    #[serde(default)]
-    timeout_ms: Option<u64>,
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    questions: Questions,
+    jobs: Jobs,
 }
 
 /// The SQL routes over `questions`.
 pub fn router(questions: Questions) -> Router {
+    let jobs = Jobs::new(questions.clone());
     Router::new()
         .route("/api/v1/sql", get(sql).post(sql))
+        .route("/api/v1/sql/jobs", get(jobs::list).post(jobs::submit))
+        .route("/api/v1/sql/jobs/{id}", get(jobs::look).delete(jobs::remove))
+        .route("/api/v1/sql/jobs/{id}/result", get(jobs::result))
         .route("/api/v1/admin/queries/{id}/cancel", post(cancel))
-        .layer(DefaultBodyLimit::max(QUERY_SIZE_BYTES_MAX))
-        .with_state(questions)
+        .layer(DefaultBodyLimit::max(run::QUERY_SIZE_BYTES_MAX))
+        .with_state(Shared { questions, jobs })
 }
 
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let status = match self.kind() {
+impl Error {
+    fn status(&self) -> StatusCode {
+        match self.kind() {
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
             ErrorKind::Denied => StatusCode::FORBIDDEN,
             ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             ErrorKind::Limit => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::Cancelled => StatusCode::CONFLICT,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
+        }
+    }
+
+    /// As clients see it.
+    pub(crate) fn to_json(&self) -> Value {
+        let position = if let Self::Invalid { position, .. } = self { *position } else { None };
+        json!({ "kind": self.kind().name(), "message": self.to_string(), "position": position })
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
         if self.kind() == ErrorKind::Internal {
             tracing::error!(error = %self, "query failed");
         }
-        let position = if let Self::Invalid { position, .. } = &self { *position } else { None };
-        let error = json!({ "kind": self.kind().name(), "message": self.to_string(), "position": position });
-        let mut response = (status, Json(json!({ "error": error }))).into_response();
-        if matches!(self, Self::Busy { .. }) {
+        let mut response = (self.status(), Json(json!({ "error": self.to_json() }))).into_response();
+        if matches!(self, Self::Busy { .. } | Self::Jobs { .. }) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }
 }
 
-async fn sql(State(questions): State<Questions>, request: Request) -> Response {
-    match post_question(request).await {
-        Ok(question) => answer(&questions, question).await.unwrap_or_else(IntoResponse::into_response),
-        Err(error) => error.into_response(),
-    }
+/// Where there is nothing of this name.
+fn not_found(message: String) -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({ "error": { "kind": "invalid", "message": message } }))).into_response()
 }
 
-async fn post_question(request: Request) -> Result<PostQuestion> {
-    if request.method() == Method::GET {
-        let Query(get) =
-            Query::<GetQuestion>::try_from_uri(request.uri()).map_err(|error| Error::invalid(error.body_text()))?;
-        return Ok(PostQuestion { query: get.query, params: vec![], format: get.format, timeout_ms: get.timeout_ms });
-    }
-    let body = Bytes::from_request(request, &()).await.map_err(|error| Error::invalid(error.body_text()))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Error::invalid(format!("the body must be JSON like {{\"query\": \"SELECT 1\"}}: {error}")))
+async fn sql(State(shared): State<Shared>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    let answered = async {
+        let question = HttpQuestion::read(request).await?;
+        answer(&shared.questions, question, &headers).await
+    };
+    answered.await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn answer(questions: &Questions, question: PostQuestion) -> Result<Response> {
-    let format = Format::parse(question.format.as_deref().unwrap_or("json"))?;
-    let PostQuestion { query, params, timeout_ms, .. } = question;
-    let asked =
-        Asked { surface: Surface::Http, user: None, text: &query, timeout: timeout_ms.map(Duration::from_millis) };
-    let question = questions.ask(asked).await?;
-    let answer = question.answer(run::start(questions.session(), &query, &params)).await?;
+async fn answer(questions: &Questions, question: HttpQuestion, headers: &HeaderMap) -> Result<Response> {
+    let format = Format::wanted(question.format.as_deref(), headers)?;
+    let HttpQuestion { query, params, explain, .. } = &question;
+    let asked = Asked { surface: Surface::Http, user: None, text: query, timeout: question.timeout() };
+    let asked = questions.ask(asked).await?;
+    if *explain == Some(Explain::Analyze) {
+        let mut plan = None;
+        let begin = async {
+            let (physical, batches) = run::start_with_plan(questions.session(), query, params).await?;
+            plan = Some(physical);
+            Ok(batches)
+        };
+        let answer = asked.answer(begin).await?;
+        let plan = plan.ok_or_else(|| Error::invalid("there is no plan"))?;
+        return Ok(whole(&summary(answer, &plan).await?, headers));
+    }
+    let answer = asked.answer(run::start(questions.session(), query, params)).await?;
     if format == Format::Json {
-        return Ok(Json(json_answer(answer, questions.config().rows_max).await?).into_response());
+        return Ok(whole(&json_answer(answer, questions.config().rows_max).await?, headers));
     }
-    streamed(answer, format).await
+    streamed(answer, format, headers).await
 }
 
-/// The first batch is awaited before the status is sent, so that most errors still get their own status.
-async fn streamed(mut answer: Answer, format: Format) -> Result<Response> {
-    let first = answer.next().await.transpose()?;
-    let writer = BatchWriter::new(format, answer.schema()).map_err(|error| Error::of("", error.into()))?;
-    Ok(([(header::CONTENT_TYPE, format.content_type())], Body::from_stream(body(first, answer, writer)))
-        .into_response())
+/// A JSON answer.
+fn whole(answer: &Value, headers: &HeaderMap) -> Response {
+    let text = answer.to_string();
+    let encoding = Encoding::accepted(headers).filter(|_| text.len() >= COMPRESSED_SIZE_BYTES_MIN);
+    match encoding {
+        Some(_) => respond(stream::iter([Ok(Bytes::from(text))]), Format::Json, encoding),
+        None => ([(header::CONTENT_TYPE, Format::Json.content_type())], text).into_response(),
+    }
 }
 
-async fn cancel(State(questions): State<Questions>, Path(id): Path<u64>) -> Response {
-    if questions.cancel(id) {
+/// The first piece is awaited before the status is sent, so that most errors still get their own status.
+async fn streamed(answer: Answer, format: Format, headers: &HeaderMap) -> Result<Response> {
+    let writer = BatchWriter::new(format, answer.schema(), answer.started());
+    let writer = writer.map_err(|error| Error::of("", error.into()))?;
+    let mut pieces = body(answer, writer).boxed();
+    let first = pieces.next().await.transpose()?;
+    let pieces = stream::iter(first.map(Ok)).chain(pieces).map_err(BodyError::from);
+    let encoding = Encoding::accepted(headers).filter(|_| !format.is_compressed());
+    Ok(respond(pieces, format, encoding))
+}
+
+/// Sends `pieces` as they come.
+fn respond(
+    pieces: impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
+    format: Format,
+    encoding: Option<Encoding>,
+) -> Response {
+    let content_type = (header::CONTENT_TYPE, format.content_type());
+    let vary = (header::VARY, "accept, accept-encoding");
+    let Some(encoding) = encoding else {
+        return ([content_type, vary], Body::from_stream(pieces)).into_response();
+    };
+    match compressed(pieces, encoding) {
+        Ok(pieces) => {
+            let encoded = (header::CONTENT_ENCODING, encoding.name());
+            ([content_type, vary, encoded], Body::from_stream(pieces)).into_response()
+        }
+        Err(error) => Error::Internal(error.into()).into_response(),
+    }
+}
+
+async fn cancel(State(shared): State<Shared>, Path(id): Path<u64>) -> Response {
+    if shared.questions.cancel(id) {
         return Json(json!({ "cancelled": id })).into_response();
     }
-    let message = format!("no query with the id {id} waits or runs; system.queries lists those that do");
-    (StatusCode::NOT_FOUND, Json(json!({ "error": { "kind": "invalid", "message": message } }))).into_response()
+    not_found(format!("no query with the id {id} waits or runs; system.queries lists those that do"))
 }

@@ -2,11 +2,23 @@
 
 use arrow::{
     array::{Array, ArrayRef, AsArray},
-    datatypes::{DataType, Float32Type, Float64Type, TimeUnit},
+    datatypes::{DataType, Float32Type, Float64Type, Schema, TimeUnit},
     error::ArrowError,
     util::display::{ArrayFormatter, FormatOptions},
 };
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+/// The columns of an answer.
+pub(crate) fn columns(schema: &Schema) -> Value {
+    let column = |name: &str, data_type: &DataType| json!({ "name": name, "type": type_name(data_type) });
+    Value::Array(schema.fields().iter().map(|field| column(field.name(), field.data_type())).collect())
+}
+
+/// Milliseconds since `started`, to the microsecond.
+pub(crate) fn elapsed_ms(started: Instant) -> f64 {
+    (started.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
 
 /// The name of a type as answers show it.
 pub(crate) fn type_name(data_type: &DataType) -> String {

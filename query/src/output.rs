@@ -1,58 +1,20 @@
-//! Answers in each format, whole (JSON) or batch by batch.
+//! Whole answers: the JSON of a request, and the text of the command line.
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
-use bytes::Bytes;
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
     answer::Answer,
+    batch_writer::BatchWriter,
     config::Config,
     error::{Error, Result},
-    json::{type_name, value},
+    format::Format,
+    json::{columns, elapsed_ms, value},
     run,
 };
-
-/// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// One object: columns, rows, count, time.
-    Json,
-    /// One object per row and line.
-    Ndjson,
-    /// RFC 4180 with a header line.
-    Csv,
-    /// Arrow IPC stream.
-    Arrow,
-}
-
-impl Format {
-    /// The format called `name`.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] listing the formats.
-    pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "json" => Ok(Self::Json),
-            "ndjson" => Ok(Self::Ndjson),
-            "csv" => Ok(Self::Csv),
-            "arrow" => Ok(Self::Arrow),
-            _ => Err(Error::invalid(format!("unknown format {name:?}; use json, ndjson, csv or arrow"))),
-        }
-    }
-
-    /// Its media type.
-    pub(crate) fn content_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Csv => "text/csv; charset=utf-8",
-            Self::Arrow => "application/vnd.apache.arrow.stream",
-        }
-    }
-}
 
 /// Collects at most `rows_max` rows into the JSON answer.
 pub(crate) async fn json_answer(mut answer: Answer, rows_max: usize) -> Result<Value> {
@@ -81,92 +43,13 @@ async fn json_object(
             break;
         }
     }
-    let columns =
-        schema.fields().iter().map(|field| json!({ "name": field.name(), "type": type_name(field.data_type()) }));
     Ok(json!({
-        "columns": columns.collect::<Vec<_>>(),
+        "columns": columns(schema),
         "row_count": rows.len(),
         "rows": rows,
-        "elapsed_ms": (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        "elapsed_ms": elapsed_ms(started),
         "truncated": truncated,
     }))
-}
-
-/// Writes batches of one answer, in order.
-pub(crate) struct BatchWriter {
-    format: Format,
-    schema: SchemaRef,
-    arrow: Option<StreamWriter<Vec<u8>>>,
-    begun: bool,
-}
-
-impl BatchWriter {
-    pub(crate) fn new(format: Format, schema: SchemaRef) -> Result<Self, ArrowError> {
-        let arrow = match format {
-            Format::Arrow => Some(StreamWriter::try_new(Vec::new(), &schema)?),
-            _ => None,
-        };
-        Ok(Self { format, schema, arrow, begun: false })
-    }
-
-    /// The bytes of `batch`, with the header before the first.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
-        let mut text = self.header();
-        match (self.format, &mut self.arrow) {
-            (_, Some(writer)) => {
-                writer.write(batch)?;
-                return Ok(std::mem::take(writer.get_mut()).into());
-            }
-            (Format::Csv, _) => {
-                for row in 0..batch.num_rows() {
-                    let cells = batch.columns().iter().map(|column| Ok(csv_cell(&value(column, row)?)));
-                    text += &cells.collect::<Result<Vec<_>, ArrowError>>()?.join(",");
-                    text += "\r\n";
-                }
-            }
-            _ => {
-                for row in 0..batch.num_rows() {
-                    let mut object = Map::new();
-                    for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
-                        object.insert(field.name().clone(), value(column, row)?);
-                    }
-                    text += &Value::Object(object).to_string();
-                    text.push('\n');
-                }
-            }
-        }
-        Ok(text.into())
-    }
-
-    /// What follows the last batch.
-    pub(crate) fn finish(&mut self) -> Result<Bytes, ArrowError> {
-        let header = self.header();
-        match &mut self.arrow {
-            Some(writer) => {
-                writer.finish()?;
-                Ok(std::mem::take(writer.get_mut()).into())
-            }
-            None => Ok(header.into()),
-        }
-    }
-
-    fn header(&mut self) -> String {
-        let first = !std::mem::replace(&mut self.begun, true);
-        if first && self.format == Format::Csv {
-            let names = self.schema.fields().iter().map(|field| csv_cell(&json!(field.name())));
-            return names.collect::<Vec<_>>().join(",") + "\r\n";
-        }
-        String::new()
-    }
-}
-
-fn csv_cell(value: &Value) -> String {
-    let text = match value {
-        Value::Null => return String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 /// Runs `sql` and gives the whole answer as text: `json`, `ndjson` or `csv`. For the command line.
@@ -184,7 +67,7 @@ pub async fn answer(ctx: &SessionContext, config: &Config, sql: &str, format: &s
             return Ok(json_object(&mut batches, &schema, config.rows_max, started).await?.to_string());
         }
         let of = |error: ArrowError| Error::of(sql, error.into());
-        let mut writer = BatchWriter::new(format, stream.schema()).map_err(of)?;
+        let mut writer = BatchWriter::new(format, stream.schema(), started).map_err(of)?;
         let mut bytes = Vec::new();
         while let Some(batch) = stream.next().await {
             bytes.extend_from_slice(&writer.write(&batch.map_err(|error| Error::of(sql, error))?).map_err(of)?);

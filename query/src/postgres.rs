@@ -25,7 +25,6 @@ mod startup;
 mod statement;
 mod stream;
 mod text_format;
-mod tls;
 mod types;
 mod wire;
 
@@ -38,13 +37,13 @@ use tokio::{
     task::JoinSet,
 };
 
+pub use self::scram::Verifier;
 use self::{
     canceller::{Canceller, Key, Keys},
     session::SessionTemplate,
     statement::Rewriter,
 };
-pub use self::{scram::Verifier, tls::Tls};
-use crate::{error::Result, questions::Questions};
+use crate::{error::Result, questions::Questions, tls::Tls};
 
 /// Time from the connection to the end of authentication.
 const STARTUP_MAX: Duration = Duration::from_secs(10);
@@ -95,7 +94,7 @@ pub async fn serve_postgres(
     let config = questions.config();
     let options = Options {
         users: config.users.clone(),
-        tls: tls.map(Tls::acceptor),
+        tls: tls.map(|tls| tls.acceptor(b"postgresql")),
         connections_max: config.connections_max,
         idle_max: config.connection_idle_max,
     };

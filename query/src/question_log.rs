@@ -35,6 +35,8 @@ pub enum Surface {
     Postgres,
     /// Arrow Flight SQL.
     Flight,
+    /// A job over HTTP.
+    Job,
 }
 
 impl Surface {
@@ -44,6 +46,7 @@ impl Surface {
             Self::Http => "http",
             Self::Postgres => "postgres",
             Self::Flight => "flight",
+            Self::Job => "job",
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Asked<'a> {
     pub user: Option<String>,
     /// The statement as it was sent.
     pub text: &'a str,
-    /// Time it may take, the queue included: shorter than the server's limit, never longer.
+    /// Time it may take, the queue included: shorter than the limit of the surface, never longer.
     pub timeout: Option<Duration>,
 }
 
@@ -87,7 +87,10 @@ impl Questions {
     /// [`Error::Busy`] if the queue is full, [`Error::Timeout`] if no slot came free in time, [`Error::Cancelled`].
     pub async fn ask(&self, asked: Asked<'_>) -> Result<Question> {
         let shared = &self.shared;
-        let limit = shared.config.timeout;
+        let limit = match asked.surface {
+            Surface::Job => shared.config.job_timeout,
+            Surface::Http | Surface::Postgres | Surface::Flight => shared.config.timeout,
+        };
         let timeout = asked.timeout.map_or(limit, |timeout| timeout.min(limit));
         let slot = Arc::clone(&shared.slots).try_acquire_owned();
         let place = if slot.is_err() { Some(self.place(asked.surface)?) } else { None };

@@ -1,9 +1,12 @@
 //! From SQL text to a stream of batches: planned read-only, with parameters.
 
+use std::sync::Arc;
+
 use datafusion::{
     common::ScalarValue,
     execution::{SendableRecordBatchStream, context::SQLOptions},
     logical_expr::LogicalPlan,
+    physical_plan::{ExecutionPlan, execute_stream},
     prelude::SessionContext,
     sql::{
         parser::Statement,
@@ -12,22 +15,72 @@ use datafusion::{
 };
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    placeholders::number_placeholders,
+};
+
+/// A statement longer than this is refused.
+pub(crate) const QUERY_SIZE_BYTES_MAX: usize = 1 << 20;
 
 /// Plans and starts `sql` with `$1`, `$2`, … from `params`.
 ///
 /// # Errors
 /// [`Error::Denied`] for anything but a query, [`Error::Invalid`] if it cannot be planned.
 pub(crate) async fn start(ctx: &SessionContext, sql: &str, params: &[Value]) -> Result<SendableRecordBatchStream> {
+    let plan = plan_with(ctx, sql, params).await?;
+    execute(ctx, sql, plan).await
+}
+
+/// The same, with the plan that runs, which tells afterwards what it did.
+///
+/// # Errors
+/// Those of [`start`].
+pub(crate) async fn start_with_plan(
+    ctx: &SessionContext,
+    sql: &str,
+    params: &[Value],
+) -> Result<(Arc<dyn ExecutionPlan>, SendableRecordBatchStream)> {
+    let of = |error| Error::of(sql, error);
+    let plan = plan_with(ctx, sql, params).await?;
+    let frame = ctx.execute_logical_plan(plan).await.map_err(of)?;
+    let task = Arc::new(frame.task_ctx());
+    let plan = frame.create_physical_plan().await.map_err(of)?;
+    let batches = execute_stream(Arc::clone(&plan), task).map_err(of)?;
+    Ok((plan, batches))
+}
+
+async fn plan_with(ctx: &SessionContext, sql: &str, params: &[Value]) -> Result<LogicalPlan> {
+    let plan = plan(ctx, sql).await?;
+    let params = params.iter().map(scalar).collect::<Result<Vec<_>>>()?;
+    if params.is_empty() {
+        return Ok(plan);
+    }
+    plan.with_param_values(params).map_err(|error| Error::of(sql, error))
+}
+
+/// Plans `sql`, whose parameters are not known yet.
+///
+/// # Errors
+/// [`Error::Denied`] for anything but a query, [`Error::Invalid`] if it cannot be planned.
+pub(crate) async fn plan(ctx: &SessionContext, sql: &str) -> Result<LogicalPlan> {
     let of = |error| Error::of(sql, error);
     let state = ctx.state();
     let dialect = state.config().options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect).map_err(of)?;
+    let mut statement = state.sql_to_statement(sql, &dialect).map_err(of)?;
     check_reads(&statement)?;
+    number_placeholders(&mut statement)?;
     let plan = state.statement_to_plan(statement).await.map_err(of)?;
     check_plan_reads(&plan)?;
-    let params = params.iter().map(scalar).collect::<Result<Vec<_>>>()?;
-    let plan = if params.is_empty() { plan } else { plan.with_param_values(params).map_err(of)? };
+    Ok(plan)
+}
+
+/// Starts the `plan` of `sql`.
+///
+/// # Errors
+/// [`Error::Invalid`] if it cannot be computed.
+pub(crate) async fn execute(ctx: &SessionContext, sql: &str, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
+    let of = |error| Error::of(sql, error);
     let frame = ctx.execute_logical_plan(plan).await.map_err(of)?;
     frame.execute_stream().await.map_err(of)
 }

@@ -22,6 +22,7 @@ use crate::{
     day_of_time::DayOfTime,
     error::{Error, Result},
     functions,
+    joins_give_way::JoinsGiveWay,
     metrics_of_role::MetricsOfRole,
     profiling::ProfilingTable,
     question_log::QuestionLog,
@@ -74,6 +75,7 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
         .with_default_features()
         .with_optimizer_rules(rules)
         .with_query_planner(Arc::new(RunsQueryPlanner))
+        .with_physical_optimizer_rule(Arc::new(JoinsGiveWay))
         .build();
     let ctx = SessionContext::new_with_state(state);
     ctx.add_optimizer_rule(Arc::new(DayOfTime));

@@ -166,6 +166,11 @@ fn setting_table(config: &Config) -> Result<Arc<dyn TableProvider>> {
         ("query.spill", config.spill_bytes.to_string()),
         ("query.concurrency_max", config.concurrency_max.to_string()),
         ("query.queue_max", config.queue_max.to_string()),
+        ("query.job_timeout", format!("{:?}", config.job_timeout)),
+        ("query.jobs_max", config.jobs_max.to_string()),
+        ("query.job_keep", format!("{:?}", config.job_keep)),
+        ("query.job_size_max", config.job_size_bytes_max.to_string()),
+        ("query.jobs_size_max", config.jobs_size_bytes_max.to_string()),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     let settings: Vec<_> = own.chain(config.server_settings.iter().cloned()).collect();

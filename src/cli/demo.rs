@@ -57,8 +57,8 @@ fn config(folder: &Path, once: bool) -> anyhow::Result<Config> {
     let mut raw = RawConfig::default();
     raw.server.data_dir = Some(folder.join("data"));
     let mut config = raw.validate()?;
-    let Addresses { http, otlp_grpc, otlp_http, postgres } = &mut config.addresses;
-    for address in [http, otlp_grpc, otlp_http, postgres] {
+    let Addresses { http, otlp_grpc, otlp_http, flight, postgres } = &mut config.addresses;
+    for address in [http, otlp_grpc, otlp_http, flight, postgres] {
         if once || std::net::TcpListener::bind(*address).is_err() {
             address.set_port(0);
         }
@@ -181,14 +181,14 @@ fn drift_questions(start_us: u64, end_us: u64) -> Vec<(&'static str, DriftQuesti
 }
 
 fn invitation(server: &Server, config: &Config) {
-    let Addresses { http, otlp_grpc, otlp_http, postgres } = server.addresses;
+    let Addresses { http, otlp_grpc, otlp_http, flight, postgres } = server.addresses;
     let data: PathBuf = config.store.data_dir.clone();
     terminal::print(&format!(
         "Try (while the demo runs; afterwards with --data {data} instead of --server):\n\
          \n  driftwatt sql --server http://{http} \"SELECT service_name, round(avg(value), 3) AS busy FROM gpu WHERE role = 'gpu.utilization' GROUP BY 1 ORDER BY 2\"\
          \n  driftwatt sql --server http://{http} \"SELECT date_trunc('day', time) AS day, round(sum(sum)/sum(count)/1e6, 2) AS megapixels FROM inputs WHERE role = 'input.pixels' GROUP BY 1 ORDER BY 1\"\
          \n  driftwatt sql --server http://{http} \"SELECT role, round(avg(value), 3) AS mean, count(*) AS samples FROM system WHERE attributes['driftwatt.simulated'] IS NULL GROUP BY 1 ORDER BY 1\"\
-         \n\n  web        http://{http}/\n  OTLP/gRPC  {otlp_grpc}\n  OTLP/HTTP  {otlp_http}\n  PostgreSQL {postgres}\n  tables     {}",
+         \n\n  web        http://{http}/\n  OTLP/gRPC  {otlp_grpc}\n  OTLP/HTTP  {otlp_http}\n  Flight SQL {flight}\n  PostgreSQL {postgres}\n  tables     {}",
         data.join("tables").display(),
         data = data.display(),
     ));

@@ -14,6 +14,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     raw.server.otlp_grpc = args.otlp_grpc.or(raw.server.otlp_grpc);
     raw.server.otlp_http = args.otlp_http.or(raw.server.otlp_http);
     raw.server.postgres = args.postgres.or(raw.server.postgres);
+    raw.server.flight = args.flight.or(raw.server.flight);
     let config = raw.validate()?;
     let server = Server::start(&config, !args.no_self_metrics).await?;
     terminal::print(&server.ready_line(&config.store.data_dir));

@@ -58,6 +58,8 @@ async fn sql_runs_against_a_server_or_a_directory_and_tells_by_its_exit_code() {
         "127.0.0.1:0",
         "--postgres",
         "127.0.0.1:0",
+        "--flight",
+        "127.0.0.1:0",
     ]);
     assert_eq!(second.status.code(), Some(1));
     assert!(text(&second.stderr).contains("in use by another driftwatt process"), "{}", text(&second.stderr));

@@ -179,7 +179,20 @@ async fn memory_is_divided_and_shown() {
 fn refusal(data: &Path, variables: &[(&str, &str)]) -> String {
     let free = "127.0.0.1:0";
     let output = driftwatt()
-        .args(["serve", "--http", free, "--otlp-grpc", free, "--otlp-http", free, "--postgres", free, "--data"])
+        .args([
+            "serve",
+            "--http",
+            free,
+            "--otlp-grpc",
+            free,
+            "--otlp-http",
+            free,
+            "--flight",
+            free,
+            "--postgres",
+            free,
+            "--data",
+        ])
         .arg(data)
         .envs(variables.iter().copied())
         .output()

@@ -36,6 +36,12 @@ mod exporter;
 #[cfg(test)]
 mod failing_disk;
 #[cfg(test)]
+mod flight;
+#[cfg(test)]
+mod flight_access;
+#[cfg(test)]
+mod flight_metadata;
+#[cfg(test)]
 mod golden_sql;
 #[cfg(test)]
 mod grafana_postgres;
@@ -50,6 +56,8 @@ mod limits;
 mod memory;
 #[cfg(test)]
 mod object_storage;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]

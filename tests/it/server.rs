@@ -21,6 +21,7 @@ pub(crate) struct Server {
     pub(crate) otlp_grpc: String,
     pub(crate) otlp_http: String,
     pub(crate) postgres: String,
+    pub(crate) flight: String,
     data: PathBuf,
 }
 
@@ -88,6 +89,8 @@ impl Server {
                 FREE,
                 "--postgres",
                 FREE,
+                "--flight",
+                FREE,
                 "--data",
             ])
             .arg(data)
@@ -123,6 +126,7 @@ impl Server {
             otlp_grpc: address("otlp-grpc"),
             otlp_http: address("otlp-http"),
             postgres: address("postgres"),
+            flight: address("flight"),
             child,
             data: data.to_owned(),
         })

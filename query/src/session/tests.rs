@@ -319,8 +319,11 @@ async fn whatever_writes_is_named_and_denied_and_whatever_reads_is_answered() {
     assert_eq!((status, &body["error"]["kind"]), (400, &json!("invalid")), "{body}");
 }
 
+mod formats;
+mod jobs;
 mod questions;
 mod roles;
+mod summary;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_needs_too_much_memory_is_told_so() {

@@ -38,6 +38,23 @@ async fn a_client_that_stops_reading_holds_its_slot_until_the_time_limit_only() 
     assert!(rest.await.is_err(), "a cut answer must not look whole");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_of_two_tables_ends_at_the_time_limit() {
+    let fixture = fixture().await;
+    let timeout = Duration::from_millis(300);
+    let (url, _server) = fixture.serve(Config { timeout, ..Config::default() }).await;
+    let tables = "generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    for sql in [
+        format!("SELECT count(*) FROM {tables}"),
+        format!("SELECT count(*) FROM {tables} WHERE a.value % 7 = b.value % 7"),
+        format!("SELECT max(a.value) FROM {tables} WHERE a.value > b.value"),
+    ] {
+        let asked = tokio::time::timeout(Duration::from_secs(20), post(&url, json!({ "query": sql })));
+        let (status, body) = asked.await.unwrap_or_else(|_| panic!("not stopped: {sql}"));
+        assert_eq!((status, &body["error"]["kind"]), (504, &json!("timeout")), "{sql}: {body}");
+    }
+}
+
 async fn answered_within(url: &str, limit: Duration) -> bool {
     let asked = async {
         while post(url, json!({ "query": "SELECT 1" })).await.0 != 200 {

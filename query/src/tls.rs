@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// What a server shows of itself to clients that ask for encryption.
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ServerConfig>,
+    config: ServerConfig,
 }
 
 impl fmt::Debug for Tls {
@@ -41,17 +41,18 @@ impl Tls {
         }
         let private = PrivateKeyDer::from_pem_file(key).map_err(|error| of(key, &error))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error: rustls::Error| of(certificate, &error))?
             .with_no_client_auth()
             .with_single_cert(chain, private)
             .map_err(|error| of(key, &error))?;
-        config.alpn_protocols = vec![b"postgresql".to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config })
     }
 
-    pub(crate) fn acceptor(self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config)
+    /// Takes connections of clients that speak `protocol`, by its ALPN name.
+    pub(crate) fn acceptor(mut self, protocol: &[u8]) -> TlsAcceptor {
+        self.config.alpn_protocols = vec![protocol.to_vec()];
+        TlsAcceptor::from(Arc::new(self.config))
     }
 }
