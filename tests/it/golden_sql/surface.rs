@@ -2,6 +2,7 @@
 
 use std::{fmt, io::Cursor};
 
+use arrow_flight::error::FlightError;
 use async_trait::async_trait;
 use datafusion::arrow::{
     array::RecordBatch,
@@ -10,9 +11,10 @@ use datafusion::arrow::{
 };
 use serde_json::{Value, json};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
+use tonic::Code;
 
 use super::{cell::cell, postgres::over_postgres};
-use crate::{postgres::client::connect, server::Server};
+use crate::{flight, postgres::client::connect, server::Server};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Surface {
@@ -20,10 +22,12 @@ pub(crate) enum Surface {
     Http,
     /// PostgreSQL's extended protocol, values in binary.
     Postgres,
+    /// Arrow Flight SQL.
+    Flight,
 }
 
 impl Surface {
-    pub(crate) const ALL: [Self; 2] = [Self::Http, Self::Postgres];
+    pub(crate) const ALL: [Self; 3] = [Self::Http, Self::Postgres, Self::Flight];
 }
 
 /// What a surface said was wrong.
@@ -44,6 +48,7 @@ impl std::error::Error for Refusal {}
 pub(crate) enum Connection {
     Http { client: reqwest::Client, url: String },
     Postgres(tokio_postgres::Client),
+    Flight(Box<flight::Client>),
 }
 
 impl Connection {
@@ -53,6 +58,7 @@ impl Connection {
                 Self::Http { client: reqwest::Client::new(), url: format!("http://{}/api/v1/sql", server.http) }
             }
             Surface::Postgres => Self::Postgres(connect(server).await),
+            Surface::Flight => Self::Flight(Box::new(flight::connect(server).await)),
         })
     }
 }
@@ -73,6 +79,23 @@ async fn over_http(client: &reqwest::Client, url: &str, sql: &str) -> Result<Row
     Ok(rows(&schema, &reader.map(Result::unwrap).collect::<Vec<_>>()))
 }
 
+async fn over_flight(client: &mut flight::Client, sql: &str) -> Result<Rows, Refusal> {
+    let answer = flight::ask(client, sql).await.map_err(|error| match error {
+        FlightError::Tonic(status) => {
+            let kind = match status.code() {
+                Code::InvalidArgument => "invalid",
+                Code::PermissionDenied => "denied",
+                Code::ResourceExhausted => "limit",
+                Code::DeadlineExceeded => "timeout",
+                _ => "internal",
+            };
+            Refusal(format!("{kind}: {}", status.message()))
+        }
+        error => panic!("{sql}: {error}"),
+    });
+    answer.map(|batch| rows(&batch.schema(), &[batch]))
+}
+
 fn rows(schema: &Schema, batches: &[RecordBatch]) -> Rows {
     let types = schema.fields().iter().map(|field| column_type(field.data_type())).collect();
     let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
@@ -89,6 +112,7 @@ impl AsyncDB for Connection {
         let (types, rows) = match self {
             Self::Http { client, url } => over_http(client, url, sql).await?,
             Self::Postgres(client) => over_postgres(client, sql).await?,
+            Self::Flight(client) => over_flight(client, sql).await?,
         };
         Ok(DBOutput::Rows { types, rows })
     }
