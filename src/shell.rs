@@ -201,8 +201,8 @@ impl Shell {
         let Some(answer) = self.stoppable(query, started).await? else { return Ok(()) };
         let took = started.elapsed();
         let is_table = self.format == OutputFormat::Table;
-        if let Some(otherwise) = otherwise.filter(|_| self.format.wire() == "json")
-            && output::parse(&answer)?["row_count"] == 0
+        if let Some(otherwise) = otherwise
+            && self.format.is_empty(&answer)?
         {
             bail!("{otherwise}");
         }

@@ -36,6 +36,19 @@ impl OutputFormat {
         }
     }
 
+    /// Whether the answer has no row.
+    ///
+    /// # Errors
+    /// The answer is not what was asked for.
+    pub(super) fn is_empty(self, answer: &str) -> anyhow::Result<bool> {
+        Ok(match self {
+            Self::Table | Self::Json => parse(answer)?["row_count"] == 0,
+            Self::Ndjson => answer.is_empty(),
+            // Only the header.
+            Self::Csv => answer.lines().nth(1).is_none(),
+        })
+    }
+
     /// The answer as it is printed, in at most `width` columns if it is a table.
     ///
     /// # Errors
