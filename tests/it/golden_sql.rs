@@ -27,21 +27,24 @@ fn files() -> Vec<PathBuf> {
 }
 
 /// All files at once: they only read.
-async fn check_all(server: &Server, surface: Surface) {
+async fn differences(server: &Server, surface: Surface) -> Vec<String> {
     let files = files();
-    futures::future::join_all(files.iter().map(|file| check(server, surface, file))).await;
+    let found = futures::future::join_all(files.iter().map(|file| difference(server, surface, file))).await;
+    found.into_iter().flatten().collect()
 }
 
-async fn check(server: &Server, surface: Surface, file: &PathBuf) {
+/// What is not as written in `file`; the first of it.
+async fn difference(server: &Server, surface: Surface, file: &PathBuf) -> Option<String> {
     let mut runner = Runner::new(|| async { Connection::open(surface, server).await });
     runner.with_column_validator(strict_column_validator);
     if std::env::var("DRIFTWATT_GOLDEN_REWRITE").is_ok_and(|value| value == "1") {
         let written =
             runner.update_test_file(file, " ", default_validator, default_normalizer, strict_column_validator);
         written.await.unwrap();
-    } else if let Err(error) = runner.run_file_async(file).await {
-        panic!("{surface:?}: {}", error.display(false));
+        return None;
     }
+    let ran = runner.run_file_async(file).await;
+    ran.err().map(|error| format!("{surface:?}: {}", error.display(false)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,11 +55,13 @@ async fn every_view_and_function_answers_as_written() {
         ("DRIFTWATT_STORE__RETENTION__SAMPLES", "forever"),
     ]);
     data::send(&server).await;
+    let mut found = Vec::new();
     for surface in Surface::ALL {
-        check_all(&server, surface).await;
+        found.extend(differences(&server, surface).await);
     }
     server.flush().await;
-    check_all(&server, Surface::Http).await;
+    found.extend(differences(&server, Surface::Http).await);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Answers of PostgreSQL's wire, read by the types that it declares and written as the suite writes them.
 
+use std::error::Error;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde_json::Value;
 use sqllogictest::DefaultColumnType;
@@ -35,10 +37,29 @@ fn refusal(error: tokio_postgres::Error) -> Refusal {
     Refusal(format!("{kind}: {}", error.message()))
 }
 
+/// A `numeric` without a fraction: an integer that does not fit `int8`, or might not.
+struct Whole(i128);
+
+impl<'a> FromSql<'a> for Whole {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        // Digits in base 10 000, most significant first: their number, weight of the first, sign, digits of the fraction.
+        let words: Vec<i16> = raw.chunks_exact(2).map(|word| i16::from_be_bytes([word[0], word[1]])).collect();
+        let [_, weight, sign, 0, digits @ ..] = &words[..] else { return Err("a fraction, or too short".into()) };
+        let digit = |place| digits.get(place).copied().unwrap_or(0);
+        let places = usize::try_from(weight + 1).unwrap_or(0);
+        let value = (0..places).fold(0, |value, place| value * 10_000 + i128::from(digit(place)));
+        Ok(Self(if *sign == 0 { value } else { -value }))
+    }
+
+    fn accepts(postgres_type: &Type) -> bool {
+        *postgres_type == Type::NUMERIC
+    }
+}
+
 fn column_type(postgres_type: &Type) -> DefaultColumnType {
     match *postgres_type {
         Type::FLOAT4 | Type::FLOAT8 => DefaultColumnType::FloatingPoint,
-        Type::INT2 | Type::INT4 | Type::INT8 => DefaultColumnType::Integer,
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::NUMERIC => DefaultColumnType::Integer,
         _ => DefaultColumnType::Text,
     }
 }
@@ -51,6 +72,7 @@ fn cell(row: &Row, column: usize) -> String {
         Type::INT8 => shown(row, column, |value: i64| value.to_string()),
         Type::FLOAT4 => shown(row, column, |value: f32| value.to_string()),
         Type::FLOAT8 => shown(row, column, double),
+        Type::NUMERIC => shown(row, column, |value: Whole| value.0.to_string()),
         Type::DATE => shown(row, column, |value: NaiveDate| value.to_string()),
         Type::TIMESTAMP => shown(row, column, time),
         Type::TIMESTAMPTZ => shown(row, column, |value: DateTime<Utc>| time(value.naive_utc())),
