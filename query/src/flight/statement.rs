@@ -3,7 +3,11 @@
 use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::{Command, TicketStatementQuery};
 use bytes::{BufMut, Bytes, BytesMut};
-use datafusion::{execution::SendableRecordBatchStream, logical_expr::LogicalPlan, prelude::SessionContext};
+use datafusion::{
+    execution::SendableRecordBatchStream, logical_expr::LogicalPlan, physical_plan::stream::RecordBatchStreamAdapter,
+    prelude::SessionContext,
+};
+use futures::StreamExt;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -80,7 +84,13 @@ impl Statement {
     /// # Errors
     /// As the statement cannot be planned.
     pub(super) async fn start(&self, ctx: &SessionContext) -> Result<SendableRecordBatchStream> {
-        run::execute(ctx, &self.sql, self.plan(ctx).await?).await
+        let plan = self.plan(ctx).await?;
+        let announced = SchemaRef::new(plan.schema().as_arrow().clone());
+        let batches = run::execute(ctx, &self.sql, plan).await?;
+        // The optimizer may know of a column that it is never null, which the plan that was announced did not.
+        let schema = SchemaRef::clone(&announced);
+        let batches = batches.map(move |batch| Ok(batch?.with_schema(SchemaRef::clone(&schema))?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(announced, batches)))
     }
 
     async fn plan(&self, ctx: &SessionContext) -> Result<LogicalPlan> {
