@@ -73,7 +73,7 @@ impl Dashboard {
                 last(60)
             ),
             format!(
-                "SELECT time, gpu_id, value FROM gpu WHERE role = 'gpu.temperature' AND host_name = '{host}' AND {} \
+                "SELECT time, gpu_id, value FROM gpu WHERE role = 'gpu.memory.used' AND host_name = '{host}' AND {} \
                  ORDER BY time",
                 last(15)
             ),
