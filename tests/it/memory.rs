@@ -2,6 +2,8 @@
 //!
 //! `DRIFTWATT_MEMORY_SERIES` sets how many are active at once, 100 000 by default.
 
+use std::time::Duration;
+
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     metrics::v1::{ResourceMetrics, ScopeMetrics},
@@ -44,7 +46,14 @@ async fn send(client: &reqwest::Client, server: &Server, number: u64) {
     let hosts = number * HOSTS_PER_REQUEST..(number + 1) * HOSTS_PER_REQUEST;
     let resource_metrics = hosts.map(|number| host(number, now_nanos())).collect();
     let body = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
-    assert_eq!(post(client, &server.otlp_http, body, &[]).await.unwrap().0, 200, "{}", server.log());
+    loop {
+        match post(client, &server.otlp_http, body.clone(), &[]).await.unwrap() {
+            (200, _) => return,
+            // The memtable is full until a flush has written some of it; clients come back.
+            (429 | 503, _) => tokio::time::sleep(Duration::from_millis(100)).await,
+            (status, answer) => panic!("{status}: {}\n{}", String::from_utf8_lossy(&answer), server.log()),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

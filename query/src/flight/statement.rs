@@ -3,11 +3,7 @@
 use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::{Command, TicketStatementQuery};
 use bytes::{BufMut, Bytes, BytesMut};
-use datafusion::{
-    execution::SendableRecordBatchStream, logical_expr::LogicalPlan, physical_plan::stream::RecordBatchStreamAdapter,
-    prelude::SessionContext,
-};
-use futures::StreamExt;
+use datafusion::{execution::SendableRecordBatchStream, logical_expr::LogicalPlan, prelude::SessionContext};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -75,8 +71,10 @@ impl Statement {
     /// # Errors
     /// As the statement cannot be planned.
     pub(super) async fn schema(&self, ctx: &SessionContext) -> Result<SchemaRef> {
+        // The optimizer learns of columns that are never null, and that some may be: only the plan that runs says what is sent.
         let plan = self.plan(ctx).await?;
-        Ok(sent_schema(SchemaRef::new(plan.schema().as_arrow().clone())))
+        let plan = ctx.state().create_physical_plan(&plan).await.map_err(|error| Error::of(&self.sql, error))?;
+        Ok(sent_schema(plan.schema()))
     }
 
     /// Plans and starts it.
@@ -84,13 +82,7 @@ impl Statement {
     /// # Errors
     /// As the statement cannot be planned.
     pub(super) async fn start(&self, ctx: &SessionContext) -> Result<SendableRecordBatchStream> {
-        let plan = self.plan(ctx).await?;
-        let announced = SchemaRef::new(plan.schema().as_arrow().clone());
-        let batches = run::execute(ctx, &self.sql, plan).await?;
-        // The optimizer may know of a column that it is never null, which the plan that was announced did not.
-        let schema = SchemaRef::clone(&announced);
-        let batches = batches.map(move |batch| Ok(batch?.with_schema(SchemaRef::clone(&schema))?));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(announced, batches)))
+        run::execute(ctx, &self.sql, self.plan(ctx).await?).await
     }
 
     async fn plan(&self, ctx: &SessionContext) -> Result<LogicalPlan> {

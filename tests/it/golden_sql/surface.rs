@@ -117,6 +117,15 @@ impl AsyncDB for Connection {
         Ok(DBOutput::Rows { types, rows })
     }
 
+    /// What `skipif` and `onlyif` name, where PostgreSQL has other words.
+    fn engine_name(&self) -> &str {
+        match self {
+            Self::Http { .. } => "http",
+            Self::Postgres(_) => "postgres",
+            Self::Flight(_) => "flight",
+        }
+    }
+
     async fn shutdown(&mut self) {}
 }
 
