@@ -28,8 +28,8 @@ impl Access {
     ///
     /// # Errors
     /// An empty token, half of a certificate and its key, a file that cannot be used, and an address that others reach
-    /// without a token.
-    pub(crate) fn of(server: &ServerSection) -> anyhow::Result<Self> {
+    /// while everybody may ask there: Flight SQL without a token, PostgreSQL without users.
+    pub(crate) fn of(server: &ServerSection, has_users: bool) -> anyhow::Result<Self> {
         if server.tokens.iter().any(|token| token.trim().is_empty()) {
             bail!("setting server.tokens: a token is empty");
         }
@@ -39,12 +39,16 @@ impl Access {
             (Some(_), None) => bail!("setting server.tls_cert: server.tls_key is missing"),
             (None, Some(_)) => bail!("setting server.tls_key: server.tls_cert is missing"),
         };
-        let open = server.flight.filter(|address: &SocketAddr| !address.ip().is_loopback());
-        if let (Some(address), true) = (open, server.tokens.is_empty()) {
-            bail!(
-                "setting server.flight: {address} is not loopback, and whoever reaches it could read everything; \
-                 name tokens in server.tokens, or listen on 127.0.0.1"
-            );
+        for (name, address, is_closed, remedy) in [
+            ("flight", server.flight, !server.tokens.is_empty(), "tokens in server.tokens"),
+            ("postgres", server.postgres, has_users, "users in [query.users]"),
+        ] {
+            if let Some(address) = address.filter(|address: &SocketAddr| !address.ip().is_loopback() && !is_closed) {
+                bail!(
+                    "setting server.{name}: {address} is not loopback, and whoever reaches it could read everything; \
+                     name {remedy}, or listen on 127.0.0.1"
+                );
+            }
         }
         Ok(Self { tokens: server.tokens.iter().cloned().collect(), tls })
     }
@@ -55,17 +59,20 @@ mod tests {
     use super::*;
 
     fn check(section: &str) -> anyhow::Result<Access> {
-        Access::of(&toml::from_str(section)?)
+        Access::of(&toml::from_str(section)?, false)
     }
 
     #[test]
-    fn an_address_that_others_reach_needs_a_token() {
+    fn an_address_that_others_reach_needs_tokens_or_users() {
         assert!(check("flight = \"127.0.0.1:1\"").is_ok() && check("flight = \"[::1]:1\"").is_ok());
         for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1"] {
             let error = check(&format!("flight = \"{address}\"")).unwrap_err().to_string();
             assert!(error.contains("server.tokens") && error.contains(address), "{error}");
             let access = check(&format!("flight = \"{address}\"\ntokens = [\"hush\"]")).unwrap();
             assert!(!format!("{access:?}").contains("hush"));
+            let error = check(&format!("postgres = \"{address}\"\ntokens = [\"hush\"]")).unwrap_err().to_string();
+            assert!(error.contains("query.users") && error.contains(address), "{error}");
+            Access::of(&toml::from_str(&format!("postgres = \"{address}\"")).unwrap(), true).unwrap();
         }
     }
 

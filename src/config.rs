@@ -108,7 +108,7 @@ impl RawConfig {
         let kept = &mut self.store.retention.samples;
         *kept = kept.take().or_else(|| days_accepted.map(|days| format!("{}d", days.max(1))));
         memory::fill_in(&mut self, memory_bytes);
-        let access = Access::of(&self.server)?;
+        let access = Access::of(&self.server, !self.query.users.is_empty())?;
         let data_dir = self.server.data_dir.unwrap_or_else(|| "driftwatt-data".into());
         let or =
             |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
@@ -124,13 +124,6 @@ impl RawConfig {
         }
         let mut query = self.query.validate()?;
         query.jobs_dir = Some(store.data_dir.join("jobs"));
-        let postgres = or(self.server.postgres, 5433);
-        if query.users.is_empty() && !postgres.ip().is_loopback() {
-            bail!(
-                "setting server.postgres: {postgres} is no loopback address, and whoever reaches it could read everything; \
-                 name users in [query.users], or listen on 127.0.0.1"
-            );
-        }
         let memory = MemoryLedger::new(memory_bytes, &store, &ingest, &query)?;
         query.server_settings = memory.settings();
         Ok(Config {
@@ -139,7 +132,7 @@ impl RawConfig {
                 otlp_grpc: or(self.server.otlp_grpc, 4317),
                 otlp_http: or(self.server.otlp_http, 4318),
                 flight: or(self.server.flight, 4319),
-                postgres,
+                postgres: or(self.server.postgres, 5433),
             },
             store,
             ingest,
