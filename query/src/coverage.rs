@@ -4,7 +4,6 @@ mod coverage_exec;
 mod series_gaps;
 
 use std::{
-    collections::HashSet,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -17,18 +16,17 @@ use datafusion::{
     datasource::{ViewTable, provider_as_source},
     error::Result,
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, utils::conjunction},
-    physical_expr::expressions,
-    physical_plan::{
-        ExecutionPlan,
-        projection::{ProjectionExec, ProjectionExpr},
-        union::UnionExec,
-    },
+    physical_plan::{ExecutionPlan, union::UnionExec},
     prelude::{col, lit},
 };
 use driftwatt_store::Store;
 
-use crate::time_bounds::{self, DAY_US};
-use coverage_exec::{CoverageExec, ORDER, coverage_schema};
+use crate::{
+    computed_table::{picks_whole_series, projected},
+    table_order::{TABLE_ORDER, in_table_order},
+    time_bounds::{self, DAY_US},
+};
+use coverage_exec::{CoverageExec, coverage_schema};
 
 /// The tables of points, and the column that is null in a marker, a row that ends its series.
 const POINTS: [(&str, &str); 2] = [("samples", "value"), ("histograms", "count")];
@@ -142,11 +140,11 @@ impl SeriesCoverageTable {
         let times = col("time").gt_eq(time(start_us)).and(col("time").lt(time(end_us)));
         let days = col("date").gt_eq(date(start_us)).and(col("date").lt_eq(date(end_us)));
         let filter = conjunction(filters.to_vec()).map_or(times.clone(), |asked| asked.and(times));
-        let [metric, series_id, time] = ORDER;
+        let [metric, series_id, time] = TABLE_ORDER;
         LogicalPlanBuilder::scan(table, provider_as_source(provider), None)?
             .filter(filter.and(days))?
             .project([metric, series_id, time, value].map(col))?
-            .sort(ORDER.map(|name| col(name).sort(true, false)))?
+            .sort(in_table_order())?
             .build()
     }
 }
@@ -162,10 +160,7 @@ impl TableProvider for SeriesCoverageTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        // What picks whole series picks their points.
-        let keys = HashSet::from(["metric", "series_id"]);
-        let of_keys = |filter: &&Expr| filter.column_refs().iter().all(|column| keys.contains(column.name.as_str()));
-        let of = |filter: &&Expr| match of_keys(filter) && !filter.is_volatile() {
+        let of = |filter: &&Expr| match picks_whole_series(filter) {
             true => TableProviderFilterPushDown::Exact,
             false => TableProviderFilterPushDown::Unsupported,
         };
@@ -184,14 +179,7 @@ impl TableProvider for SeriesCoverageTable {
             let points = state.create_physical_plan(&self.points(table, value, filters)?).await?;
             tables.push(Arc::new(CoverageExec::new(points, self.window.end_us)));
         }
-        let all = UnionExec::try_new(tables)?;
-        let Some(projection) = projection else { return Ok(all) };
-        let schema = coverage_schema();
-        let columns = projection.iter().map(|index| {
-            let name = schema.field(*index).name();
-            ProjectionExpr { expr: Arc::new(expressions::Column::new(name, *index)), alias: name.clone() }
-        });
-        Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), all)?))
+        projected(UnionExec::try_new(tables)?, projection)
     }
 }
 

@@ -7,10 +7,7 @@
 mod counter;
 mod increases_exec;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
@@ -22,17 +19,17 @@ use datafusion::{
     logical_expr::{
         Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, lit, utils::conjunction,
     },
-    physical_expr::expressions,
-    physical_plan::{
-        ExecutionPlan,
-        projection::{ProjectionExec, ProjectionExpr},
-    },
+    physical_plan::ExecutionPlan,
     prelude::col,
 };
 use driftwatt_store::{Store, histograms_schema, samples_schema};
 
-use crate::time_bounds::{TimeBounds, date, time};
-use increases_exec::{IncreasesExec, ORDER};
+use crate::{
+    computed_table::{picks_whole_series, projected},
+    table_order::in_table_order,
+    time_bounds::{TimeBounds, date, time},
+};
+use increases_exec::IncreasesExec;
 
 pub(crate) use counter::SPAN_US;
 
@@ -113,11 +110,7 @@ impl IncreasesTable {
         let table = self.points.stored();
         let missing = || plan_datafusion_err!("table {table} does not exist");
         let provider = self.store.table_in_order(table).ok_or_else(missing)?;
-        let keys = HashSet::from(["metric", "series_id"]);
-        let of_keys = |filter: &&Expr| {
-            !filter.is_volatile() && filter.column_refs().iter().all(|column| keys.contains(column.name.as_str()))
-        };
-        let mut needed: Vec<Expr> = filters.iter().filter(of_keys).cloned().collect();
+        let mut needed: Vec<Expr> = filters.iter().filter(|filter| picks_whole_series(filter)).cloned().collect();
         let bounds = TimeBounds::of(filters);
         if let Some(first_us) = bounds.first_us.map(|first_us| first_us.saturating_sub(SPAN_US)) {
             needed.extend([col("time").gt_eq(lit(time(first_us))), col("date").gt_eq(lit(date(first_us)))]);
@@ -127,7 +120,7 @@ impl IncreasesTable {
         }
         let scan = LogicalPlanBuilder::scan(table, provider_as_source(provider), None)?;
         let scan = if let Some(needed) = conjunction(needed) { scan.filter(needed)? } else { scan };
-        scan.project(self.points.columns().map(col))?.sort(ORDER.map(|name| col(name).sort(true, false)))?.build()
+        scan.project(self.points.columns().map(col))?.sort(in_table_order())?.build()
     }
 }
 
@@ -153,13 +146,6 @@ impl TableProvider for IncreasesTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let points = state.create_physical_plan(&self.plan(filters)?).await?;
-        let increases: Arc<dyn ExecutionPlan> = Arc::new(IncreasesExec::new(points, self.points));
-        let Some(projection) = projection else { return Ok(increases) };
-        let schema = self.points.schema();
-        let columns = projection.iter().map(|index| {
-            let name = schema.field(*index).name();
-            ProjectionExpr { expr: Arc::new(expressions::Column::new(name, *index)), alias: name.clone() }
-        });
-        Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), increases)?))
+        projected(Arc::new(IncreasesExec::new(points, self.points)), projection)
     }
 }

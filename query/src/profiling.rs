@@ -5,7 +5,7 @@
 //! at all moments of the same five minutes. A measure of engine or multiprocessors must be among them; a tensor pipe alone
 //! may well be unused.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -18,15 +18,12 @@ use datafusion::{
     error::Result,
     execution::SessionState,
     logical_expr::{Expr, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, utils::conjunction},
-    physical_expr::expressions,
-    physical_plan::{
-        ExecutionPlan,
-        projection::{ProjectionExec, ProjectionExpr},
-    },
+    physical_plan::ExecutionPlan,
 };
 use driftwatt_store::samples_schema;
 
 use crate::{
+    computed_table::{picks_whole_series, projected},
     roles::{Asked, RoleOf, RoleTable, View, is_profiling},
     time_bounds::TimeBounds,
     views::{resolved, with_device},
@@ -120,21 +117,12 @@ impl TableProvider for ProfilingTable {
         let session =
             session.ok_or_else(|| internal_datafusion_err!("{PROFILING_TABLE} needs a session that plans SQL"))?;
         let mut plan = session.create_logical_plan(&self.sql(TimeBounds::of(filters))).await?;
-        let keys = HashSet::from(["metric", "series_id"]);
-        let of_keys = |filter: &&Expr| {
-            !filter.is_volatile() && filter.column_refs().iter().all(|column| keys.contains(column.name.as_str()))
-        };
-        let filters = filters.iter().filter(of_keys).map(unqualified).collect::<Result<Vec<_>>>()?;
+        let filters = filters.iter().filter(|filter| picks_whole_series(filter)).map(unqualified);
+        let filters = filters.collect::<Result<Vec<_>>>()?;
         if let Some(filter) = conjunction(filters) {
             plan = LogicalPlanBuilder::from(plan).filter(filter)?.build()?;
         }
-        let points = session.create_physical_plan(&plan).await?;
-        let Some(projection) = projection else { return Ok(points) };
-        let columns = projection.iter().map(|index| {
-            let name = self.schema.field(*index).name();
-            ProjectionExpr { expr: Arc::new(expressions::Column::new(name, *index)), alias: name.clone() }
-        });
-        Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), points)?))
+        projected(session.create_physical_plan(&plan).await?, projection)
     }
 }
 

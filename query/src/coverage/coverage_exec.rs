@@ -7,32 +7,27 @@ use arrow::{
         Array, ArrayRef, AsArray, Date32Builder, Float64Builder, Int64Array, Int64Builder, RecordBatch, StringArray,
         StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
     },
-    compute::{SortOptions, cast},
+    compute::cast,
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType},
 };
 use datafusion::{
     common::{internal_datafusion_err, tree_node::TreeNodeRecursion},
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{
-        Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
-        expressions::Column,
-    },
+    physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
         distribution_requirements::InputDistributionRequirements,
-        execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions},
+        execution_plan::{Boundedness, EmissionType},
         stream::RecordBatchStreamAdapter,
     },
 };
 use futures::{StreamExt, stream};
 
 use super::series_gaps::{SeriesCoverage, SeriesGaps};
+use crate::table_order::{TABLE_ORDER, required_table_order};
 
 const DAY_US: i64 = 86_400_000_000;
-
-/// The first columns of the input, by which it must be in order. In the next one null is a marker, anything else a point.
-pub(super) const ORDER: [&str; 3] = ["metric", "series_id", "time"];
 
 fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -56,7 +51,8 @@ pub(super) fn coverage_schema() -> SchemaRef {
     ]))
 }
 
-/// The coverage of each series of `input`, up to `end_us`.
+/// The coverage of each series of `input`, up to `end_us`. Its columns are those of the table order, then one in which null
+/// is a marker and anything else a point.
 #[derive(Debug)]
 pub(super) struct CoverageExec {
     input: Arc<dyn ExecutionPlan>,
@@ -96,11 +92,7 @@ impl ExecutionPlan for CoverageExec {
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        let schema = self.input.schema();
-        let columns = ORDER.iter().filter_map(|name| Some(Column::new(name, schema.index_of(name).ok()?)));
-        let ascending = SortOptions { descending: false, nulls_first: false };
-        let order = columns.map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
-        vec![LexOrdering::new(order).map(Into::into)]
+        required_table_order(&self.input.schema())
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -112,14 +104,6 @@ impl ExecutionPlan for CoverageExec {
         _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
         Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), self.end_us)))
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -199,7 +183,7 @@ impl Rows {
         let metric: StringArray = cast(column("metric")?, &DataType::Utf8)?.as_string::<i32>().clone();
         let ids: &Int64Array = column("series_id")?.as_primitive::<Int64Type>();
         let times: &TimestampMicrosecondArray = column("time")?.as_primitive::<TimestampMicrosecondType>();
-        let value = batch.column(ORDER.len());
+        let value = batch.column(TABLE_ORDER.len());
         for row in 0..batch.num_rows() {
             let (name, id) = (metric.value(row), ids.value(row));
             if !self.current.as_ref().is_some_and(|((known, known_id), _)| *known_id == id && known == name) {

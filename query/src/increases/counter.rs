@@ -30,13 +30,15 @@ pub(super) struct Increase {
 #[derive(Debug, Default)]
 pub(super) struct Counter {
     last: Option<(i64, Amounts)>,
+    /// A marker came after the last point: the next one does not follow it, but what it counted is not new either.
+    ended: bool,
 }
 
 impl Counter {
     /// Takes the next point, or the marker that ends the series there.
     pub(super) fn push(&mut self, time_us: i64, start_us: Option<i64>, amounts: Option<Amounts>) -> Increase {
         let Some(amounts) = amounts else {
-            self.last = None;
+            self.ended = true;
             return Increase::default();
         };
         let is_repeat = self.last.is_some_and(|(last_us, _)| time_us <= last_us);
@@ -47,7 +49,8 @@ impl Counter {
         // A start at the point before is that of both: senders that do not know it give the time of their first point.
         let from_us = before.map_or(time_us - SPAN_US, |(last_us, _)| last_us + 1);
         let begun = start_us.is_some_and(|start_us| (from_us..time_us).contains(&start_us));
-        let Some((last_us, last)) = before else {
+        let ended = std::mem::take(&mut self.ended);
+        let Some((last_us, last)) = before.filter(|_| !ended) else {
             return Increase { begun, ..Increase::default() };
         };
         let fell = amounts[0] < last[0];
@@ -120,6 +123,21 @@ mod tests {
                 started(Some(1015), true, Some(3.0)),
                 started(Some(1030), false, Some(6.0)),
             ],
+        );
+        // After a marker, what was counted before it is not counted again; a start after it is one.
+        check(
+            &[(0, Some(0), 90.0), (30, Some(0), 100.0), (45, None, -1.0), (60, Some(0), 110.0), (75, Some(0), 111.0)],
+            &[
+                (None, false, false, None),
+                (Some(0), false, false, Some(10.0)),
+                (None, false, false, None),
+                (None, false, false, None),
+                (Some(60), false, false, Some(1.0)),
+            ],
+        );
+        check(
+            &[(0, Some(0), 90.0), (30, None, -1.0), (60, Some(50), 3.0)],
+            &[(None, false, false, None), (None, false, false, None), started(None, false, None)],
         );
         // Long ago, or the point's own time, which says that the start is not known and stays the start of those after it.
         check(

@@ -7,21 +7,18 @@ use arrow::{
         Array, ArrayRef, AsArray, BooleanBuilder, Float64Array, Float64Builder, Int64Array, RecordBatch,
         TimestampMicrosecondArray, TimestampMicrosecondBuilder,
     },
-    compute::{SortOptions, cast},
+    compute::cast,
     datatypes::{DataType, Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
 };
 use datafusion::{
     common::{config::ConfigOptions, internal_datafusion_err, tree_node::TreeNodeRecursion},
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{
-        Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
-        expressions::Column,
-    },
+    physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
         distribution_requirements::InputDistributionRequirements,
-        execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions},
+        execution_plan::{Boundedness, EmissionType},
         filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase},
         stream::RecordBatchStreamAdapter,
     },
@@ -32,11 +29,10 @@ use super::{
     Points,
     counter::{Amounts, Counter},
 };
+use crate::table_order::required_table_order;
 
-/// The columns by which the input is in order.
-pub(super) const ORDER: [&str; 3] = ["metric", "series_id", "time"];
 /// A filter on these keeps or drops points of a series together with those before them.
-const KEYS: [&str; 3] = ["metric", "series_id", "date"];
+const KEYS: [&str; 2] = ["metric", "series_id"];
 
 /// The points of `input`, each with its increase.
 #[derive(Debug)]
@@ -79,11 +75,7 @@ impl ExecutionPlan for IncreasesExec {
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        let schema = self.input.schema();
-        let columns = ORDER.iter().filter_map(|name| Some(Column::new(name, schema.index_of(name).ok()?)));
-        let ascending = SortOptions { descending: false, nulls_first: false };
-        let order = columns.map(|column| PhysicalSortExpr::new(Arc::new(column), ascending));
-        vec![LexOrdering::new(order).map(Into::into)]
+        required_table_order(&self.input.schema())
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -97,28 +89,21 @@ impl ExecutionPlan for IncreasesExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), self.points)))
-    }
-
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(Arc::new(Self::new(children.swap_remove(0), self.points)))
     }
 
-    /// The filter of a join brings the series it found, and their days: `day_of_time` sees to it that the day of the point
-    /// before is among them.
+    /// The filter of a join, which comes last, brings the series it found, and their days: `day_of_time` sees to it that the
+    /// day of the point before is among them. A day that the query itself asks for may not go below.
     fn gather_filters_for_pushdown(
         &self,
-        _: FilterPushdownPhase,
+        phase: FilterPushdownPhase,
         parent_filters: Vec<Arc<dyn PhysicalExpr>>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
         let schema = self.points.schema();
-        let keys: HashSet<usize> = KEYS.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+        let day = (phase == FilterPushdownPhase::Post).then_some("date");
+        let keys: HashSet<usize> = KEYS.into_iter().chain(day).filter_map(|name| schema.index_of(name).ok()).collect();
         let input = ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, keys, &self.input)?;
         Ok(FilterDescription::new().with_child(input))
     }

@@ -6,7 +6,7 @@ use super::{
     LABELS, ROLE_LABELS, columns_of, on,
     points::{attribution, is_implausible, more, number_columns},
     quoted,
-    series::{deduplicated, is_unreported, resolved, unreported, with_device},
+    series::{deduplicated, is_copy, is_unreported, resolved, unreported, with_device},
 };
 use crate::roles::{Asked, Definition, Quotient, RoleOf, RoleTable, View, label};
 
@@ -16,13 +16,21 @@ use crate::roles::{Asked, Definition, Quotient, RoleOf, RoleTable, View, label};
 /// their own, and the counter goes on.
 const BEGAN: &str = "(s.begun AND (s.reset OR d.counts_since = 'process'))";
 
-/// What the counter gained; null where that cannot be known: what a counter of the driver lost when it fell, and whether a
-/// counter of the machine or the driver went on that has a new start and did not fall.
-const GAINED: &str = "CASE WHEN d.temporality = 'delta' OR (s.begun AND (s.reset OR d.counts_since = 'process')) \
-     THEN s.value WHEN s.begun OR (s.reset AND d.counts_since = 'driver') THEN NULL ELSE s.increase END";
+/// What the counter gained: the stored `amount` where it began anew, else its `increase`. Null where that cannot be known: what
+/// a counter of the driver lost when it fell, and whether a counter of the machine or the driver went on that has a new start
+/// and did not fall.
+fn gained(amount: &str, increase: &str) -> String {
+    format!(
+        "CASE WHEN d.temporality = 'delta' OR {BEGAN} THEN s.{amount} \
+         WHEN s.begun OR (s.reset AND d.counts_since = 'driver') THEN NULL ELSE s.{increase} END"
+    )
+}
 
 /// Whether a reset lay between, or may have.
 const WAS_RESET: &str = "(d.temporality <> 'delta' AND s.since IS NOT NULL AND (s.reset OR s.begun))";
+
+/// Whether the value is one, and not what the source says for none.
+const NOT_BLANK: &str = "(d.blank_from IS NULL OR s.value < d.blank_from)";
 
 /// The seconds in which the counter gained it.
 fn seconds() -> String {
@@ -41,12 +49,13 @@ pub(super) fn rates(view: View, table: &RoleTable, function: &RoleOf) -> String 
         "SELECT {columns} FROM (SELECT *, CASE WHEN reported IS NULL THEN 'reset' WHEN {implausible} THEN 'implausible' \
          WHEN was_reset THEN 'reset' ELSE 'ok' END AS quality FROM \
          (SELECT *, gained * multiplier / divisor / seconds AS reported FROM \
-         (SELECT s.time, d.role, {GAINED} AS gained, {seconds} AS seconds, {WAS_RESET} AS was_reset, d.multiplier, \
+         (SELECT s.time, d.role, {gained} AS gained, {seconds} AS seconds, {WAS_RESET} AS was_reset, d.multiplier, \
          d.divisor, d.min, d.max, d.canonical_unit, {labels}, s.metric, s.series_id, {attribution}, {more} \
-         FROM {series} d JOIN raw.increases s ON {on} WHERE s.value IS NOT NULL AND {unreported}) \
+         FROM {series} d JOIN raw.increases s ON {on} WHERE s.value IS NOT NULL AND {NOT_BLANK} AND {unreported}) \
          WHERE seconds > 0 AND (gained IS NOT NULL OR was_reset)))",
         columns = number_columns(),
         implausible = is_implausible(),
+        gained = gained("value", "increase"),
         seconds = seconds(),
         labels = columns_of("d", &LABELS),
         attribution = attribution("s.time"),
@@ -59,7 +68,6 @@ pub(super) fn rates(view: View, table: &RoleTable, function: &RoleOf) -> String 
 /// Histograms that count up, as what came since the point before.
 pub(super) fn histograms(view: View, table: &RoleTable, function: &RoleOf) -> String {
     let mean = "CASE WHEN gained > 0 THEN gained_sum / gained END";
-    let gained = |amount: &str| format!("CASE WHEN {BEGAN} THEN s.{amount} ELSE s.{amount}_increase END");
     format!(
         "SELECT time, role, {mean} AS value, canonical_unit AS unit, {plain}, metric, gained AS count, \
          gained_sum AS sum, series_id, CASE WHEN count IS NULL THEN 'stale' WHEN was_reset THEN 'reset' ELSE 'ok' END \
@@ -70,8 +78,8 @@ pub(super) fn histograms(view: View, table: &RoleTable, function: &RoleOf) -> St
          WHERE count IS NULL OR gained IS NOT NULL",
         plain = LABELS.join(", "),
         role_labels = ROLE_LABELS.join(", "),
-        gained = gained("count"),
-        gained_sum = gained("sum"),
+        gained = gained("count", "count_increase"),
+        gained_sum = gained("sum", "sum_increase"),
         labels = columns_of("d", &LABELS),
         attribution = attribution("s.time"),
         more = more(),
@@ -92,8 +100,17 @@ fn quotient(role: &str, definition: &Definition, quotient: &Quotient, table: &Ro
     let Quotient { of, per, unless } = quotient;
     let counters = std::iter::once(of).chain(per).map(|counter| quoted(counter)).collect::<Vec<_>>().join(", ");
     let terms = format!("(SELECT * FROM {} WHERE role IN ({counters}))", resolved(Asked::Terms, table, function));
-    let series = unreported(view, &with_device(view, &terms), &quoted(role), table, function);
-    let excluded = excluded(unless);
+    let mut series = with_device(view, &terms);
+    if !unless.is_empty() {
+        // A source that does not tell what is left out apart gives no share, and must not stand before one that does.
+        series = format!(
+            "(SELECT * FROM (SELECT *, max(CASE WHEN {} THEN 1 ELSE 0 END) OVER (PARTITION BY date, source, derived_device) \
+             AS tells_apart FROM {series}) WHERE tells_apart = 1)",
+            excluded(unless, "attributes")
+        );
+    }
+    let series = deduplicated(view, &unreported(view, &series, &quoted(role), table, function));
+    let excluded = excluded(unless, "d.attributes");
     let of = quoted(of);
     let below = per.iter().map(|per| format!("sum(CASE WHEN counter = {} THEN gained END)", quoted(per)));
     let needs = if unless.is_empty() { "" } else { " AND excluded_count > 0" };
@@ -113,9 +130,10 @@ fn quotient(role: &str, definition: &Definition, quotient: &Quotient, table: &Ro
          AS series_id, sum(CASE WHEN counter = {of} AND NOT excluded THEN gained END) AS above, \
          coalesce({below}) AS below, sum(CASE WHEN excluded THEN 1 ELSE 0 END) AS excluded_count, \
          bool_or(was_reset) AS was_reset FROM \
-         (SELECT s.time, d.role AS counter, s.metric, s.series_id, {GAINED} * d.multiplier / d.divisor AS gained, \
+         (SELECT s.time, d.role AS counter, s.metric, s.series_id, {gained} * d.multiplier / d.divisor AS gained, \
          {WAS_RESET} AS was_reset, {excluded} AS excluded, d.source, d.rest, d.rest_attributes, d.scope, {series_labels} \
-         FROM {series} d JOIN raw.increases s ON {on} WHERE s.value IS NOT NULL AND {unreported}) \
+         FROM {series} d JOIN raw.increases s ON {on} WHERE s.value IS NOT NULL AND {NOT_BLANK} \
+         AND {unreported} AND NOT coalesce({is_copy}, false)) \
          WHERE gained IS NOT NULL GROUP BY time, source, rest, {named}) \
          WHERE above IS NOT NULL AND below > 0{needs}))",
         role = quoted(role),
@@ -129,6 +147,8 @@ fn quotient(role: &str, definition: &Definition, quotient: &Quotient, table: &Ro
         named = named.join(", "),
         below = below.collect::<Vec<_>>().join(", "),
         series_labels = columns_of("d", &named),
+        gained = gained("value", "increase"),
+        is_copy = is_copy("s.time"),
         on = on("s"),
         unreported = is_unreported("s.time"),
     )
@@ -138,11 +158,11 @@ fn bound(bound: Option<f64>) -> String {
     bound.map_or("CAST(NULL AS DOUBLE)".to_owned(), |bound| format!("{bound:e}"))
 }
 
-/// SQL for whether a series `d` has one of these attributes and values.
-fn excluded(unless: &BTreeMap<String, String>) -> String {
+/// SQL for whether a series with `attributes` has one of these, and one of its values.
+fn excluded(unless: &BTreeMap<String, String>, attributes: &str) -> String {
     let conditions = unless.iter().map(|(keys, values)| {
         let spelled = keys.split('|').flat_map(|key| [key.to_owned(), label(key)]);
-        let keys: Vec<_> = spelled.map(|key| format!("d.attributes[{}]", quoted(&key))).collect();
+        let keys: Vec<_> = spelled.map(|key| format!("{attributes}[{}]", quoted(&key))).collect();
         let values: Vec<_> = values.split('|').map(quoted).collect();
         format!("coalesce({}, '') IN ({})", keys.join(", "), values.join(", "))
     });

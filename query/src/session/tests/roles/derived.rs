@@ -74,6 +74,9 @@ async fn a_midnight_between_two_points_takes_nothing_away() {
         let today =
             "SELECT value FROM system WHERE role = 'disk.io.rate' AND time >= '2026-11-19T00:00:00Z' ORDER BY time";
         assert_eq!(fixture.doubles(today).await, [Some(2.0), Some(1.0)]);
+        let increases =
+            "SELECT increase FROM raw.increases WHERE metric = 'system.disk.io' AND date = '2026-11-19' ORDER BY time";
+        assert_eq!(fixture.doubles(increases).await, [Some(30.0), Some(15.0)]);
         fixture.store.flush().await.unwrap();
     }
 }
@@ -207,6 +210,28 @@ async fn two_sources_of_one_host_count_once() {
     let rows = "SELECT sum(value), count(*) FROM system WHERE role = 'cpu.utilization' GROUP BY time ORDER BY time";
     // nvitop stands above OpenTelemetry system in the table.
     assert_eq!(fixture.table(rows).await, [json!([0.4, 2]), json!([0.4, 2]), json!([0.7, 1])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_of_the_cpu_times_of_one_host_count_once() {
+    let fixture = fixture().await;
+    let of = |seconds: f64| [(0, 0, 0.0), (0, 15, seconds), (0, 30, 2.0 * seconds)];
+    // Of node_exporter half of the time is idle, of OpenTelemetry, which comes later, four fifths.
+    for mode in ["idle", "user"] {
+        let node = Sent::new("node_cpu_seconds_total", "", &[("host.name", "h"), ("cpu", "0"), ("mode", mode)]);
+        fixture.count(&node, CUMULATIVE, &of(7.5)).await;
+    }
+    // One number for all modes says nothing of the idle one, so it stands before nobody.
+    let whole = Sent::new("k8s.node.cpu.time", "s", &[("host.name", "h")]);
+    fixture.count(&whole, CUMULATIVE, &of(9.0)).await;
+    let rows = "SELECT value, source FROM system WHERE role = 'cpu.utilization' ORDER BY time, source";
+    assert_eq!(fixture.table(rows).await, [json!([0.5, "node_exporter"]), json!([0.5, "node_exporter"])]);
+    for (state, seconds) in [("idle", 12.0), ("user", 3.0)] {
+        let otel = Sent::new("system.cpu.time", "s", &[("host.name", "h"), ("cpu.mode", state)]);
+        fixture.count(&otel, CUMULATIVE, &of(seconds)).await;
+    }
+    let rows = fixture.table(rows).await;
+    assert!(rows.len() == 2 && rows.iter().all(|row| row[0] == json!(0.2)), "{rows:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
