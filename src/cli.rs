@@ -22,7 +22,7 @@ mod source;
 mod sql;
 mod verify;
 
-pub(crate) use self::source::Source;
+pub(crate) use self::{roles::quoted, source::Source};
 
 /// OpenTelemetry metrics in, open Parquet tables, SQL and answers out.
 #[derive(Debug, Parser)]

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustyline::{Config, Editor, error::ReadlineError, history::DefaultHistory};
 
 pub(crate) use self::output::OutputFormat;
@@ -60,13 +60,13 @@ pub(crate) async fn run_script(source: Source, format: Option<OutputFormat>) -> 
 /// The terminal cannot be used, or a directory cannot be closed.
 pub(crate) async fn converse(source: Source, format: Option<OutputFormat>) -> anyhow::Result<()> {
     let mut shell = Shell::new(source, format.unwrap_or(OutputFormat::Table), true);
+    terminal::print(&format!("{}; \\? for help, \\q to leave", shell.source.name()));
     let mut editor = editor(&shell.source).await?;
     let history = history_file();
     if let Some(file) = &history {
         // There is none the first time.
         let _none = editor.load_history(file);
     }
-    terminal::print(&format!("{}; \\? for help, \\q to leave", shell.source.name()));
     let outcome = shell.converse(&mut editor).await;
     if let Some(file) = &history {
         let saved = file.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(ReadlineError::Io);
@@ -143,7 +143,7 @@ impl Shell {
         let mut text = String::new();
         for line in lines.lines() {
             let line = line.context("read the statements")?;
-            if statement::split(&text).rest.is_empty() && line.trim_start().starts_with('\\') {
+            if line.trim_start().starts_with('\\') && statement::split(&text).rest.is_empty() {
                 text.clear();
                 if !self.run_text(&line).await? {
                     return Ok(());
@@ -198,7 +198,7 @@ impl Shell {
     /// Asks and shows the answer; `otherwise` is the error if there is no row.
     async fn ask(&self, query: &str, otherwise: Option<&str>) -> anyhow::Result<()> {
         let started = Instant::now();
-        let Some(answer) = self.stoppable(query, started).await? else { return Ok(()) };
+        let answer = self.stoppable(query, started).await?;
         let took = started.elapsed();
         let is_table = self.format == OutputFormat::Table;
         if let Some(otherwise) = otherwise
@@ -222,19 +222,19 @@ impl Shell {
         Ok(())
     }
 
-    /// The answer, or `None` if Ctrl-C stopped the query.
-    async fn stoppable(&self, query: &str, started: Instant) -> anyhow::Result<Option<String>> {
+    /// The answer; an error if Ctrl-C stopped the query, so that a file is not gone on with.
+    async fn stoppable(&self, query: &str, started: Instant) -> anyhow::Result<String> {
         let answer = self.source.answer(query, self.format.wire());
         if !io::stderr().is_terminal() {
-            return answer.await.map(Some);
+            return answer.await;
         }
         tokio::pin!(answer);
         let mut shown = false;
         let mut tick = tokio::time::interval_at((started + SILENCE_MAX).into(), Duration::from_millis(200));
         let outcome = loop {
             tokio::select! {
-                answer = &mut answer => break answer.map(Some),
-                _ = tokio::signal::ctrl_c() => break Ok(None),
+                answer = &mut answer => break answer,
+                _ = tokio::signal::ctrl_c() => break Err(anyhow!("stopped")),
                 _ = tick.tick() => {
                     eprint!("\r{:.1} s, Ctrl-C stops the query\x1b[K", started.elapsed().as_secs_f64());
                     shown = true;
@@ -243,9 +243,6 @@ impl Shell {
         };
         if shown {
             eprint!("\r\x1b[K");
-        }
-        if matches!(outcome, Ok(None)) {
-            eprintln!("stopped");
         }
         io::stderr().flush()?;
         outcome

@@ -13,7 +13,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-use crate::roles::{Asked, RoleOf};
+use crate::metrics_of_role::role_field;
 
 /// The rule. It runs before all others.
 #[derive(Debug)]
@@ -93,16 +93,10 @@ fn may_have(plan: &LogicalPlan, index: usize, roles: &[String]) -> bool {
     let Some(origin) = origin(plan, index) else { return true };
     match &origin {
         Expr::Literal(..) => literal(&origin).is_none_or(|role| roles.iter().any(|asked| asked == role)),
-        Expr::ScalarFunction(field) => {
-            let Some(Expr::ScalarFunction(role)) = field.args.first() else { return true };
-            let asked = role.args.first().and_then(literal).and_then(Asked::parse);
-            let (Some(asked), Some(function)) = (asked, role.func.inner().downcast_ref::<RoleOf>()) else {
-                return true;
-            };
+        field => role_field(field).is_none_or(|(function, asked)| {
             let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
             !function.table().metrics_of(asked, &roles).is_empty()
-        }
-        _ => true,
+        }),
     }
 }
 

@@ -131,7 +131,7 @@ fn of_role(predicate: &Expr) -> Option<Metrics> {
 }
 
 /// The function and what it is asked in `get_field(role_of('asked', …), 'role')`.
-fn role_field(field: &Expr) -> Option<(&RoleOf, Asked)> {
+pub(crate) fn role_field(field: &Expr) -> Option<(&RoleOf, Asked)> {
     let Expr::ScalarFunction(field) = field else { return None };
     let [Expr::ScalarFunction(role), Expr::Literal(name, _)] = field.args.as_slice() else { return None };
     if field.func.name() != "get_field" || text(name) != Some("role") {

@@ -21,7 +21,8 @@ const UNMAPPED: &str = "SELECT metric, declared_unit AS unit, kind, count(DISTIN
 const CHECK: &str = "SELECT kind, date, metric, role, host_name, gpu_id, message FROM system.role_warnings \
      ORDER BY kind, date, metric, gpu_id";
 
-fn quoted(text: &str) -> String {
+/// `text` as a literal of SQL.
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum as _;
 
 use super::output::OutputFormat;
+use crate::cli::quoted;
 
 /// What the shell prints for `\?`.
 pub(super) const HELP: &str = "\
@@ -90,10 +91,6 @@ fn functions(part: &str) -> String {
          GROUP BY 1, 2 ORDER BY 1, 2",
         quoted(part)
     )
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]
