@@ -12,6 +12,8 @@ use anyhow::{Context as _, ensure};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
+use crate::DASHBOARDS;
+
 /// Between two refreshes, as people set it who watch something happen.
 const REFRESH: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,8 +43,8 @@ impl Dashboard {
     /// The first panel that gets anything but rows.
     pub(crate) async fn watch(self, end: Instant) -> anyhow::Result<Vec<Duration>> {
         // People do not open their dashboards all at once.
-        let mut due =
-            Instant::now() + REFRESH.mul_f64(self.number as f64 / 32.0).min(end.duration_since(Instant::now()) / 2);
+        let mut due = Instant::now()
+            + REFRESH.mul_f64(self.number as f64 / DASHBOARDS as f64).min(end.duration_since(Instant::now()) / 2);
         let mut latencies = Vec::new();
         while due < end {
             tokio::time::sleep_until(due.into()).await;

@@ -55,9 +55,7 @@ fn start_ns(request_count: u64) -> anyhow::Result<u64> {
 async fn run(kinds: Kinds, data_dir: &Path, log: &Path, points: u64) -> anyhow::Result<Report> {
     let points_per_request = kinds.points_per_request();
     let request_count = points.div_ceil(points_per_request * CLIENTS).max(1);
-    // As many as before: a hundredth of 200 requests would be the luck of two.
-    let half_load_count = request_count;
-    let mut loads = load::loads(kinds, start_ns(request_count + half_load_count)?);
+    let mut loads = load::loads(kinds, start_ns(2 * request_count)?);
     let server = Server::start(data_dir, log).await?;
     let idle = server.cpu_seconds();
     let own = process::cpu_seconds(std::process::id());
@@ -69,11 +67,12 @@ async fn run(kinds: Kinds, data_dir: &Path, log: &Path, points: u64) -> anyhow::
     server.flush().await?;
     let flushed = server.cpu_seconds();
     let half_load_every = elapsed.mul_f64(2.0 / request_count as f64);
-    let half_load = client::send_all(server.otlp_url(), &mut loads, half_load_count, Some(half_load_every)).await?;
+    // As many again, so that a hundredth of them is not the luck of two.
+    let half_load = client::send_all(server.otlp_url(), &mut loads, request_count, Some(half_load_every)).await?;
     let stages = server.stages().await?;
     let peak_rss_bytes = server.peak_rss_bytes();
     server.stop().await?;
-    let all_points = (request_count + half_load_count) * CLIENTS * points_per_request;
+    let all_points = 2 * request_count * CLIENTS * points_per_request;
     Ok(Report {
         kinds,
         points: request_count * CLIENTS * points_per_request,
