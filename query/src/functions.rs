@@ -8,7 +8,7 @@ mod asof;
 mod bucket;
 mod counter;
 mod gapfill;
-mod histogram;
+pub(crate) mod histogram;
 mod implicit;
 mod instant;
 mod label;

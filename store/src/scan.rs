@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use datafusion::{
     arrow::datatypes::{Field, SchemaRef},
     catalog::{Session, TableProvider},
-    common::ScalarValue,
+    common::{ScalarValue, Statistics, stats::Precision},
     datasource::{
         listing::PartitionedFile,
         physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource},
@@ -97,10 +97,11 @@ impl TableProvider for StoreTable {
         let files: Vec<_> = files.into_iter().filter(|file| !replaced_days.contains(&file.date)).collect();
         compare_before_scan(&snapshot.storage, &files).await?;
         let (schema, in_order) = (self.schema(), self.in_order);
-        let sources = Sources { state, snapshot: &snapshot, schema, projection, limit, in_order };
-        let mut inputs = match table {
-            Some(table) if table.holds_points() => sources.scan_points(files, unflushed)?,
-            _ => sources.scan(&files, unflushed)?,
+        let holds_points = table.is_some_and(WalTable::holds_points);
+        let sources = Sources { state, snapshot: &snapshot, schema, projection, limit, in_order, holds_points };
+        let mut inputs = match holds_points {
+            true => sources.scan_points(files, unflushed)?,
+            false => sources.scan(&files, unflushed)?,
         };
         if !series_days.is_empty() {
             inputs.push(series_scan(series_days, projection, limit)?);
@@ -176,6 +177,7 @@ fn file_scan(
     files: &[Arc<LiveFile>],
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
+    row_count: Precision<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let date = Arc::new(Field::new("date", datafusion::arrow::datatypes::DataType::Date32, false));
     let table_schema =
@@ -200,11 +202,13 @@ fn file_scan(
     // The source computes what files hold in another form than queries see it, so filters, limits and statistics of
     // the other columns pass as if every column were stored.
     let exprs = sample_projection::project(schema, projection, source.table_schema().table_schema(), state)?;
+    let statistics = Statistics::new_unknown(source.table_schema().table_schema()).with_num_rows(row_count);
     let source = source
         .try_pushdown_projection(&exprs)?
         .ok_or_else(|| DataFusionError::Internal("the Parquet source does not take a projection".into()))?;
     let config = FileScanConfigBuilder::new(snapshot.storage.register(state.runtime_env()), source)
         .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
+        .with_statistics(statistics)
         .with_limit(limit)
         .build();
     Ok(DataSourceExec::from_data_source(config))

@@ -11,6 +11,7 @@ mod merge;
 mod quantile;
 mod rebin;
 mod scalar;
+mod series;
 
 use datafusion::{
     error::Result,
@@ -18,8 +19,9 @@ use datafusion::{
     prelude::SessionContext,
 };
 
-pub(crate) use column::fields as histogram_fields;
+pub(crate) use column::{fields as histogram_fields, histogram_type};
 pub(crate) use construct::{CONSTRUCTOR, PARAMETERS};
+pub(crate) use series::{BOUNDS, layouts, merged, sums, without_bounds};
 
 /// One distribution.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,6 +26,7 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::node::{Kept, Partial};
+use crate::functions::histogram;
 
 /// One row for each run of rows with equal keys within a batch: the keys, then what is kept of the run.
 #[derive(Debug)]
@@ -128,7 +129,10 @@ impl ExecutionPlan for SeriesRunsExec {
 /// The runs of `batch`.
 fn runs(batch: &RecordBatch, schema: &SchemaRef, key_count: usize, partials: &[Partial]) -> Result<RecordBatch> {
     let keys = &batch.columns()[..key_count];
-    let runs = partition(keys)?.ranges();
+    let mut same = keys.to_vec();
+    let histograms = partials.iter().filter(|partial| partial.kept == Kept::Histogram);
+    same.extend(histograms.map(|partial| histogram::layouts(batch.column(partial.column))));
+    let runs = partition(&same)?.ranges();
     let first: UInt32Array = runs.iter().map(|run| run.start as u32).collect();
     let mut columns = keys.iter().map(|key| take(key, &first, None)).collect::<Result<Vec<_>, _>>()?;
     for partial in partials {
@@ -146,6 +150,7 @@ fn kept(column: &ArrayRef, kept: Kept, runs: &[Range<usize>]) -> Result<ArrayRef
             let sum = |run: &Range<usize>| reduce(values, run, |a, b| a + b);
             Arc::new(runs.iter().map(sum).collect::<Float64Array>())
         }
+        Kept::Histogram => histogram::sums(column, runs)?,
         Kept::Min | Kept::Max => match column.data_type() {
             DataType::Float64 => extreme::<Float64Type>(column, kept, runs, |a, b| a.total_cmp(&b).is_lt()),
             DataType::Int64 => extreme::<Int64Type>(column, kept, runs, |a, b| a < b),

@@ -9,6 +9,8 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore},
 };
 
+use crate::functions::histogram::histogram_type;
+
 /// What is kept of the rows of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
 pub(crate) enum Kept {
@@ -17,6 +19,8 @@ pub(crate) enum Kept {
     Sum,
     Min,
     Max,
+    /// The sum of histograms without their bounds.
+    Histogram,
 }
 
 /// One output column: what is kept of which input column.
@@ -38,6 +42,7 @@ impl Partial {
         match self.kept {
             Kept::Rows | Kept::Count => Field::new(name, DataType::Int64, false),
             Kept::Sum => Field::new(name, DataType::Float64, true),
+            Kept::Histogram => Field::new(name, histogram_type(), true),
             Kept::Min | Kept::Max => Field::new(name, input.field(self.column).data_type().clone(), true),
         }
     }

@@ -30,7 +30,7 @@ use datafusion::{
 };
 
 use super::node::{Kept, Partial, SeriesRuns, partial_name};
-use crate::metrics_of_role::filters_metric;
+use crate::{functions::histogram, metrics_of_role::filters_metric};
 
 /// The rule. It runs after predicates have reached the scans, which it leaves below the runs.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ enum Function {
     Sum,
     Min,
     Max,
+    /// The sum of histograms; its argument is what makes one of columns.
+    Histogram,
 }
 
 /// An aggregate in terms of the join that it stands on.
@@ -117,16 +119,29 @@ impl<'a> Question<'a> {
         });
         let functions = self.functions.iter().all(|(function, argument)| {
             let Some(argument) = argument else { return true };
+            if *function == Function::Histogram {
+                return self.is_histogram_of_points(argument);
+            }
             let Ok(data_type) = argument.get_type(self.points.schema()) else { return false };
             of_points(argument)
                 && match function {
                     Function::Mean | Function::Sum => data_type == DataType::Float64,
                     Function::Min | Function::Max => Partial::orders(&data_type),
                     Function::Count => true,
+                    Function::Histogram => false,
                 }
         });
         let distinct = self.groups.iter().collect::<HashSet<_>>().len() == self.groups.len();
         keys.iter().any(|key| key.name == "series_id") && groups && functions && distinct
+    }
+
+    /// Whether points have all of the histogram but its bounds, which belong to the series.
+    fn is_histogram_of_points(&self, argument: &Expr) -> bool {
+        let Some(columns) = histogram_columns(argument) else { return false };
+        columns.iter().enumerate().all(|(index, column)| match index {
+            histogram::BOUNDS => !column.column_refs().iter().any(|column| self.points.schema().has_column(column)),
+            _ => column.column_refs().is_empty() || is_of(column, self.points),
+        })
     }
 
     /// The join key that says nothing new: a series has one metric, and where the points are bounded to some metrics
@@ -157,13 +172,14 @@ impl<'a> Question<'a> {
             self.groups.iter().enumerate().map(|(index, group)| self.group(index, group, &mut columns)).collect();
         let key_count = columns.len();
         let mut partials = Vec::new();
-        let answers: Vec<_> = self
+        let answers: Vec<Answer> = self
             .functions
             .iter()
             .map(|(function, argument)| Answer::of(*function, argument.as_ref(), &mut columns, &mut partials))
-            .collect();
+            .collect::<Result<_>>()?;
         let input = LogicalPlanBuilder::from(self.points.clone()).project(columns)?.build()?;
-        let runs = SeriesRuns::new(input, key_count, partials.clone())?;
+        let kept = partials.iter().map(|(partial, _)| *partial).collect();
+        let runs = SeriesRuns::new(input, key_count, kept)?;
         let runs = Arc::new(LogicalPlan::Extension(Extension { node: Arc::new(runs) }));
         let (left, right) = match self.points_on_the_left {
             true => (runs, Arc::clone(&self.join.right)),
@@ -171,7 +187,9 @@ impl<'a> Question<'a> {
         };
         let Join { join_constraint, null_equality, .. } = *self.join;
         let join = Join::try_new(left, right, on, None, JoinType::Inner, join_constraint, null_equality, false)?;
-        let totals = partials.iter().enumerate().map(|(index, partial)| total(*partial, index)).collect();
+        let totals =
+            partials.iter().enumerate().map(|(index, (partial, bounds))| total(*partial, bounds.as_ref(), index));
+        let totals = totals.collect::<Result<_>>()?;
         let totals = Aggregate::try_new(Arc::new(LogicalPlan::Join(join)), groups, totals)?;
         projected(totals, &answers, aggregate).map(Some)
     }
@@ -195,18 +213,29 @@ struct Answer {
 }
 
 impl Answer {
-    /// Adds what the function needs to `columns` and `partials`, unless it is there.
-    fn of(function: Function, argument: Option<&Expr>, columns: &mut Vec<Expr>, partials: &mut Vec<Partial>) -> Self {
+    /// Adds what the function needs to `columns` and `partials`, unless it is there; with sums of histograms, their bounds.
+    fn of(
+        function: Function,
+        argument: Option<&Expr>,
+        columns: &mut Vec<Expr>,
+        partials: &mut Vec<(Partial, Option<Expr>)>,
+    ) -> Result<Self> {
+        let (argument, bounds) = match argument.filter(|_| function == Function::Histogram).and_then(histogram_columns)
+        {
+            Some(parts) => (Some(histogram::without_bounds(parts)?), Some(parts[histogram::BOUNDS].clone())),
+            None => (argument.cloned(), None),
+        };
+        let of_rows = argument.is_none();
         let column = argument.map_or(0, |argument| {
             let known =
-                columns.iter().position(|column| matches!(column, Expr::Alias(alias) if *alias.expr == *argument));
+                columns.iter().position(|column| matches!(column, Expr::Alias(alias) if *alias.expr == argument));
             known.unwrap_or_else(|| {
-                columns.push(argument.clone().alias(format!("__argument_{}", columns.len())));
+                columns.push(argument.alias(format!("__argument_{}", columns.len())));
                 columns.len() - 1
             })
         });
         let mut place = |kept| {
-            let partial = Partial { kept, column };
+            let partial = (Partial { kept, column }, bounds.clone());
             partials.iter().position(|known| *known == partial).unwrap_or_else(|| {
                 partials.push(partial);
                 partials.len() - 1
@@ -217,10 +246,11 @@ impl Answer {
             Function::Sum => (place(Kept::Sum), 0),
             Function::Min => (place(Kept::Min), 0),
             Function::Max => (place(Kept::Max), 0),
-            Function::Count if argument.is_none() => (place(Kept::Rows), 0),
+            Function::Count if of_rows => (place(Kept::Rows), 0),
             Function::Count => (place(Kept::Count), 0),
+            Function::Histogram => (place(Kept::Histogram), 0),
         };
-        Self { function, first, second }
+        Ok(Self { function, first, second })
     }
 
     fn expr(&self, total: impl Fn(usize) -> Expr) -> Expr {
@@ -228,18 +258,26 @@ impl Answer {
             // Without a value both are null or the sum is, and so is the mean.
             Function::Mean => total(self.first) / cast(total(self.second), DataType::Float64),
             Function::Count => coalesce(vec![total(self.first), lit(0i64)]),
-            Function::Sum | Function::Min | Function::Max => total(self.first),
+            Function::Sum | Function::Min | Function::Max | Function::Histogram => total(self.first),
         }
     }
 }
 
-fn total(partial: Partial, index: usize) -> Expr {
+fn total(partial: Partial, bounds: Option<&Expr>, index: usize) -> Result<Expr> {
     let column = Expr::Column(Column::new_unqualified(partial_name(index)));
-    match partial.kept {
-        Kept::Min => min(column),
-        Kept::Max => max(column),
-        Kept::Rows | Kept::Count | Kept::Sum => sum(column),
-    }
+    Ok(match (partial.kept, bounds) {
+        (_, Some(bounds)) => histogram::merged(&column, bounds)?,
+        (Kept::Min, _) => min(column),
+        (Kept::Max, _) => max(column),
+        _ => sum(column),
+    })
+}
+
+/// The columns of which `expr` makes a histogram.
+fn histogram_columns(expr: &Expr) -> Option<&[Expr]> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let is_whole = call.func.name() == histogram::CONSTRUCTOR && call.args.len() == histogram::PARAMETERS.len();
+    is_whole.then_some(&call.args)
 }
 
 /// The columns of `original`, computed from `totals`.
@@ -270,6 +308,7 @@ fn function(expr: &Expr) -> Option<(Function, Option<Expr>)> {
         "sum" => Function::Sum,
         "min" => Function::Min,
         "max" => Function::Max,
+        "histogram_merge" => Function::Histogram,
         _ => return None,
     };
     match argument {

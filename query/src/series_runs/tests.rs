@@ -6,7 +6,10 @@ use arrow::{
     util::{display::FormatOptions, pretty::pretty_format_batches_with_options},
 };
 use datafusion::prelude::SessionContext;
-use driftwatt_store::{AttributeValue, Kind, SampleColumns, Series, SeriesDefinition, Store, Temporality, WriteBatch};
+use driftwatt_store::{
+    AttributeValue, HistogramPoint, HistogramShape, Kind, SampleColumns, Series, SeriesDefinition, Store, Temporality,
+    WriteBatch,
+};
 
 use crate::{config::Config, session};
 
@@ -111,6 +114,110 @@ async fn aggregates_of_runs_are_those_of_the_points() {
         assert!(!plan(&plain, sql).await.contains("SeriesRuns"), "{sql}");
         // Sums of eighths are exact in any order.
         assert_eq!(table(&fast, sql).await, table(&plain, sql).await, "{sql}");
+    }
+}
+
+/// Histograms of two hosts, explicit with two sets of bounds and exponential with changing scales; some rows are markers.
+fn histograms(round: i64) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    for (host, bounds) in [(0, vec![]), (1, vec![0.5, 1.0, 4.0]), (2, vec![0.5, 4.0])] {
+        let index = batch.series.len() as u32;
+        let name = ("host.name".into(), AttributeValue::String(format!("host-{host}")));
+        batch.series.push(Series::new(SeriesDefinition {
+            metric: if host == 0 { "exponential".into() } else { "explicit".into() },
+            unit: "s".into(),
+            description: "".into(),
+            kind: if host == 0 { Kind::ExponentialHistogram } else { Kind::Histogram },
+            temporality: Temporality::Delta,
+            monotonic: false,
+            bounds: bounds.clone(),
+            resource: vec![name].into(),
+            scope_name: "".into(),
+            scope_version: "".into(),
+            scope: vec![].into(),
+            point: vec![].into(),
+        }));
+        for n in 0..40i64 {
+            let counts: Vec<u64> = (0..=bounds.len() as i64).map(|bucket| ((n * 7 + bucket * 3) % 5) as u64).collect();
+            let time = START + (round * 40 + n) * 13 * MINUTE;
+            let run = vec![n as u64 % 3, 1, n as u64 % 4];
+            batch.histograms.push(HistogramPoint {
+                series: index,
+                start_time: time - MINUTE,
+                time,
+                recorded: n % 9 != 0,
+                count: if host == 0 { 4 + 2 * (n as u64 % 3) + 2 * (n as u64 % 4) } else { counts.iter().sum() },
+                sum: (n % 4 != 0).then_some(n as f64 / 8.0),
+                min: None,
+                max: Some(n as f64),
+                shape: match host {
+                    0 => HistogramShape::Exponential {
+                        scale: (n % 4) as i32,
+                        zero_count: 2,
+                        zero_threshold: 0.0,
+                        positive_offset: n as i32 - 20,
+                        positive_counts: run.clone(),
+                        negative_offset: 3,
+                        negative_counts: run,
+                    },
+                    _ => HistogramShape::Explicit { counts },
+                },
+            });
+        }
+    }
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histograms_are_merged_before_their_bounds_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(driftwatt_store::Config::new(dir.path())).await.unwrap();
+    for round in [0, 0, 1] {
+        store.append(histograms(round)).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    store.append(histograms(3)).await.unwrap();
+    let fast = session(&store, &Config::default()).await.unwrap();
+    let plain = session(&store, &Config::default()).await.unwrap();
+    assert!(plain.remove_optimizer_rule("aggregate_runs_first"));
+    let of = "histogram_count(h), histogram_sum(h), histogram_quantile(0.95, h), h";
+    for (sql, uses_runs) in [
+        (
+            format!(
+                "SELECT host_name, {of} FROM (SELECT host_name, histogram_merge(histogram()) AS h FROM histograms GROUP BY 1) ORDER BY 1"
+            ),
+            true,
+        ),
+        (
+            format!(
+                "SELECT hour, {of} FROM (SELECT time_bucket('1 hour', time) AS hour, histogram_merge(histogram()) AS h \
+            FROM histograms WHERE metric = 'explicit' GROUP BY 1) ORDER BY 1"
+            ),
+            true,
+        ),
+        (
+            format!(
+                "SELECT {of} FROM (SELECT histogram_merge(histogram()) AS h FROM histograms WHERE host_name = 'host-0')"
+            ),
+            true,
+        ),
+        (
+            format!(
+                "SELECT host_name, rows, {of} FROM (SELECT host_name, count(*) AS rows, histogram_merge(histogram()) AS h \
+            FROM histograms WHERE metric = 'explicit' GROUP BY 1) ORDER BY 1"
+            ),
+            true,
+        ),
+        (
+            format!(
+                "SELECT {of} FROM (SELECT histogram_merge(histogram_rebin(histogram(), [1.0])) AS h FROM histograms WHERE metric = 'explicit')"
+            ),
+            false,
+        ),
+    ] {
+        let shown = plan(&fast, &sql).await;
+        assert_eq!(shown.contains("SeriesRunsExec"), uses_runs, "{sql}\n{shown}");
+        assert_eq!(table(&fast, &sql).await, table(&plain, &sql).await, "{sql}");
     }
 }
 

@@ -4,10 +4,14 @@ use std::{fmt, sync::Arc};
 
 use datafusion::{
     arrow::datatypes::SchemaRef,
+    common::{Statistics, stats::Precision, tree_node::TreeNodeRecursion},
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::PhysicalExpr,
     physical_plan::{
-        ExecutionPlan,
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        metrics::MetricsSet,
+        statistics::StatisticsArgs,
         stream::RecordBatchReceiverStreamBuilder,
         streaming::{PartitionStream, StreamingTableExec},
     },
@@ -29,6 +33,11 @@ pub(super) struct SeriesSource {
 impl SeriesSource {
     pub(super) fn new(snapshot: &Arc<TableSnapshot>, unflushed: Vec<SeriesRow>, day: i32) -> Self {
         Self { schema: series_schema(), snapshot: Arc::clone(snapshot), unflushed: unflushed.into(), day }
+    }
+
+    fn row_count(&self) -> usize {
+        let files = self.snapshot.files.iter().filter(|file| file.date == self.day);
+        files.map(|file| file.row_count as usize).sum::<usize>() + self.unflushed.len()
     }
 }
 
@@ -66,6 +75,63 @@ pub(super) fn series_scan(
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let row_count = days.iter().map(SeriesSource::row_count).sum();
     let days = days.into_iter().map(|day| Arc::new(day) as Arc<dyn PartitionStream>).collect();
-    Ok(Arc::new(StreamingTableExec::try_new(series_schema(), days, projection, [], false, limit)?))
+    let days = StreamingTableExec::try_new(series_schema(), days, projection, [], false, limit)?;
+    Ok(Arc::new(SeriesDaysExec { days: Arc::new(days), row_count }))
+}
+
+/// The scan, which says how many rows it has.
+#[derive(Debug)]
+struct SeriesDaysExec {
+    days: Arc<StreamingTableExec>,
+    /// About; a series in a file and beside it counts twice.
+    row_count: usize,
+}
+
+impl DisplayAs for SeriesDaysExec {
+    fn fmt_as(&self, display: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.days.fmt_as(display, f)
+    }
+}
+
+impl ExecutionPlan for SeriesDaysExec {
+    fn name(&self) -> &'static str {
+        "SeriesDaysExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.days.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.days.apply_expressions(visit)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let unknown = Statistics::new_unknown(&self.schema());
+        Ok(Arc::new(match args.partition() {
+            Some(_) => unknown,
+            None => unknown.with_num_rows(Precision::Inexact(self.row_count)),
+        }))
+    }
+
+    fn execute(&self, index: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.days.execute(index, context)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        self.days.metrics()
+    }
 }

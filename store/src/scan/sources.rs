@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::{
     arrow::datatypes::SchemaRef,
     catalog::Session,
+    common::stats::Precision,
     error::Result,
     physical_expr::expressions::Column,
     physical_plan::{
@@ -60,6 +61,9 @@ pub(super) struct Sources<'a> {
     pub(super) limit: Option<usize>,
     /// All points are merged, so that they come in table order.
     pub(super) in_order: bool,
+    /// Of points the planner is not told how many there are, so that it never keeps them in memory for a join. Of other
+    /// tables, `series` above all, it is, and then gives few series to every reader of points instead of dealing these out.
+    pub(super) holds_points: bool,
 }
 
 pub(super) type Plans = Vec<Arc<dyn ExecutionPlan>>;
@@ -69,7 +73,12 @@ impl Sources<'_> {
     pub(super) fn scan(&self, files: &[Arc<LiveFile>], unflushed: Vec<UnflushedRows>) -> Result<Plans> {
         let mut inputs = Plans::new();
         if !files.is_empty() {
-            inputs.push(file_scan(self.state, &self.schema, self.snapshot, files, self.projection, self.limit)?);
+            let row_count = match self.holds_points {
+                true => Precision::Absent,
+                false => Precision::Inexact(files.iter().map(|file| file.row_count as usize).sum()),
+            };
+            let (state, schema, snapshot) = (self.state, &self.schema, self.snapshot);
+            inputs.push(file_scan(state, schema, snapshot, files, self.projection, self.limit, row_count)?);
         }
         if !unflushed.is_empty() {
             inputs.push(self.memory_scan(unflushed, self.projection, self.limit)?);
@@ -106,7 +115,9 @@ impl Sources<'_> {
             let mut inputs = Plans::new();
             for index in group {
                 if let Some(file) = files.get_mut(index).and_then(Option::take) {
-                    inputs.push(file_scan(self.state, &self.schema, self.snapshot, &[file], Some(&wide), None)?);
+                    let (state, schema, snapshot) = (self.state, &self.schema, self.snapshot);
+                    let unknown = Precision::Absent;
+                    inputs.push(file_scan(state, schema, snapshot, &[file], Some(&wide), None, unknown)?);
                 } else if let Some(rows) = index.checked_sub(file_count).and_then(|at| unflushed[at].take()) {
                     inputs.push(self.memory_scan(vec![rows], Some(&wide), None)?);
                 }

@@ -116,6 +116,19 @@ impl<'a> Columns<'a> {
         let [sum, min, max] = [1, 2, 3].map(|index| self.number(index, row));
         Ok(Some(Histogram { count, sum, min, max, shape }))
     }
+
+    /// The counts of an explicit histogram, whatever its bounds.
+    pub(super) fn counts(&self, row: usize) -> Option<&[f64]> {
+        let lists = self.lists[1];
+        let explicit = self.integers[0].is_null(row) && lists.is_valid(row);
+        let values = lists.values().as_primitive::<Float64Type>().values();
+        explicit.then(|| &values[lists.value_offsets()[row] as usize..lists.value_offsets()[row + 1] as usize])
+    }
+
+    /// Count, sum, smallest and largest.
+    pub(super) fn totals(&self, row: usize) -> Option<(f64, [Option<f64>; 3])> {
+        Some((self.number(0, row)?, [1, 2, 3].map(|index| self.number(index, row))))
+    }
 }
 
 /// The histogram in row `row` of a column of [`histogram_type`].
