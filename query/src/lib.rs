@@ -11,6 +11,7 @@ mod batch_writer;
 mod body;
 mod cardinality;
 mod catalog;
+mod comments;
 mod compression;
 mod computed_table;
 mod config;

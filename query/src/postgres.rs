@@ -11,6 +11,7 @@ mod columns;
 mod commands;
 mod connection;
 mod copy;
+mod descriptions;
 mod extended;
 mod failure;
 mod functions;

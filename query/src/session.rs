@@ -17,6 +17,7 @@ use crate::{
     arms_of_role::ArmsOfRole,
     cardinality::cardinality_sql,
     catalog::{Shown, StoreSchema},
+    comments::{columns_sql, comment_function},
     config::Config,
     coverage::{Coverage, SERIES_SQL},
     day_of_time::DayOfTime,
@@ -113,6 +114,7 @@ fn add_views(ctx: &SessionContext, table: &Arc<RoleTable>, planned: &Planned) ->
     let function = RoleOf::new(table);
     ctx.register_udf(ScalarUDF::from(RoleOf::new(table)));
     ctx.register_udf(ScalarUDF::from(RoleSuggestion::new(table)));
+    ctx.register_udf(comment_function());
     let mut public = BTreeMap::from([
         ("metrics", views::metrics()),
         ("histograms", views::histograms()),
@@ -121,6 +123,8 @@ fn add_views(ctx: &SessionContext, table: &Arc<RoleTable>, planned: &Planned) ->
     public.extend(View::ALL.iter().map(|view| (view.name(), views::roles(*view, table, &function))));
     let of_system = BTreeMap::from([
         ("cardinality", cardinality_sql()),
+        ("columns", columns_sql()),
+        ("gpu_series", views::gpu_series(table, &function)),
         ("role_series", role_series(table, &function)),
         ("role_warnings", role_warnings(table, &function)),
     ]);

@@ -21,8 +21,19 @@ use crate::{
     view_schema::Views,
 };
 
-const NAMES: [&str; 9] =
-    ["cardinality", "coverage", "queries", "rejections", "role_series", "role_warnings", "roles", "settings", "tables"];
+const NAMES: [&str; 11] = [
+    "cardinality",
+    "columns",
+    "coverage",
+    "gpu_series",
+    "queries",
+    "rejections",
+    "role_series",
+    "role_warnings",
+    "roles",
+    "settings",
+    "tables",
+];
 
 /// What `NAMES` lists.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod series;
 
 use crate::roles::{RoleOf, RoleTable, View};
 
+pub(crate) use points::gpu_series;
 pub(crate) use series::{resolved, with_device};
 
 /// Labels in the order of the contract; `team` and `region` came later.

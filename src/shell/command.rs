@@ -75,8 +75,8 @@ fn columns(table: &str) -> Command {
     let bare = table.replace('"', "");
     let (schema, name) = bare.split_once('.').unwrap_or(("public", &bare));
     let query = format!(
-        "SELECT column_name AS \"column\", data_type AS \"type\", lower(is_nullable) AS \"nullable\" \
-         FROM information_schema.columns WHERE table_schema = {} AND table_name = {} ORDER BY ordinal_position",
+        "SELECT column_name AS \"column\", data_type AS \"type\", CASE WHEN is_nullable THEN 'yes' ELSE 'no' END AS \"nullable\", \
+         comment AS \"what\" FROM system.columns WHERE schema_name = {} AND table_name = {} ORDER BY position",
         quoted(schema),
         quoted(name)
     );
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(Command::parse("\\format CSV").unwrap(), Command::Format(OutputFormat::Csv));
         assert_eq!(Command::parse(" \\i  a b.sql ").unwrap(), Command::Include("a b.sql".into()));
         let Command::Ask { query, otherwise } = Command::parse("\\d raw.o'x;").unwrap() else { panic!() };
-        assert!(query.contains("table_schema = 'raw' AND table_name = 'o''x'"), "{query}");
+        assert!(query.contains("schema_name = 'raw' AND table_name = 'o''x'"), "{query}");
         assert!(otherwise.unwrap().contains("raw.o'x"));
         let error = Command::parse("\\nothing").unwrap_err().to_string();
         assert!(error.contains("\\?"), "{error}");

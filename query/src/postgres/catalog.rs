@@ -55,6 +55,7 @@ impl SchemaProvider for PgCatalog {
             "pg_namespace" => self.with_lists(name, &["nspacl"]).await,
             "pg_database" => self.with_lists(name, &["datacl"]).await,
             "pg_attribute" => self.attributes().await,
+            "pg_description" => self.described().await,
             _ => self.given.table(name).await,
         }
     }
@@ -86,7 +87,7 @@ impl PgCatalog {
     }
 
     /// The rows of a table of the catalog.
-    async fn rows(&self, name: &str) -> Result<RecordBatch> {
+    pub(super) async fn rows(&self, name: &str) -> Result<RecordBatch> {
         let table = self.given.table(name).await?;
         let table = table.ok_or_else(|| internal_datafusion_err!("no pg_catalog.{name}"))?;
         let schema = table.schema();
@@ -156,11 +157,11 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(name).ok_or_else(|| internal_datafusion_err!("no column {name} in the catalog"))
 }
 
-fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array> {
+pub(super) fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array> {
     Ok(column(batch, name)?.as_primitive())
 }
 
-fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<impl Iterator<Item = &'a str>> {
+pub(super) fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<impl Iterator<Item = &'a str>> {
     Ok(column(batch, name)?.as_string::<i32>().iter().map(Option::unwrap_or_default))
 }
 

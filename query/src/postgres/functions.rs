@@ -145,10 +145,8 @@ pub(crate) fn register(ctx: &SessionContext) {
     for name in ["pg_is_in_recovery", "pg_advisory_unlock_all", "pg_is_other_temp_schema", "pg_has_role"] {
         ctx.register_udf(RowFunction::constant(name, ScalarValue::from(false)));
     }
-    // What has none here: comments are in pg_description, and there are no indexes, rules, sequences or tablespaces.
+    // What has none here: there are no indexes, rules, sequences or tablespaces.
     for name in [
-        "obj_description",
-        "col_description",
         "shobj_description",
         "pg_get_viewdef",
         "pg_get_indexdef",

@@ -13,6 +13,7 @@ use datafusion_pg_catalog::pg_catalog::{context::EmptyContextProvider, setup_pg_
 
 use super::{
     catalog::{InformationSchema, PgCatalog},
+    descriptions::Description,
     functions,
     settings::Settings,
 };
@@ -69,7 +70,9 @@ async fn derive(base: &SessionContext) -> Result<SessionState, DataFusionError> 
     let ctx = SessionContext::new_with_state(state);
     setup_pg_catalog(&ctx, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
     if let (Some(given), Some(shown)) = (catalog.schema("pg_catalog"), shown) {
-        catalog.register_schema("pg_catalog", Arc::new(PgCatalog { given, shown, plain: SessionContext::new() }))?;
+        let pg_catalog = PgCatalog { given, shown, plain: SessionContext::new() };
+        Description::functions(&pg_catalog).into_iter().for_each(|function| ctx.register_udf(function));
+        catalog.register_schema("pg_catalog", Arc::new(pg_catalog))?;
     }
     let information_schema = InformationSchema::new(catalogs).await?;
     catalog.register_schema("information_schema", Arc::new(information_schema))?;

@@ -360,3 +360,16 @@ async fn every_example_of_the_documentation_runs() {
         answer.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_and_column_says_what_it_is() {
+    let fixture = fixture().await;
+    let sql = "SELECT concat(schema_name, '.', table_name, '.', column_name) FROM system.columns \
+               WHERE comment IS NULL OR table_comment IS NULL ORDER BY 1";
+    let batches = fixture.ctx.sql(sql).await.unwrap().collect().await.unwrap();
+    let missing: Vec<_> =
+        batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+    assert!(missing.is_empty(), "without a comment: {missing:#?}");
+    let counted = fixture.doubles("SELECT CAST(count(*) AS DOUBLE) FROM system.columns WHERE table_name = 'gpu'").await;
+    assert!(counted[0].unwrap() > 20.0);
+}

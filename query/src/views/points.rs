@@ -46,6 +46,17 @@ pub(super) fn is_implausible() -> String {
     format!("isnan(reported) OR abs(reported) > {:e} OR reported < min OR reported > max", f64::MAX)
 }
 
+/// Every series and day of the view `gpu` that reports a role, with what its rows have in common.
+pub(crate) fn gpu_series(table: &RoleTable, function: &RoleOf) -> String {
+    format!(
+        "SELECT d.date, d.series_id, d.metric, d.role, d.canonical_unit AS unit, {labels}, {more}, d.first_time, d.last_time \
+         FROM {series} d",
+        labels = columns_of("d", &LABELS),
+        more = more(),
+        series = deduplicated(View::Gpu, &resolved(Asked::Reported(View::Gpu), table, function)),
+    )
+}
+
 /// Number points.
 pub(super) fn numbers(view: View, table: &RoleTable, function: &RoleOf) -> String {
     number_points(view, Asked::Plain(view), "raw.samples", "false", table, function)

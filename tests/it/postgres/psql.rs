@@ -37,11 +37,13 @@ async fn psql_describes_and_copies() {
         (r"\d gpu", "json"),
         (r"\d raw.samples", "double precision"),
         (r"\d+ raw.samples", "bigint"),
-        (r"\d+ gpu", "attributes"),
+        (r"\d+ gpu", "In the unit of the role"),
+        (r"\dt+ raw.*", "Number points as received"),
+        (r"\dv+", "Every number point with its labels"),
         (r"\df", "List of functions"),
         (r"\dx", "timescaledb"),
         (r"\du", "List of roles"),
-        (r"\dn+", "public"),
+        (r"\dn+", "Telemetry as received"),
         (r"\copy (select 1 as a, 'b,c' as b) to stdout csv header", "a,b\n1,\"b,c\"\n"),
         (r"\copy (select value from generate_series(1, 3)) to stdout", "1\n2\n3\n"),
     ] {
@@ -77,4 +79,22 @@ async fn what_psql_asks_to_describe_a_view_is_answered_without_psql_too() {
     for empty in &answers[2..] {
         assert!(texts(&client, empty).await.is_empty(), "{empty}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_and_columns_have_comments() {
+    let (_dir, _server, client) = start().await;
+    // As DBeaver and Grafana read them, and as psql does.
+    let joined = "SELECT c.relname, a.attname, d.description FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
+         JOIN pg_catalog.pg_description d ON d.objoid = c.oid AND d.objsubid = a.attnum \
+         WHERE n.nspname = 'public' AND c.relname = 'gpu' AND a.attname IN ('role', 'value') ORDER BY a.attname";
+    let found = texts(&client, joined).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0][2].starts_with("What the value is") && found[1][2].contains("unit of the role"), "{found:?}");
+    let called = "SELECT pg_catalog.obj_description(c.oid, 'pg_class'), pg_catalog.col_description(c.oid, 1) \
+         FROM pg_catalog.pg_class c WHERE c.relname = 'increases'";
+    let found = texts(&client, called).await;
+    assert!(found[0][0].contains("what a counter gained") && found[0][1] == "Name as received", "{found:?}");
 }
