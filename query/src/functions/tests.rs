@@ -260,3 +260,23 @@ async fn asof_joins() {
     refused(&joined(">=").replace("t.host = q.host", "t.host > q.host"), "are equal").await;
     refused(&joined(">=").replace("q.time)", "q.size)"), "compares times").await;
 }
+
+/// One side is distributed by some of what must be equal, the other by all of it.
+#[tokio::test]
+async fn asof_joins_of_sides_that_are_distributed_already() {
+    let hosts = ["a", "b", "c", "d", "e", "f", "g"];
+    let rows = |time: usize| hosts.map(|host| format!("('{host}', 'eu', {time})")).join(", ");
+    let sql = format!(
+        "WITH points AS (SELECT column1 AS host, column2 AS region, to_timestamp_micros(column3) AS time FROM \
+         (VALUES {}, {})), \
+         l AS (SELECT host, max(region) AS region, max(time) AS time FROM points GROUP BY host), \
+         r AS (SELECT host, region, min(time) AS time FROM points GROUP BY host, region) \
+         SELECT count(*), count(r.time) FROM (l ASOF JOIN r MATCH_CONDITION (l.time >= r.time) \
+         ON l.host = r.host AND l.region = r.region)",
+        rows(5),
+        rows(3)
+    );
+    for partitions in [1, 3, 8] {
+        assert_eq!(answer(&context(partitions), &sql).await.unwrap(), ["7 7"], "{partitions}");
+    }
+}
