@@ -7,6 +7,7 @@
 mod exec;
 mod keys;
 mod matches;
+mod memory_part;
 mod merge;
 mod node;
 mod planner;

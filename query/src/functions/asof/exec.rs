@@ -29,6 +29,7 @@ use super::{
     Nearest,
     keys::{Exprs, Keys},
     matches::Output,
+    memory_part::MemoryPart,
     merge::{Merge, merged, sorted, spilled},
     time_index::{Read, TimeIndex},
 };
@@ -166,11 +167,11 @@ impl ExecutionPlan for AsofJoinExec {
     }
 }
 
-/// What the right of each of `partitions` may take of the memory of queries: half of it for all of them, so that there is
-/// room to sort those that take more.
+/// What the right of each of `partitions` may take of the memory of queries, and what each of the two sorts may instead: a
+/// third of it for all of them. The last third is for what they read.
 fn memory_share(context: &TaskContext, partitions: usize) -> usize {
     match context.memory_pool().memory_limit() {
-        MemoryLimit::Finite(bytes) => bytes / 2 / partitions,
+        MemoryLimit::Finite(bytes) => bytes / 3 / partitions,
         _ => usize::MAX,
     }
 }
@@ -181,7 +182,7 @@ struct Sides {
     right: SendableRecordBatchStream,
     keys: [Keys; 2],
     exprs: [Exprs; 2],
-    /// What the right may take of the memory.
+    /// What the right or a sort may take of the memory.
     bytes_max: usize,
 }
 
@@ -207,8 +208,8 @@ impl Sides {
             Read::TooLarge { batches, rest } => {
                 let right = spilled(batches, rest, spills, &context)?;
                 drop(reservation);
-                let right = Merge::new(sorted(right, &exprs[1], &context)?, right_keys);
-                let left = sorted(left, &exprs[0], &context)?;
+                let right = Merge::new(sorted(right, &exprs[1], MemoryPart::context(&context, bytes_max))?, right_keys);
+                let left = sorted(left, &exprs[0], MemoryPart::context(&context, bytes_max))?;
                 merged(left, right, left_keys, nearest, output).boxed()
             }
         })

@@ -53,14 +53,14 @@ pub(super) fn spilled(
 pub(super) fn sorted(
     stream: SendableRecordBatchStream,
     exprs: &Exprs,
-    context: &Arc<TaskContext>,
+    context: Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let ascending = exprs.iter().map(|expr| PhysicalSortExpr::new(Arc::clone(expr), SortOptions::default()));
     let ordering = LexOrdering::new(ascending).ok_or_else(|| internal_datafusion_err!("an ASOF JOIN has a time"))?;
     let schema = stream.schema();
     let begun = Arc::new(Begun { schema: Arc::clone(&schema), stream: Mutex::new(Some(stream)) });
     let input = StreamingTableExec::try_new(schema, vec![begun], None, [], false, None)?;
-    SortExec::new(ordering, Arc::new(input)).execute(0, Arc::clone(context))
+    SortExec::new(ordering, Arc::new(input)).execute(0, context)
 }
 
 /// A stream that is read already, as the input of a plan that is executed once.

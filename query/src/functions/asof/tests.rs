@@ -105,7 +105,9 @@ fn spilled_rows(plan: &Arc<dyn ExecutionPlan>) -> usize {
 
 async fn check(left: &[Row], right: &[Row], partitions: usize, memory_bytes: usize, is_sorted: bool) {
     let ctx = context([left, right], partitions, memory_bytes);
-    for operator in [">=", ">", "<=", "<"] {
+    // Sorting the same again for each takes long in a build without optimisation.
+    let operators: &[&str] = if is_sorted { &[">=", "<"] } else { &[">=", ">", "<=", "<"] };
+    for operator in operators {
         for (on, by_key) in [("ON l.key = r.key", true), ("", false)] {
             let (answers, plan) = joined(&ctx, operator, on).await;
             assert_eq!(answers.len(), left.len());
@@ -135,7 +137,7 @@ async fn each_row_gets_the_nearest() {
 #[tokio::test]
 async fn a_right_side_too_large_for_memory_is_sorted() {
     let mut state = 0x2545_f491_4f6c_dd1d;
-    let (left, right) = (rows(&mut state, 100), rows(&mut state, 20_000));
+    let (left, right) = (rows(&mut state, 20), rows(&mut state, 15_000));
     for partitions in [1, 2] {
         check(&left, &right, partitions, 1 << 20, true).await;
     }
