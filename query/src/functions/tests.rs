@@ -280,3 +280,24 @@ async fn asof_joins_of_sides_that_are_distributed_already() {
         assert_eq!(answer(&context(partitions), &sql).await.unwrap(), ["7 7"], "{partitions}");
     }
 }
+
+/// Points that came twice, and points of two series at one time.
+#[tokio::test]
+async fn delta_points_of_one_time() {
+    let of = |call: &str, rows: &str| {
+        format!(
+            "SELECT {call} FROM (SELECT to_timestamp_micros(column1 * 60000000) AS time, column2 AS value FROM (VALUES {rows}))"
+        )
+    };
+    let twice = "(1, 6.0), (2, 12.0), (2, 12.0), (3, 18.0)";
+    check(&of("increase(value, time, 'delta')", twice), &["36.0"]).await;
+    let two_series = "(1, 6.0), (2, 12.0), (2, 13.0), (3, 18.0)";
+    for call in ["increase", "rate", "irate"] {
+        refused(&of(&format!("{call}(value, time, 'delta')"), two_series), "points of several series are in one group")
+            .await;
+    }
+    let counts =
+        |rows: &str| of("histogram_count(histogram_increase(histogram([1.0], [value, 1.0]), time, 'delta'))", rows);
+    check(&counts(twice), &["39.0"]).await;
+    refused(&counts(two_series), "points of several series are in one group").await;
+}

@@ -217,23 +217,23 @@ impl Increase {
 
     fn increase(&mut self) -> Result<Option<Histogram>> {
         self.points.sort_by_key(|point| (point.time, point.start));
-        let mut sum = None;
+        self.points.dedup_by(|one, other| one.time == other.time && one.histogram == other.histogram);
+        if self.points.windows(2).any(|pair| pair[0].time == pair[1].time) {
+            return exec_err!(
+                "two histograms at one time: points of several series are in one group; group by series_id first, \
+                 then histogram_merge what they counted"
+            );
+        }
         if self.delta == Some(true) {
+            let mut sum = None;
             for point in &self.points {
                 added(&mut sum, &point.histogram)?;
             }
             return Ok(sum);
         }
-        self.points.dedup_by(|one, other| one.time == other.time && one.histogram == other.histogram);
         let [first, .., last] = self.points.as_slice() else { return Ok(None) };
         let mut increase = last.histogram.clone();
         for pair in self.points.windows(2) {
-            if pair[0].time == pair[1].time {
-                return exec_err!(
-                    "two histograms at one time: points of several series are in one group; group by series_id first, \
-                     then histogram_merge what they counted"
-                );
-            }
             if pair[1].is_reset_since(&pair[0])? {
                 increase.add(&pair[0].histogram, 1.0)?;
             }
