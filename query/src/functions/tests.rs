@@ -301,3 +301,31 @@ async fn delta_points_of_one_time() {
     check(&counts(twice), &["39.0"]).await;
     refused(&counts(two_series), "points of several series are in one group").await;
 }
+
+#[tokio::test]
+async fn the_range_that_is_filled() {
+    let points = "WITH points AS (SELECT to_timestamp_micros(1795514400000000 + column1 * 60000000) AS time \
+         FROM (VALUES (0), (30), (100)))";
+    let hours = |arguments: &str, condition: &str| {
+        format!(
+            "{points} SELECT date_part('hour', t), n FROM (SELECT time_bucket_gapfill('1 hour', time{arguments}) AS t, \
+             count(*) AS n FROM points WHERE {condition} GROUP BY t) ORDER BY t"
+        )
+    };
+    let texts = ", '2026-11-24T09:00:00Z', '2026-11-24T12:30:00Z'";
+    check(&hours(texts, "true"), &["9 null", "10 2", "11 1", "12 null"]).await;
+    let zoned = ", 'Europe/Berlin', '2026-11-24T09:00:00Z', '2026-11-24T11:00:00Z'";
+    check(&hours(zoned, "time < '2026-11-24T11:00:00Z'"), &["9 null", "10 2"]).await;
+    // Of several conditions the tightest.
+    let wide = "time >= '2026-11-24T00:00:00Z' AND time < '2026-11-25T00:00:00Z'";
+    let narrow = "time >= '2026-11-24T09:00:00Z' AND time < '2026-11-24T11:00:00Z'";
+    for condition in [format!("{wide} AND {narrow}"), format!("{narrow} AND {wide}")] {
+        check(&hours("", &condition), &["9 null", "10 2"]).await;
+    }
+    // A condition on the day is none on the time.
+    check(&hours("", "CAST(time AS DATE) <= '2026-11-24' AND time > '2026-11-24T10:10:00Z'"), &["10 1", "11 1"]).await;
+    // What a subquery answers is not known yet.
+    let subquery = "time >= (SELECT min(time) FROM points) - INTERVAL '3 hours'";
+    check(&hours("", subquery), &["10 2", "11 1"]).await;
+    refused(&hours(", '2026-11-24T09:00:00Z'", "true"), "a start and a finish, or neither").await;
+}
