@@ -329,3 +329,9 @@ async fn the_range_that_is_filled() {
     check(&hours("", subquery), &["10 2", "11 1"]).await;
     refused(&hours(", '2026-11-24T09:00:00Z'", "true"), "a start and a finish, or neither").await;
 }
+
+#[tokio::test]
+async fn rows_without_a_time_are_neither_first_nor_last() {
+    let rows = "(SELECT to_timestamp_micros(column1) AS time, column2 AS value FROM (VALUES (NULL, 9), (2, 20), (1, 10), (NULL, 8)))";
+    check(&format!("SELECT first(value, time), last(value, time) FROM {rows}"), &["10 20"]).await;
+}
