@@ -335,3 +335,17 @@ async fn rows_without_a_time_are_neither_first_nor_last() {
     let rows = "(SELECT to_timestamp_micros(column1) AS time, column2 AS value FROM (VALUES (NULL, 9), (2, 20), (1, 10), (NULL, 8)))";
     check(&format!("SELECT first(value, time), last(value, time) FROM {rows}"), &["10 20"]).await;
 }
+
+#[tokio::test]
+async fn labels_are_texts_of_one_table() {
+    refused("SELECT label(map(['a'], [1]), 'a')", "label takes").await;
+    refused("SELECT label(map([1], ['b']), column1) FROM (VALUES ('a'))", "label takes").await;
+    check(
+        "SELECT label(map(['a'], [arrow_cast('b', 'Utf8View')]), column1) FROM (VALUES ('a'), ('c'))",
+        &["b", "null"],
+    )
+    .await;
+    let two = "SELECT label('host.name') FROM (SELECT 'a' AS host_name, map(['host.name'], ['c']) AS attributes) l \
+         CROSS JOIN (SELECT 'b' AS host_name) r";
+    refused(two, "host_name is ambiguous").await;
+}
