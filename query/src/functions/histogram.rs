@@ -69,7 +69,8 @@ impl Run {
     }
 
     /// Index and count of each bucket.
-    pub(crate) fn buckets(&self) -> impl DoubleEndedIterator<Item = (i32, f64)> {
+    pub(crate) fn buckets(&self) -> impl DoubleEndedIterator<Item = (i32, f64)> + Clone {
+        // That no index is too large is checked where a histogram is read.
         self.counts.iter().enumerate().map(|(n, count)| (self.offset.saturating_add(n as i32), *count))
     }
 }

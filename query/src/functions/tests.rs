@@ -349,3 +349,24 @@ async fn labels_are_texts_of_one_table() {
          CROSS JOIN (SELECT 'b' AS host_name) r";
     refused(two, "host_name is ambiguous").await;
 }
+
+#[tokio::test]
+async fn exponential_histograms_of_any_scale() {
+    let of = |scale: i64, offset: i64| {
+        format!("histogram(3, 4.0, NULL, NULL, NULL, NULL, {scale}, 0, 0.0, {offset}, [1, 2], 0, NULL)")
+    };
+    let rebinned = |scale: i64, offset: i64, to: i64| {
+        let rebinned = format!("histogram_rebin({}, {to})", of(scale, offset));
+        format!("SELECT {rebinned}['scale'], {rebinned}['positive_offset'], {rebinned}['positive_counts']")
+    };
+    check(&rebinned(20, 5, -20), &["-20 0 [3.0]"]).await;
+    check(&rebinned(20, -1, -20), &["-20 -1 [1.0,2.0]"]).await;
+    let merged = format!(
+        "SELECT m['scale'], m['positive_offset'], m['positive_counts'] FROM (SELECT histogram_merge(h) AS m FROM \
+         (SELECT {} AS h UNION ALL SELECT {} AS h))",
+        of(20, 5),
+        of(-20, 0)
+    );
+    check(&merged, &["-20 0 [4.0,2.0]"]).await;
+    refused(&format!("SELECT histogram_count({})", of(0, i64::from(i32::MAX))), "there is no bucket").await;
+}

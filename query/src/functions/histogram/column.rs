@@ -87,17 +87,24 @@ impl<'a> Columns<'a> {
     /// # Errors
     /// If counts and bounds do not fit.
     pub(crate) fn histogram(&self, row: usize) -> Result<Option<Histogram>> {
-        let run = |offset, counts| Run {
-            offset: self.integer(offset, row).unwrap_or(0),
-            counts: self.list(counts, row).unwrap_or_default(),
+        let run = |offset, counts| {
+            let (offset, counts) = (self.integer(offset, row).unwrap_or(0), self.list(counts, row).unwrap_or_default());
+            // The bucket after the last must have a number too: it is the upper bound.
+            if i64::from(offset) + counts.len() as i64 > i64::from(i32::MAX) {
+                return exec_err!(
+                    "there is no bucket {} of an exponential histogram",
+                    i64::from(offset) + counts.len() as i64
+                );
+            }
+            Ok(Run { offset, counts })
         };
         let shape = match (self.integer(0, row), self.list(1, row)) {
             (Some(scale), _) => Shape::Exponential(Exponential {
                 scale,
                 zero_count: self.number(4, row).unwrap_or(0.0),
                 zero_threshold: self.number(5, row).unwrap_or(0.0),
-                positive: run(1, 2),
-                negative: run(2, 3),
+                positive: run(1, 2)?,
+                negative: run(2, 3)?,
             }),
             (None, Some(counts)) => {
                 let mut explicit = Explicit { bounds: self.list(0, row).unwrap_or_default(), counts };
