@@ -12,6 +12,7 @@ mod quantile;
 mod rebin;
 mod scalar;
 mod series;
+mod sums;
 
 use datafusion::{
     error::Result,

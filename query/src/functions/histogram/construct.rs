@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Float64Builder, new_null_array},
+    array::{Array, ArrayRef, AsArray, Float64Builder, StructArray, new_null_array},
     compute::cast,
     datatypes::{DataType, Float64Type},
 };
@@ -96,8 +96,12 @@ impl ScalarUDFImpl for Construct {
             .zip(fields())
             .map(|(column, field)| cast(column, field.data_type()))
             .collect::<Result<_, _>>()?;
-        let columns = Columns::of(&columns);
-        let histograms = (0..columns.len()).map(|row| columns.histogram(row)).collect::<Result<Vec<_>>>()?;
+        let parts = Columns::of(&columns);
+        if parts.are_explicit() {
+            // Nothing to put in order, as with most.
+            return Ok(ColumnarValue::Array(Arc::new(StructArray::new(fields().clone(), columns, None))));
+        }
+        let histograms = (0..parts.len()).map(|row| parts.histogram(row)).collect::<Result<Vec<_>>>()?;
         Ok(ColumnarValue::Array(Arc::new(build(&histograms))))
     }
 }

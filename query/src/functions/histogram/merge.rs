@@ -30,14 +30,19 @@ impl Histogram {
                 );
             }
         }
-        self.count += sign * other.count;
-        self.sum = self.sum.zip(other.sum).map(|(one, other)| one + sign * other);
+        self.add_totals(other.count, [other.sum, other.min, other.max], sign);
+        Ok(())
+    }
+
+    /// Adds what is not in buckets.
+    pub(crate) fn add_totals(&mut self, count: f64, [sum, min, max]: [Option<f64>; 3], sign: f64) {
+        self.count += sign * count;
+        self.sum = self.sum.zip(sum).map(|(one, other)| one + sign * other);
         let both = |of: fn(f64, f64) -> f64, one: Option<f64>, other: Option<f64>| {
             one.zip(other).map(|(one, other)| of(one, other)).filter(|_| sign > 0.0)
         };
-        self.min = both(f64::min, self.min, other.min);
-        self.max = both(f64::max, self.max, other.max);
-        Ok(())
+        self.min = both(f64::min, self.min, min);
+        self.max = both(f64::max, self.max, max);
     }
 
     fn is_empty(&self) -> bool {
