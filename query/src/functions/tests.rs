@@ -131,6 +131,9 @@ async fn selections() {
     check(&of("percentile(value, 0.5), percentile(value, 0.25)", 1), &["90.0 45.0"]).await;
     check(&of("percentile(value, 0.75)", 1), &["135.0"]).await;
     refused(&of("percentile(value, 95)", 1), "from 0 to 1").await;
+    let of_three = "SELECT percentile(value, 0.5) OVER (ORDER BY time ROWS 2 PRECEDING), \
+         mode(value) OVER (ORDER BY time ROWS 1 PRECEDING) FROM points WHERE series_id = 2 ORDER BY time";
+    check(&format!("{POINTS} {of_three}"), &["50.0 50.0", "80.0 50.0", "50.0 10.0", "70.0 10.0"]).await;
     check(&format!("{POINTS} SELECT mode(temporality), mode(value) FROM points"), &["cumulative 0.0"]).await;
     check(&of("mode(CASE WHEN value > 60 THEN 'high' END)", 1), &["high"]).await;
     let moving = |length: &str| {
