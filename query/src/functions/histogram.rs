@@ -20,8 +20,8 @@ use datafusion::{
     prelude::SessionContext,
 };
 
-pub(crate) use column::{fields as histogram_fields, histogram_type};
-pub(crate) use construct::{CONSTRUCTOR, PARAMETERS};
+pub(crate) use column::{PARAMETERS, fields as histogram_fields, histogram_type};
+pub(crate) use construct::CONSTRUCTOR;
 pub(crate) use series::{BOUNDS, layouts, merged, sums, without_bounds};
 
 /// One distribution.

@@ -21,8 +21,11 @@ use super::{
     column::{Columns, build, histogram_type},
     sums::{Sum, Sums, added, scalar},
 };
-use crate::functions::about::about;
-use crate::functions::instant::{coerced_time, instants};
+use crate::functions::{
+    about::about,
+    counter::{Temporality, has_begun_anew},
+    instant::{coerced_time, instants},
+};
 
 /// Which aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,12 +140,10 @@ struct Point {
 impl Point {
     /// Source: Prometheus `isStartTimestampReset`, then `DetectReset`.
     fn is_reset_since(&self, before: &Self) -> Result<bool> {
-        let known = |point: &Self| point.start.filter(|start| *start < point.time);
-        match known(self) {
-            Some(start) if start > before.time => Ok(true),
-            Some(start) if start == before.time && known(before).is_some() => Ok(true),
-            _ => self.histogram.is_reset_since(&before.histogram),
+        if has_begun_anew((before.time, before.start), (self.time, self.start)) {
+            return Ok(true);
         }
+        self.histogram.is_reset_since(&before.histogram)
     }
 }
 
@@ -202,14 +203,6 @@ impl Increase {
     }
 }
 
-fn temporality(text: &str) -> Result<bool> {
-    match text {
-        "" | "cumulative" => Ok(false),
-        "delta" => Ok(true),
-        other => exec_err!("{other:?} is no temporality; use 'delta' or 'cumulative'"),
-    }
-}
-
 impl Accumulator for Increase {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let (histograms, times) = (Columns::of_struct(values[0].as_struct()), instants(&values[1])?);
@@ -217,7 +210,8 @@ impl Accumulator for Increase {
         for row in (0..histograms.len()).filter(|row| times.is_valid(*row)) {
             let Some(histogram) = histograms.histogram(row)? else { continue };
             if let Some(said) = values.get(2).filter(|said| said.is_valid(row)) {
-                self.say(Some(temporality(said.as_string::<i32>().value(row))?))?;
+                let temporality = Temporality::parse(said.as_string::<i32>().value(row))?;
+                self.say(Some(temporality == Temporality::Delta))?;
             }
             let start = starts.as_ref().filter(|starts| starts.is_valid(row)).map(|starts| starts.value(row));
             self.push(Point { time: times.value(row), start, histogram });

@@ -17,25 +17,32 @@ pub(crate) fn doubles() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
 }
 
-/// `count, sum, min, max, bounds, bucket_counts, scale, …` as in the view `histograms`, but counts are doubles.
+/// The parts of a histogram, which are columns of the view `histograms` and arguments of `histogram(…)`.
+pub(crate) const PARAMETERS: [&str; 13] = [
+    "count",
+    "sum",
+    "min",
+    "max",
+    "bounds",
+    "bucket_counts",
+    "scale",
+    "zero_count",
+    "zero_threshold",
+    "positive_offset",
+    "positive_counts",
+    "negative_offset",
+    "negative_counts",
+];
+
+/// Those of the type; as in the view, but counts are doubles.
 pub(crate) fn fields() -> &'static Fields {
     static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
-        let field = |name: &str, data_type: DataType| Field::new(name, data_type, true);
-        Fields::from(vec![
-            field("count", DataType::Float64),
-            field("sum", DataType::Float64),
-            field("min", DataType::Float64),
-            field("max", DataType::Float64),
-            field("bounds", doubles()),
-            field("bucket_counts", doubles()),
-            field("scale", DataType::Int32),
-            field("zero_count", DataType::Float64),
-            field("zero_threshold", DataType::Float64),
-            field("positive_offset", DataType::Int32),
-            field("positive_counts", doubles()),
-            field("negative_offset", DataType::Int32),
-            field("negative_counts", doubles()),
-        ])
+        let data_type = |name: &&str| match *name {
+            "scale" | "positive_offset" | "negative_offset" => DataType::Int32,
+            "bounds" | "bucket_counts" | "positive_counts" | "negative_counts" => doubles(),
+            _ => DataType::Float64,
+        };
+        PARAMETERS.iter().map(|name| Field::new(*name, data_type(name), true)).collect()
     });
     &FIELDS
 }

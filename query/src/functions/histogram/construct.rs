@@ -13,27 +13,10 @@ use datafusion::{
     logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
-use super::column::{Columns, build, doubles, fields, histogram_type};
+use super::column::{Columns, PARAMETERS, build, doubles, fields, histogram_type};
 use crate::functions::about::about;
 
 pub(crate) const CONSTRUCTOR: &str = "histogram";
-
-/// The arguments, which are columns of the view.
-pub(crate) const PARAMETERS: [&str; 13] = [
-    "count",
-    "sum",
-    "min",
-    "max",
-    "bounds",
-    "bucket_counts",
-    "scale",
-    "zero_count",
-    "zero_threshold",
-    "positive_offset",
-    "positive_counts",
-    "negative_offset",
-    "negative_counts",
-];
 
 /// All columns; or `bounds, bucket_counts` and perhaps a sum, for an explicit one; or none, for those in scope.
 #[derive(Debug, PartialEq, Eq, Hash)]

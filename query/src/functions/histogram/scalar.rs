@@ -58,16 +58,6 @@ impl Function {
             Self::Rebin => "histogram_rebin",
         }
     }
-
-    fn usage(self) -> &'static str {
-        match self {
-            Self::Quantile => "histogram_quantile(0.95, histogram)",
-            Self::QuantileBounds => "histogram_quantile_bounds(0.95, histogram)",
-            Self::Fraction => "histogram_fraction(lower, upper, histogram)",
-            Self::Rebin => "histogram_rebin(histogram, [bounds] or scale)",
-            _ => "one histogram",
-        }
-    }
 }
 
 /// `lower` and `upper`, between which the quantile is.
@@ -120,7 +110,10 @@ impl ScalarUDFImpl for OfHistogram {
             {
                 Ok(vec![histogram_type()])
             }
-            _ => plan_err!("{} takes {}; a histogram is what histogram(…) gives", self.name(), self.function.usage()),
+            _ => {
+                let call = self.documentation().map_or(self.name(), |about| about.syntax_example.as_str());
+                plan_err!("it is called as {call}; a histogram is what histogram(…) gives")
+            }
         }
     }
 
