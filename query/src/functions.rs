@@ -19,6 +19,7 @@ mod over_time;
 mod percentile;
 mod points;
 mod selected;
+mod sorted_values;
 mod time_bucket;
 mod width;
 

@@ -1,5 +1,7 @@
 //! What a counter or gauge did over a time: increase, rate, difference.
 
+use datafusion::{common::exec_err, error::Result};
+
 use super::points::Point;
 
 const MICROS: f64 = 1e6;
@@ -9,6 +11,20 @@ const MICROS: f64 = 1e6;
 pub(crate) enum Temporality {
     Cumulative,
     Delta,
+}
+
+impl Temporality {
+    /// Of the column of that name.
+    ///
+    /// # Errors
+    /// If `text` is none.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        match text {
+            "" | "cumulative" => Ok(Self::Cumulative),
+            "delta" => Ok(Self::Delta),
+            other => exec_err!("{other:?} is no temporality; use 'delta' or 'cumulative'"),
+        }
+    }
 }
 
 /// The window that an increase is extrapolated to, `start` excluded, in UTC microseconds.
@@ -34,15 +50,18 @@ fn seconds(from: i64, to: i64) -> f64 {
 }
 
 /// Whether the counter began anew between the points.
+pub(crate) fn is_reset(before: &Point, point: &Point) -> bool {
+    point.value < before.value || has_begun_anew((before.time, before.start()), (point.time, point.start()))
+}
+
+/// Whether a point says that counting began after the point before it; of each time and start.
 ///
 /// Source: Prometheus `isStartTimestampReset`; starts that are not before their point are no starts.
-pub(crate) fn is_reset(before: &Point, point: &Point) -> bool {
-    if point.value < before.value {
-        return true;
-    }
-    match point.start() {
-        Some(start) if start > before.time => true,
-        Some(start) if start == before.time => before.start().is_some(),
+pub(crate) fn has_begun_anew(before: (i64, Option<i64>), point: (i64, Option<i64>)) -> bool {
+    let known = |(time, start): (i64, Option<i64>)| start.filter(|start| *start < time);
+    match known(point) {
+        Some(start) if start > before.0 => true,
+        Some(start) if start == before.0 => known(before).is_some(),
         _ => false,
     }
 }

@@ -12,6 +12,7 @@ mod quantile;
 mod rebin;
 mod scalar;
 mod series;
+mod sums;
 
 use datafusion::{
     error::Result,
@@ -19,8 +20,8 @@ use datafusion::{
     prelude::SessionContext,
 };
 
-pub(crate) use column::{fields as histogram_fields, histogram_type};
-pub(crate) use construct::{CONSTRUCTOR, PARAMETERS};
+pub(crate) use column::{PARAMETERS, fields as histogram_fields, histogram_type};
+pub(crate) use construct::CONSTRUCTOR;
 pub(crate) use series::{BOUNDS, layouts, merged, sums, without_bounds};
 
 /// One distribution.
@@ -69,7 +70,8 @@ impl Run {
     }
 
     /// Index and count of each bucket.
-    pub(crate) fn buckets(&self) -> impl DoubleEndedIterator<Item = (i32, f64)> {
+    pub(crate) fn buckets(&self) -> impl DoubleEndedIterator<Item = (i32, f64)> + Clone {
+        // That no index is too large is checked where a histogram is read.
         self.counts.iter().enumerate().map(|(n, count)| (self.offset.saturating_add(n as i32), *count))
     }
 }

@@ -83,6 +83,10 @@ fn with_columns(expr: Expr, scope: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
+fn is_in_scope(scope: &DFSchema, name: &str) -> bool {
+    !scope.qualified_fields_with_unqualified_name(name).is_empty()
+}
+
 fn column(scope: &DFSchema, name: &str) -> Result<Expr> {
     match scope.qualified_fields_with_unqualified_name(name).as_slice() {
         [(qualifier, field)] => Ok(Expr::Column(Column::new(qualifier.cloned(), field.name()))),
@@ -94,8 +98,8 @@ fn column(scope: &DFSchema, name: &str) -> Result<Expr> {
 /// The promoted column of `key`, by its own name or the attribute's, or the attribute.
 fn label(scope: &DFSchema, key: &str, function: &Arc<ScalarUDF>) -> Result<Expr> {
     let promoted = PROMOTED.iter().find(|label| label.column == key || label.keys.contains(&key));
-    if let Some(found) = promoted.and_then(|label| column(scope, label.column).ok()) {
-        return Ok(found);
+    if let Some(label) = promoted.filter(|label| is_in_scope(scope, label.column)) {
+        return column(scope, label.column);
     }
     Ok(function.call(vec![column(scope, "attributes")?, lit(key)]))
 }

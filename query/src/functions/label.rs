@@ -1,8 +1,10 @@
 //! `label(attributes, 'key')`, and `label('key')` of the labels in scope.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{Array, AsArray, StringBuilder},
-    datatypes::DataType,
+    datatypes::{DataType, FieldRef},
 };
 use datafusion::{
     common::{ScalarValue, exec_err, plan_err},
@@ -30,6 +32,17 @@ impl Label {
     }
 }
 
+fn is_of_texts(entries: &FieldRef) -> bool {
+    matches!(entries.data_type(), DataType::Struct(fields) if fields.iter().all(|field| field.data_type().is_string()))
+}
+
+/// The same entries with keys and values of the one type of text that labels have.
+fn as_texts(entries: &FieldRef) -> FieldRef {
+    let DataType::Struct(fields) = entries.data_type() else { return Arc::clone(entries) };
+    let fields = fields.iter().map(|field| field.as_ref().clone().with_data_type(DataType::Utf8));
+    Arc::new(entries.as_ref().clone().with_data_type(DataType::Struct(fields.collect())))
+}
+
 impl ScalarUDFImpl for Label {
     fn name(&self) -> &str {
         LABEL
@@ -46,8 +59,10 @@ impl ScalarUDFImpl for Label {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match types {
             [key] if key.is_string() => Ok(vec![DataType::Utf8]),
-            [labels @ DataType::Map(..), key] if key.is_string() => Ok(vec![labels.clone(), DataType::Utf8]),
-            _ => plan_err!("label takes the name of a label, or a map and a key: label('host.name')"),
+            [DataType::Map(entries, is_sorted), key] if key.is_string() && is_of_texts(entries) => {
+                Ok(vec![DataType::Map(as_texts(entries), *is_sorted), DataType::Utf8])
+            }
+            _ => plan_err!("label takes the name of a label, or a map of texts and a key: label('host.name')"),
         }
     }
 
@@ -78,6 +93,6 @@ impl ScalarUDFImpl for Label {
             let entry = (0..keys.len()).find(|entry| wanted.is_valid(row) && keys.value(*entry) == wanted.value(row));
             found.append_option(entry.filter(|entry| values.is_valid(*entry)).map(|entry| values.value(entry)));
         }
-        Ok(ColumnarValue::Array(std::sync::Arc::new(found.finish())))
+        Ok(ColumnarValue::Array(Arc::new(found.finish())))
     }
 }

@@ -82,7 +82,7 @@ impl Counts {
     fn add(&mut self, values: &ArrayRef, count: impl Fn(usize) -> i64) -> Result<()> {
         for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
             let value = ScalarValue::try_from_array(values, row)?;
-            let bytes = value.size() - size_of::<ScalarValue>();
+            let bytes = text_bytes(&value);
             let known = self.counts.entry(value).or_insert_with(|| {
                 self.text_bytes += bytes;
                 0
@@ -91,6 +91,21 @@ impl Counts {
         }
         Ok(())
     }
+
+    fn take_away(&mut self, value: &ScalarValue) {
+        let Some(count) = self.counts.get_mut(value) else { return };
+        *count -= 1;
+        if *count == 0
+            && let Some((gone, _)) = self.counts.remove_entry(value)
+        {
+            self.text_bytes -= text_bytes(&gone);
+        }
+    }
+}
+
+/// What a value takes beside its own place.
+fn text_bytes(value: &ScalarValue) -> usize {
+    value.size() - size_of::<ScalarValue>()
 }
 
 impl Accumulator for Counts {
@@ -99,8 +114,9 @@ impl Accumulator for Counts {
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(&values[0], |_| -1)?;
-        self.counts.retain(|_, count| *count != 0);
+        for row in (0..values[0].len()).filter(|row| values[0].is_valid(*row)) {
+            self.take_away(&ScalarValue::try_from_array(&values[0], row)?);
+        }
         Ok(())
     }
 
@@ -138,5 +154,28 @@ impl Accumulator for Counts {
             self.add(&values.value(state), |row| counts.value(row))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::StringArray;
+
+    use super::*;
+
+    #[test]
+    fn what_left_the_window_takes_no_memory() {
+        let mut counts = Counts { data_type: DataType::Utf8, counts: HashMap::new(), text_bytes: 0 };
+        let texts = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+        counts.update_batch(&[texts(&["much longer than a word", "b", "b"])]).unwrap();
+        let before = counts.text_bytes;
+        counts.retract_batch(&[texts(&["much longer than a word", "b"])]).unwrap();
+        assert!(counts.text_bytes < before, "{} of {before}", counts.text_bytes);
+        assert_eq!(counts.evaluate().unwrap(), ScalarValue::from("b"));
+        counts.retract_batch(&[texts(&["b"])]).unwrap();
+        assert_eq!((counts.text_bytes, counts.counts.len()), (0, 0));
+        assert_eq!(counts.evaluate().unwrap(), ScalarValue::Utf8(None));
     }
 }

@@ -83,11 +83,7 @@ impl Role {
                 Some(width) if width.months > 0 => return exec_err!("months have no length in seconds; use days"),
                 width => width.map(|width| width.fixed_micros()),
             },
-            Self::Temporality => match values.as_string::<i32>().value(row) {
-                "" | "cumulative" => Some(Temporality::Cumulative as i64),
-                "delta" => Some(Temporality::Delta as i64),
-                other => return exec_err!("{other:?} is no temporality; use 'delta' or 'cumulative'"),
-            },
+            Self::Temporality => Some(Temporality::parse(values.as_string::<i32>().value(row))? as i64),
             Self::Method => match values.as_string::<i32>().value(row) {
                 "linear" => Some(Between::Linear as i64),
                 "locf" => Some(Between::Held as i64),

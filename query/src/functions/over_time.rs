@@ -77,7 +77,7 @@ impl Function {
         if self == Self::Delta && temporality == Temporality::Delta {
             return plan_err!("delta is the difference of a gauge; points of delta temporality have an increase");
         }
-        let points = points.in_order(temporality == Temporality::Delta)?;
+        let points = points.in_order()?;
         let outside = |window: Window| points.iter().any(|point| point.time < window.start || point.time > window.end);
         if window.is_some_and(outside) {
             return exec_err!("a point is outside of the window that is extrapolated to: group by that window");

@@ -18,7 +18,7 @@ use datafusion::{
     },
 };
 
-use super::about::about;
+use super::{about::about, sorted_values::SortedValues};
 
 /// Nulls do not count. Keeps every value until the answer, 8 bytes each.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -76,7 +76,9 @@ impl AggregateUDFImpl for Percentile {
 
 #[derive(Debug, Default)]
 struct Values {
-    values: Vec<f64>,
+    /// What came since the last answer, in any order.
+    new: Vec<f64>,
+    sorted: SortedValues,
     share: Option<f64>,
 }
 
@@ -92,21 +94,29 @@ impl Values {
         }
         Ok(())
     }
+
+    /// Puts what is new in its place. Of a window that moves on that is little, and the rest stays where it is.
+    fn sort(&mut self) {
+        let mut new = std::mem::take(&mut self.new);
+        if new.len() * 8 < self.sorted.len() {
+            new.into_iter().for_each(|value| self.sorted.insert(value));
+        } else if !new.is_empty() {
+            new.extend(std::mem::take(&mut self.sorted).iter());
+            self.sorted = new.into();
+        }
+    }
 }
 
 impl Accumulator for Values {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.say(&values[1])?;
-        self.values.extend(values[0].as_primitive::<Float64Type>().iter().flatten());
+        self.new.extend(values[0].as_primitive::<Float64Type>().iter().flatten());
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in values[0].as_primitive::<Float64Type>().iter().flatten() {
-            if let Some(index) = self.values.iter().position(|known| known.to_bits() == value.to_bits()) {
-                self.values.swap_remove(index);
-            }
-        }
+        self.sort();
+        values[0].as_primitive::<Float64Type>().iter().flatten().for_each(|value| self.sorted.remove(value));
         Ok(())
     }
 
@@ -115,23 +125,22 @@ impl Accumulator for Values {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let (Some(last), Some(share)) = (self.values.len().checked_sub(1), self.share) else {
-            return Ok(ScalarValue::Float64(None));
-        };
-        self.values.sort_unstable_by(f64::total_cmp);
-        let rank = share * last as f64;
-        let (lower, upper) = (self.values[rank.floor() as usize], self.values[rank.ceil() as usize]);
+        self.sort();
+        let rank = self.sorted.len().checked_sub(1).zip(self.share).map(|(last, share)| share * last as f64);
+        let near =
+            rank.and_then(|rank| self.sorted.get(rank.floor() as usize).zip(self.sorted.get(rank.ceil() as usize)));
+        let (Some(rank), Some((lower, upper))) = (rank, near) else { return Ok(ScalarValue::Float64(None)) };
         // Equal values stay as they are, infinite ones too.
         let value = if lower == upper { lower } else { lower + (upper - lower) * rank.fract() };
         Ok(ScalarValue::Float64(Some(value)))
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.values.capacity() * size_of::<f64>()
+        size_of_val(self) + self.new.capacity() * size_of::<f64>() + self.sorted.size()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values = Arc::new(Float64Array::from(self.values.clone()));
+        let values = Arc::new(Float64Array::from_iter_values(self.sorted.iter().chain(self.new.iter().copied())));
         Ok(vec![SingleRowListArrayBuilder::new(values).build_list_scalar(), ScalarValue::Float64(self.share)])
     }
 
@@ -139,7 +148,7 @@ impl Accumulator for Values {
         self.say(&states[1])?;
         let lists = states[0].as_list::<i32>();
         for state in (0..lists.len()).filter(|state| lists.is_valid(*state)) {
-            self.values.extend(lists.value(state).as_primitive::<Float64Type>().values());
+            self.new.extend(lists.value(state).as_primitive::<Float64Type>().values());
         }
         Ok(())
     }

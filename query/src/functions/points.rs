@@ -90,8 +90,8 @@ impl Points {
     /// The points by time, each time once; a value goes before a marker.
     ///
     /// # Errors
-    /// If two points of one time differ, unless `sums` says that they add up: they are of two series.
-    pub(crate) fn in_order(&mut self, sums: bool) -> Result<Vec<Point>> {
+    /// If two points of one time differ: they are of two series.
+    pub(crate) fn in_order(&mut self) -> Result<Vec<Point>> {
         if self.is_unsorted {
             self.points[self.gone..].sort_unstable_by_key(Point::key);
             self.is_unsorted = false;
@@ -99,9 +99,9 @@ impl Points {
         let mut points: Vec<Point> = Vec::with_capacity(self.points.len() - self.gone);
         for point in &self.points[self.gone..] {
             match points.last() {
-                Some(last) if last.time == point.time && (point.is_stale() || last.key() == point.key()) => {}
-                Some(last) if last.time == point.time && last.value.to_bits() == point.value.to_bits() && !sums => {}
-                Some(last) if last.time == point.time && !sums => {
+                Some(last) if last.time == point.time && point.is_stale() => {}
+                Some(last) if last.time == point.time && last.value.to_bits() == point.value.to_bits() => {}
+                Some(last) if last.time == point.time => {
                     return exec_err!(
                         "two values at one time ({} and {}): points of several series are in one group; \
                          group or partition by series_id first",

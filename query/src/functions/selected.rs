@@ -77,7 +77,9 @@ fn known(selection: Selection, call: AggregateFunction) -> Expr {
         Selection::Last => last_value_udaf(),
     };
     let mut params = call.params;
-    params.order_by = params.args.drain(1..).map(|time| time.sort(true, true)).collect();
+    // Rows without a time stand where they are neither: last for `first`, first for `last`.
+    let nulls_first = selection == Selection::Last;
+    params.order_by = params.args.drain(1..).map(|time| time.sort(true, nulls_first)).collect();
     params.null_treatment = Some(NullTreatment::IgnoreNulls);
     Expr::AggregateFunction(AggregateFunction { func, params })
 }

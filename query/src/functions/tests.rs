@@ -131,6 +131,9 @@ async fn selections() {
     check(&of("percentile(value, 0.5), percentile(value, 0.25)", 1), &["90.0 45.0"]).await;
     check(&of("percentile(value, 0.75)", 1), &["135.0"]).await;
     refused(&of("percentile(value, 95)", 1), "from 0 to 1").await;
+    let of_three = "SELECT percentile(value, 0.5) OVER (ORDER BY time ROWS 2 PRECEDING), \
+         mode(value) OVER (ORDER BY time ROWS 1 PRECEDING) FROM points WHERE series_id = 2 ORDER BY time";
+    check(&format!("{POINTS} {of_three}"), &["50.0 50.0", "80.0 50.0", "50.0 10.0", "70.0 10.0"]).await;
     check(&format!("{POINTS} SELECT mode(temporality), mode(value) FROM points"), &["cumulative 0.0"]).await;
     check(&of("mode(CASE WHEN value > 60 THEN 'high' END)", 1), &["high"]).await;
     let moving = |length: &str| {
@@ -259,4 +262,114 @@ async fn asof_joins() {
     refused(&joined("="), "compares a time of the left").await;
     refused(&joined(">=").replace("t.host = q.host", "t.host > q.host"), "are equal").await;
     refused(&joined(">=").replace("q.time)", "q.size)"), "compares times").await;
+}
+
+/// One side is distributed by some of what must be equal, the other by all of it.
+#[tokio::test]
+async fn asof_joins_of_sides_that_are_distributed_already() {
+    let hosts = ["a", "b", "c", "d", "e", "f", "g"];
+    let rows = |time: usize| hosts.map(|host| format!("('{host}', 'eu', {time})")).join(", ");
+    let sql = format!(
+        "WITH points AS (SELECT column1 AS host, column2 AS region, to_timestamp_micros(column3) AS time FROM \
+         (VALUES {}, {})), \
+         l AS (SELECT host, max(region) AS region, max(time) AS time FROM points GROUP BY host), \
+         r AS (SELECT host, region, min(time) AS time FROM points GROUP BY host, region) \
+         SELECT count(*), count(r.time) FROM (l ASOF JOIN r MATCH_CONDITION (l.time >= r.time) \
+         ON l.host = r.host AND l.region = r.region)",
+        rows(5),
+        rows(3)
+    );
+    for partitions in [1, 3, 8] {
+        assert_eq!(answer(&context(partitions), &sql).await.unwrap(), ["7 7"], "{partitions}");
+    }
+}
+
+/// Points that came twice, and points of two series at one time.
+#[tokio::test]
+async fn delta_points_of_one_time() {
+    let of = |call: &str, rows: &str| {
+        format!(
+            "SELECT {call} FROM (SELECT to_timestamp_micros(column1 * 60000000) AS time, column2 AS value FROM (VALUES {rows}))"
+        )
+    };
+    let twice = "(1, 6.0), (2, 12.0), (2, 12.0), (3, 18.0)";
+    check(&of("increase(value, time, 'delta')", twice), &["36.0"]).await;
+    let two_series = "(1, 6.0), (2, 12.0), (2, 13.0), (3, 18.0)";
+    for call in ["increase", "rate", "irate"] {
+        refused(&of(&format!("{call}(value, time, 'delta')"), two_series), "points of several series are in one group")
+            .await;
+    }
+    let counts =
+        |rows: &str| of("histogram_count(histogram_increase(histogram([1.0], [value, 1.0]), time, 'delta'))", rows);
+    check(&counts(twice), &["39.0"]).await;
+    refused(&counts(two_series), "points of several series are in one group").await;
+}
+
+#[tokio::test]
+async fn the_range_that_is_filled() {
+    let points = "WITH points AS (SELECT to_timestamp_micros(1795514400000000 + column1 * 60000000) AS time \
+         FROM (VALUES (0), (30), (100)))";
+    let hours = |arguments: &str, condition: &str| {
+        format!(
+            "{points} SELECT date_part('hour', t), n FROM (SELECT time_bucket_gapfill('1 hour', time{arguments}) AS t, \
+             count(*) AS n FROM points WHERE {condition} GROUP BY t) ORDER BY t"
+        )
+    };
+    let texts = ", '2026-11-24T09:00:00Z', '2026-11-24T12:30:00Z'";
+    check(&hours(texts, "true"), &["9 null", "10 2", "11 1", "12 null"]).await;
+    let zoned = ", 'Europe/Berlin', '2026-11-24T09:00:00Z', '2026-11-24T11:00:00Z'";
+    check(&hours(zoned, "time < '2026-11-24T11:00:00Z'"), &["9 null", "10 2"]).await;
+    // Of several conditions the tightest.
+    let wide = "time >= '2026-11-24T00:00:00Z' AND time < '2026-11-25T00:00:00Z'";
+    let narrow = "time >= '2026-11-24T09:00:00Z' AND time < '2026-11-24T11:00:00Z'";
+    for condition in [format!("{wide} AND {narrow}"), format!("{narrow} AND {wide}")] {
+        check(&hours("", &condition), &["9 null", "10 2"]).await;
+    }
+    // A condition on the day is none on the time.
+    check(&hours("", "CAST(time AS DATE) <= '2026-11-24' AND time > '2026-11-24T10:10:00Z'"), &["10 1", "11 1"]).await;
+    // What a subquery answers is not known yet.
+    let subquery = "time >= (SELECT min(time) FROM points) - INTERVAL '3 hours'";
+    check(&hours("", subquery), &["10 2", "11 1"]).await;
+    refused(&hours(", '2026-11-24T09:00:00Z'", "true"), "a start and a finish, or neither").await;
+}
+
+#[tokio::test]
+async fn rows_without_a_time_are_neither_first_nor_last() {
+    let rows = "(SELECT to_timestamp_micros(column1) AS time, column2 AS value FROM (VALUES (NULL, 9), (2, 20), (1, 10), (NULL, 8)))";
+    check(&format!("SELECT first(value, time), last(value, time) FROM {rows}"), &["10 20"]).await;
+}
+
+#[tokio::test]
+async fn labels_are_texts_of_one_table() {
+    refused("SELECT label(map(['a'], [1]), 'a')", "label takes").await;
+    refused("SELECT label(map([1], ['b']), column1) FROM (VALUES ('a'))", "label takes").await;
+    check(
+        "SELECT label(map(['a'], [arrow_cast('b', 'Utf8View')]), column1) FROM (VALUES ('a'), ('c'))",
+        &["b", "null"],
+    )
+    .await;
+    let two = "SELECT label('host.name') FROM (SELECT 'a' AS host_name, map(['host.name'], ['c']) AS attributes) l \
+         CROSS JOIN (SELECT 'b' AS host_name) r";
+    refused(two, "host_name is ambiguous").await;
+}
+
+#[tokio::test]
+async fn exponential_histograms_of_any_scale() {
+    let of = |scale: i64, offset: i64| {
+        format!("histogram(3, 4.0, NULL, NULL, NULL, NULL, {scale}, 0, 0.0, {offset}, [1, 2], 0, NULL)")
+    };
+    let rebinned = |scale: i64, offset: i64, to: i64| {
+        let rebinned = format!("histogram_rebin({}, {to})", of(scale, offset));
+        format!("SELECT {rebinned}['scale'], {rebinned}['positive_offset'], {rebinned}['positive_counts']")
+    };
+    check(&rebinned(20, 5, -20), &["-20 0 [3.0]"]).await;
+    check(&rebinned(20, -1, -20), &["-20 -1 [1.0,2.0]"]).await;
+    let merged = format!(
+        "SELECT m['scale'], m['positive_offset'], m['positive_counts'] FROM (SELECT histogram_merge(h) AS m FROM \
+         (SELECT {} AS h UNION ALL SELECT {} AS h))",
+        of(20, 5),
+        of(-20, 0)
+    );
+    check(&merged, &["-20 0 [4.0,2.0]"]).await;
+    refused(&format!("SELECT histogram_count({})", of(0, i64::from(i32::MAX))), "there is no bucket").await;
 }

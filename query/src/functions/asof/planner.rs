@@ -36,6 +36,6 @@ impl ExtensionPlanner for AsofPlanner {
         let keys = [physical(&join.left_keys, left)?, physical(&join.right_keys, right)?];
         let inputs = [Arc::clone(&inputs[0]), Arc::clone(&inputs[1])];
         let schema = Arc::clone(node.schema().inner());
-        Ok(Some(Arc::new(AsofJoinExec::new(inputs, keys, join.nearest, schema))))
+        Ok(Some(Arc::new(AsofJoinExec::new(inputs, keys, join.nearest, schema)?)))
     }
 }

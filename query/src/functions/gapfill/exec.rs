@@ -19,7 +19,10 @@ use arrow::{
 use datafusion::{
     common::{exec_err, tree_node::TreeNodeRecursion},
     error::{DataFusionError, Result},
-    execution::{SendableRecordBatchStream, TaskContext, memory_pool::MemoryConsumer},
+    execution::{
+        SendableRecordBatchStream, TaskContext,
+        memory_pool::{MemoryConsumer, MemoryReservation},
+    },
     physical_expr::{
         EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr, expressions::Column,
     },
@@ -35,7 +38,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::Function;
 use crate::functions::{bucket::Buckets, instant::instants};
 
-/// Rows that one query may add.
+/// Rows that one node may add, in all groups.
 const ROWS_ADDED_MAX: usize = 1_000_000;
 const BATCH_ROWS: usize = 8192;
 
@@ -149,7 +152,7 @@ impl ExecutionPlan for GapFillExec {
             let _timer = metrics.elapsed_compute().timer();
             let rows = concat_batches(&input_schema, &batches)?;
             drop(batches);
-            let filled = gaps.filled(&rows, &schema, &added)?;
+            let filled = gaps.filled(&rows, &schema, &added, &reservation)?;
             metrics.record_output(filled.num_rows());
             let starts = (0..filled.num_rows()).step_by(BATCH_ROWS);
             let slices = starts.map(move |start| {
@@ -179,8 +182,16 @@ struct Rows {
 }
 
 impl Gaps {
-    fn filled(&self, input: &RecordBatch, schema: &SchemaRef, added: &AtomicUsize) -> Result<RecordBatch> {
+    fn filled(
+        &self,
+        input: &RecordBatch,
+        schema: &SchemaRef,
+        added: &AtomicUsize,
+        reservation: &MemoryReservation,
+    ) -> Result<RecordBatch> {
         let rows = self.rows(input, added)?;
+        // Twice, since arrays are made of them.
+        reservation.try_grow(2 * rows.row.len() * Rows::BYTES_PER_ROW)?;
         let (from, groups) = (UInt32Array::from(rows.row.clone()), UInt32Array::from(rows.group.clone()));
         let buckets: ArrayRef = Arc::new(TimestampMicrosecondArray::from(rows.bucket.clone()).with_timezone("UTC"));
         let filled_from = input.num_columns() - self.fills.len();
@@ -198,8 +209,10 @@ impl Gaps {
                 None => Ok(take(column, &from, None)?),
             }
         });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+        let filled = RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?;
+        // From here on there is nothing else.
+        reservation.try_resize(filled.get_array_memory_size())?;
+        Ok(filled)
     }
 
     fn rows(&self, input: &RecordBatch, added: &AtomicUsize) -> Result<Rows> {
@@ -263,6 +276,8 @@ impl Gaps {
 }
 
 impl Rows {
+    const BYTES_PER_ROW: usize = 2 * size_of::<Option<u32>>() + size_of::<Option<i64>>();
+
     fn push(&mut self, row: Option<u32>, group: Option<u32>, bucket: Option<i64>) {
         self.row.push(row);
         self.group.push(group);

@@ -29,8 +29,9 @@ pub(crate) struct GapFill {
     pub(crate) bucket: usize,
     /// Width, then zone, origin and offset.
     pub(crate) constants: Vec<ScalarValue>,
-    pub(crate) start: Option<Edge>,
-    pub(crate) finish: Option<Edge>,
+    /// Those of the range that are said; the tightest holds.
+    pub(crate) start: Vec<Edge>,
+    pub(crate) finish: Vec<Edge>,
     /// How the last columns are filled.
     pub(crate) fills: Vec<Function>,
     schema: DFSchemaRef,
@@ -44,7 +45,7 @@ impl GapFill {
         constants: Vec<ScalarValue>,
     ) -> Result<Self> {
         let schema = schema(&input, group_count)?;
-        Ok(Self { input, group_count, bucket, constants, start: None, finish: None, fills: vec![], schema })
+        Ok(Self { input, group_count, bucket, constants, start: vec![], finish: vec![], fills: vec![], schema })
     }
 
     /// The same over `input`, whose last columns are to be filled by `fills`.
@@ -90,8 +91,8 @@ impl UserDefinedLogicalNodeCore for GapFill {
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "GapFill: bucket={}, fills={:?}", self.schema.field(self.bucket).name(), self.fills)?;
-        for (name, edge) in [("start", &self.start), ("finish", &self.finish)] {
-            if let Some(edge) = edge {
+        for (name, edges) in [("start", &self.start), ("finish", &self.finish)] {
+            for edge in edges {
                 write!(f, ", {name}={}{}", if edge.included { "=" } else { "" }, edge.time)?;
             }
         }

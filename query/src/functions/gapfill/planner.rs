@@ -40,18 +40,19 @@ impl ExtensionPlanner for GapFillPlanner {
             return plan_err!("the width and the time zone of time_bucket_gapfill must not be null");
         };
         // In microseconds, what is just outside is one off.
-        let edge = |edge: &Option<Edge>, inward: i64| -> Result<Option<i64>> {
-            let Some(edge) = edge else { return Ok(None) };
-            let time = constant(&edge.time, session)?.and_then(|time| instant(&time));
-            Ok(time.map(|time| if edge.included { time } else { time.saturating_add(inward) }))
+        let times = |edges: &[Edge], inward: i64| -> Result<Vec<i64>> {
+            let time = |edge: &Edge| {
+                let time = constant(&edge.time, session)?.and_then(|time| instant(&time));
+                Ok(time.map(|time| if edge.included { time } else { time.saturating_add(inward) }))
+            };
+            edges.iter().filter_map(|edge| time(edge).transpose()).collect()
         };
-
         let gaps = Gaps {
             group_count: fill.group_count,
             bucket: fill.bucket,
             buckets,
-            start: edge(&fill.start, 1)?,
-            last: edge(&fill.finish, -1)?,
+            start: times(&fill.start, 1)?.into_iter().max(),
+            last: times(&fill.finish, -1)?.into_iter().min(),
             fills: fill.fills.clone(),
         };
         let schema = Arc::clone(node.schema().inner());

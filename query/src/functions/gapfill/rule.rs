@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::{array::timezone::Tz, datatypes::DataType};
 use datafusion::{
     common::{
-        Column, plan_err,
+        Column, ScalarValue, plan_err,
         tree_node::{Transformed, TreeNode},
     },
     config::ConfigOptions,
     error::Result,
     logical_expr::{
         Aggregate, Between, BinaryExpr, Expr, Extension, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF,
-        UserDefinedLogicalNode, expr_rewriter::NamePreserver, utils::split_conjunction,
+        UserDefinedLogicalNode, cast, expr_rewriter::NamePreserver, utils::split_conjunction,
     },
     optimizer::AnalyzerRule,
 };
@@ -21,7 +21,10 @@ use super::{
     Function,
     node::{Edge, GapFill},
 };
-use crate::functions::time_bucket::TimeBucket;
+use crate::functions::{
+    instant::{instant, instant_type},
+    time_bucket::TimeBucket,
+};
 
 /// Runs after types are coerced.
 #[derive(Debug)]
@@ -62,30 +65,13 @@ fn with_gaps_filled(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     };
     let group = aggregate.group_expr[bucket].clone().unalias();
     let Some((_, args)) = call(&group) else { return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate))) };
-    let mut constants = Vec::new();
-    let (mut start, mut finish) = bounds(&aggregate.input, &args[1]);
-    let (mut passed, mut edges) = (args[..2].to_vec(), Vec::new());
-    for (index, arg) in args.iter().enumerate().filter(|(index, _)| *index != 1) {
-        match arg {
-            // A zone or an offset; times are the range.
-            Expr::Literal(value, _) if index == 0 || !matches!(value.data_type(), DataType::Timestamp(..)) => {
-                constants.push(value.clone());
-                if index > 0 {
-                    passed.push(arg.clone());
-                }
-            }
-            _ if index == 0 => return plan_err!("the width of time_bucket_gapfill must be a constant"),
-            edge => edges.push(edge.clone()),
+    let Arguments { constants, passed, range } = Arguments::of(args)?;
+    let (start, finish) = match range {
+        Some([start, finish]) => {
+            (vec![Edge { time: start, included: true }], vec![Edge { time: finish, included: false }])
         }
-    }
-    match edges.as_slice() {
-        [] => {}
-        [first, last] => {
-            start = Some(Edge { time: first.clone(), included: true });
-            finish = Some(Edge { time: last.clone(), included: false });
-        }
-        _ => return plan_err!("time_bucket_gapfill takes a start and a finish, or neither"),
-    }
+        None => bounds(&aggregate.input, &args[1]),
+    };
     let group_count = aggregate.group_expr.len();
     let (qualifier, field) = aggregate.schema.qualified_field(bucket);
     let named = ScalarUDF::from(TimeBucket::new()).call(passed).alias_qualified(qualifier.cloned(), field.name());
@@ -97,16 +83,64 @@ fn with_gaps_filled(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
 }
 
-/// What the conditions on `time` just below the aggregate say of its range.
-fn bounds(mut plan: &LogicalPlan, time: &Expr) -> (Option<Edge>, Option<Edge>) {
-    let (mut start, mut finish) = (None, None);
+/// What the arguments say.
+struct Arguments {
+    /// Width, then zone and offset.
+    constants: Vec<ScalarValue>,
+    /// The arguments of `time_bucket` instead.
+    passed: Vec<Expr>,
+    /// Start and finish.
+    range: Option<[Expr; 2]>,
+}
+
+impl Arguments {
+    fn of(args: &[Expr]) -> Result<Self> {
+        let (mut constants, mut passed, mut times) = (Vec::new(), args[..2].to_vec(), Vec::new());
+        let Expr::Literal(width, _) = &args[0] else {
+            return plan_err!("the width of time_bucket_gapfill must be a constant");
+        };
+        constants.push(width.clone());
+        for arg in &args[2..] {
+            match arg {
+                Expr::Literal(value, _) if is_time(value)? => times.push(cast(arg.clone(), instant_type())),
+                Expr::Literal(value, _) => {
+                    constants.push(value.clone());
+                    passed.push(arg.clone());
+                }
+                time => times.push(time.clone()),
+            }
+        }
+        let range = match <[Expr; 2]>::try_from(times) {
+            Ok(range) => Some(range),
+            Err(times) if times.is_empty() => None,
+            Err(_) => return plan_err!("time_bucket_gapfill takes a start and a finish, or neither"),
+        };
+        Ok(Self { constants, passed, range })
+    }
+}
+
+/// Whether an argument is a time of the range, and no zone or offset.
+fn is_time(value: &ScalarValue) -> Result<bool> {
+    let ScalarValue::Utf8(Some(text)) = value else { return Ok(matches!(value.data_type(), DataType::Timestamp(..))) };
+    if text.parse::<Tz>().is_ok() {
+        return Ok(false);
+    }
+    match instant(value) {
+        Some(_) => Ok(true),
+        None => plan_err!("{text:?} is neither a time zone nor a time"),
+    }
+}
+
+/// What the conditions on `time` just below the aggregate say of where its range starts and where it ends.
+fn bounds(mut plan: &LogicalPlan, time: &Expr) -> (Vec<Edge>, Vec<Edge>) {
+    let (mut start, mut finish) = (vec![], vec![]);
     while let LogicalPlan::Filter(filter) = plan {
         for condition in split_conjunction(&filter.predicate) {
             for (operator, bound) in comparisons(condition, time) {
-                let edge = Some(Edge { time: bound, included: matches!(operator, Operator::GtEq | Operator::LtEq) });
+                let edge = Edge { time: bound, included: matches!(operator, Operator::GtEq | Operator::LtEq) };
                 match operator {
-                    Operator::Gt | Operator::GtEq => start = start.or(edge),
-                    _ => finish = finish.or(edge),
+                    Operator::Gt | Operator::GtEq => start.push(edge),
+                    _ => finish.push(edge),
                 }
             }
         }
@@ -118,7 +152,6 @@ fn bounds(mut plan: &LogicalPlan, time: &Expr) -> (Option<Edge>, Option<Edge>) {
 /// Comparisons of `time` with what is the same for all rows, `time` on the left.
 fn comparisons(condition: &Expr, time: &Expr) -> Vec<(Operator, Expr)> {
     let same = |expr: &Expr| uncast(expr) == uncast(time);
-    let constant = |expr: &Expr| expr.column_refs().is_empty() && !matches!(expr, Expr::ScalarSubquery(_));
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op, right })
             if matches!(op, Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq) =>
@@ -138,9 +171,19 @@ fn comparisons(condition: &Expr, time: &Expr) -> Vec<(Operator, Expr)> {
     }
 }
 
+/// Whether `expr` is known before there are rows.
+fn constant(expr: &Expr) -> bool {
+    let of_rows = |expr: &Expr| {
+        let is_subquery = matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
+        Ok(is_subquery || matches!(expr, Expr::Column(_) | Expr::OuterReferenceColumn(..)))
+    };
+    !expr.is_volatile() && !expr.exists(of_rows).unwrap_or(true)
+}
+
+/// Without changes of unit or zone, which keep a time what it is; a day is no time.
 fn uncast(expr: &Expr) -> &Expr {
     match expr {
-        Expr::Cast(cast) => uncast(&cast.expr),
+        Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Timestamp(..)) => uncast(&cast.expr),
         expr => expr,
     }
 }

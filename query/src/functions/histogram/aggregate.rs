@@ -10,7 +10,7 @@ use datafusion::{
     common::{ScalarValue, exec_err, plan_err, utils::SingleRowListArrayBuilder},
     error::Result,
     logical_expr::{
-        Accumulator, AggregateUDFImpl, Documentation, Signature, Volatility,
+        Accumulator, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::{AggregateOrderSensitivity, format_state_name},
     },
@@ -18,10 +18,14 @@ use datafusion::{
 
 use super::{
     Histogram,
-    column::{build, histogram_type, read},
+    column::{Columns, build, histogram_type},
+    sums::{Sum, Sums, added, scalar},
 };
-use crate::functions::about::about;
-use crate::functions::instant::{coerced_time, instants};
+use crate::functions::{
+    about::about,
+    counter::{Temporality, has_begun_anew},
+    instant::{coerced_time, instants},
+};
 
 /// Which aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,65 +112,21 @@ impl AggregateUDFImpl for OfHistograms {
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         Ok(match self.function {
-            Function::Merge => Box::new(Sum(None)),
+            Function::Merge => Box::new(Sum::default()),
             Function::Increase => Box::new(Increase::default()),
         })
     }
 
+    fn groups_accumulator_supported(&self, _: AccumulatorArgs) -> bool {
+        self.function == Function::Merge
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Sums::default()))
+    }
+
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::Insensitive
-    }
-}
-
-fn scalar(histogram: Option<Histogram>) -> ScalarValue {
-    ScalarValue::Struct(Arc::new(build(&[histogram])))
-}
-
-fn added(sum: &mut Option<Histogram>, more: &Histogram) -> Result<()> {
-    match sum {
-        Some(sum) => sum.add(more, 1.0),
-        None => {
-            *sum = Some(more.clone());
-            Ok(())
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Sum(Option<Histogram>);
-
-impl Sum {
-    fn add(&mut self, histograms: &StructArray) -> Result<()> {
-        for row in 0..histograms.len() {
-            if let Some(histogram) = read(histograms, row)? {
-                added(&mut self.0, &histogram)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Accumulator for Sum {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values[0].as_struct())
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut sum = self.0.clone();
-        sum.iter_mut().for_each(Histogram::settle);
-        Ok(scalar(sum))
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.0.as_ref().map_or(0, Histogram::size)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![scalar(self.0.clone())])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.add(states[0].as_struct())
     }
 }
 
@@ -180,12 +140,10 @@ struct Point {
 impl Point {
     /// Source: Prometheus `isStartTimestampReset`, then `DetectReset`.
     fn is_reset_since(&self, before: &Self) -> Result<bool> {
-        let known = |point: &Self| point.start.filter(|start| *start < point.time);
-        match known(self) {
-            Some(start) if start > before.time => Ok(true),
-            Some(start) if start == before.time && known(before).is_some() => Ok(true),
-            _ => self.histogram.is_reset_since(&before.histogram),
+        if has_begun_anew((before.time, before.start), (self.time, self.start)) {
+            return Ok(true);
         }
+        self.histogram.is_reset_since(&before.histogram)
     }
 }
 
@@ -217,23 +175,23 @@ impl Increase {
 
     fn increase(&mut self) -> Result<Option<Histogram>> {
         self.points.sort_by_key(|point| (point.time, point.start));
-        let mut sum = None;
+        self.points.dedup_by(|one, other| one.time == other.time && one.histogram == other.histogram);
+        if self.points.windows(2).any(|pair| pair[0].time == pair[1].time) {
+            return exec_err!(
+                "two histograms at one time: points of several series are in one group; group by series_id first, \
+                 then histogram_merge what they counted"
+            );
+        }
         if self.delta == Some(true) {
+            let mut sum = None;
             for point in &self.points {
                 added(&mut sum, &point.histogram)?;
             }
             return Ok(sum);
         }
-        self.points.dedup_by(|one, other| one.time == other.time && one.histogram == other.histogram);
         let [first, .., last] = self.points.as_slice() else { return Ok(None) };
         let mut increase = last.histogram.clone();
         for pair in self.points.windows(2) {
-            if pair[0].time == pair[1].time {
-                return exec_err!(
-                    "two histograms at one time: points of several series are in one group; group by series_id first, \
-                     then histogram_merge what they counted"
-                );
-            }
             if pair[1].is_reset_since(&pair[0])? {
                 increase.add(&pair[0].histogram, 1.0)?;
             }
@@ -245,22 +203,15 @@ impl Increase {
     }
 }
 
-fn temporality(text: &str) -> Result<bool> {
-    match text {
-        "" | "cumulative" => Ok(false),
-        "delta" => Ok(true),
-        other => exec_err!("{other:?} is no temporality; use 'delta' or 'cumulative'"),
-    }
-}
-
 impl Accumulator for Increase {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (histograms, times) = (values[0].as_struct(), instants(&values[1])?);
+        let (histograms, times) = (Columns::of_struct(values[0].as_struct()), instants(&values[1])?);
         let starts = values.get(3).map(instants).transpose()?;
         for row in (0..histograms.len()).filter(|row| times.is_valid(*row)) {
-            let Some(histogram) = read(histograms, row)? else { continue };
+            let Some(histogram) = histograms.histogram(row)? else { continue };
             if let Some(said) = values.get(2).filter(|said| said.is_valid(row)) {
-                self.say(Some(temporality(said.as_string::<i32>().value(row))?))?;
+                let temporality = Temporality::parse(said.as_string::<i32>().value(row))?;
+                self.say(Some(temporality == Temporality::Delta))?;
             }
             let start = starts.as_ref().filter(|starts| starts.is_valid(row)).map(|starts| starts.value(row));
             self.push(Point { time: times.value(row), start, histogram });
@@ -299,8 +250,9 @@ impl Accumulator for Increase {
             self.say(said.as_boolean().iter().next().flatten())?;
             let (histograms, times, starts) = (histograms.value(state), times.value(state), starts.value(state));
             let (times, starts) = (times.as_primitive::<Int64Type>(), starts.as_primitive::<Int64Type>());
+            let histograms = Columns::of_struct(histograms.as_struct());
             for row in 0..times.len() {
-                let Some(histogram) = read(histograms.as_struct(), row)? else { continue };
+                let Some(histogram) = histograms.histogram(row)? else { continue };
                 let start = starts.is_valid(row).then(|| starts.value(row));
                 self.push(Point { time: times.value(row), start, histogram });
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Float64Builder, new_null_array},
+    array::{Array, ArrayRef, AsArray, Float64Builder, StructArray, new_null_array},
     compute::cast,
     datatypes::{DataType, Float64Type},
 };
@@ -13,27 +13,10 @@ use datafusion::{
     logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
-use super::column::{Columns, build, doubles, fields, histogram_type};
+use super::column::{Columns, PARAMETERS, build, doubles, fields, histogram_type};
 use crate::functions::about::about;
 
 pub(crate) const CONSTRUCTOR: &str = "histogram";
-
-/// The arguments, which are columns of the view.
-pub(crate) const PARAMETERS: [&str; 13] = [
-    "count",
-    "sum",
-    "min",
-    "max",
-    "bounds",
-    "bucket_counts",
-    "scale",
-    "zero_count",
-    "zero_threshold",
-    "positive_offset",
-    "positive_counts",
-    "negative_offset",
-    "negative_counts",
-];
 
 /// All columns; or `bounds, bucket_counts` and perhaps a sum, for an explicit one; or none, for those in scope.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -96,8 +79,12 @@ impl ScalarUDFImpl for Construct {
             .zip(fields())
             .map(|(column, field)| cast(column, field.data_type()))
             .collect::<Result<_, _>>()?;
-        let columns = Columns::of(&columns);
-        let histograms = (0..columns.len()).map(|row| columns.histogram(row)).collect::<Result<Vec<_>>>()?;
+        let parts = Columns::of(&columns);
+        if parts.are_explicit() {
+            // Nothing to put in order, as with most.
+            return Ok(ColumnarValue::Array(Arc::new(StructArray::new(fields().clone(), columns, None))));
+        }
+        let histograms = (0..parts.len()).map(|row| parts.histogram(row)).collect::<Result<Vec<_>>>()?;
         Ok(ColumnarValue::Array(Arc::new(build(&histograms))))
     }
 }

@@ -4,8 +4,6 @@
 //! in it for certain. Exponential ones are added at the lower scale and the larger zero threshold. The order of the
 //! summands does not matter.
 
-use std::collections::BTreeMap;
-
 use datafusion::{common::exec_err, error::Result};
 
 use super::{Explicit, Exponential, Histogram, Run, Shape, bucket::bound};
@@ -25,21 +23,26 @@ impl Histogram {
         }
         match (&mut self.shape, &other.shape) {
             (Shape::Explicit(one), Shape::Explicit(other)) => one.add(other, sign),
-            (Shape::Exponential(one), Shape::Exponential(other)) => one.add(other, sign),
+            (Shape::Exponential(one), Shape::Exponential(other)) => one.add(other, sign)?,
             _ => {
                 return exec_err!(
                     "explicit and exponential histograms do not add up; give them the same bounds with histogram_rebin"
                 );
             }
         }
-        self.count += sign * other.count;
-        self.sum = self.sum.zip(other.sum).map(|(one, other)| one + sign * other);
+        self.add_totals(other.count, [other.sum, other.min, other.max], sign);
+        Ok(())
+    }
+
+    /// Adds what is not in buckets.
+    pub(crate) fn add_totals(&mut self, count: f64, [sum, min, max]: [Option<f64>; 3], sign: f64) {
+        self.count += sign * count;
+        self.sum = self.sum.zip(sum).map(|(one, other)| one + sign * other);
         let both = |of: fn(f64, f64) -> f64, one: Option<f64>, other: Option<f64>| {
             one.zip(other).map(|(one, other)| of(one, other)).filter(|_| sign > 0.0)
         };
-        self.min = both(f64::min, self.min, other.min);
-        self.max = both(f64::max, self.max, other.max);
-        Ok(())
+        self.min = both(f64::min, self.min, min);
+        self.max = both(f64::max, self.max, max);
     }
 
     fn is_empty(&self) -> bool {
@@ -120,7 +123,7 @@ impl Explicit {
 const BUCKETS_MAX: i64 = 16_384;
 
 impl Exponential {
-    fn add(&mut self, other: &Self, sign: f64) {
+    fn add(&mut self, other: &Self, sign: f64) -> Result<()> {
         let scale = self.scale.min(other.scale);
         self.lower_scale(scale);
         let mut other = other.clone();
@@ -128,7 +131,9 @@ impl Exponential {
         while [(&self.positive, &other.positive), (&self.negative, &other.negative)].map(span).iter().max()
             > Some(&BUCKETS_MAX)
         {
-            let scale = self.scale.saturating_sub(1);
+            let Some(scale) = self.scale.checked_sub(1) else {
+                return exec_err!("exponential histograms of the lowest scale are too far apart to add up");
+            };
             self.lower_scale(scale);
             other.lower_scale(scale);
         }
@@ -136,17 +141,20 @@ impl Exponential {
         self.negative = sum(&self.negative, &other.negative, sign);
         self.zero_count += sign * other.zero_count;
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
+        Ok(())
     }
 
     /// Joins buckets until `scale` is reached, which is not above its own.
     pub(crate) fn lower_scale(&mut self, scale: i32) {
-        let by = self.scale.saturating_sub(scale).clamp(0, 31);
-        for run in [&mut self.positive, &mut self.negative] {
-            if by > 0 && !run.counts.is_empty() {
-                *run = Run::of(run.buckets().map(|(index, count)| (index >> by, count)));
-            }
+        if scale >= self.scale {
+            return;
         }
-        self.scale -= by;
+        // Of an index nothing but its sign is left after as many bits.
+        let by = self.scale.saturating_sub(scale).min(31);
+        for run in [&mut self.positive, &mut self.negative] {
+            *run = Run::of(run.buckets().map(|(index, count)| (index >> by, count)));
+        }
+        self.scale = scale;
     }
 
     /// Source: Prometheus `zeroCountForLargerThreshold`: a bucket with observations that the threshold cuts goes to the zero
@@ -179,17 +187,16 @@ impl Exponential {
 }
 
 impl Run {
-    /// From the first to the last bucket with observations; those of one index add up.
-    pub(crate) fn of(buckets: impl Iterator<Item = (i32, f64)>) -> Self {
-        let mut known = BTreeMap::new();
-        for (index, count) in buckets.filter(|(_, count)| *count != 0.0) {
-            *known.entry(index).or_insert(0.0) += count;
+    /// From the first to the last bucket with observations; those of one index add up. What `buckets` span is allocated.
+    pub(crate) fn of(buckets: impl Iterator<Item = (i32, f64)> + Clone) -> Self {
+        let buckets = buckets.filter(|(_, count)| *count != 0.0);
+        let indices = || buckets.clone().map(|(index, _)| index);
+        let (Some(first), Some(last)) = (indices().min(), indices().max()) else { return Self::default() };
+        let place = |index: i32| (i64::from(index) - i64::from(first)) as usize;
+        let mut counts = vec![0.0; place(last) + 1];
+        for (index, count) in buckets {
+            counts[place(index)] += count;
         }
-        let (Some((first, _)), Some((last, _))) = (known.first_key_value(), known.last_key_value()) else {
-            return Self::default();
-        };
-        let (first, last) = (*first, *last);
-        let counts = (first..=last).map(|index| known.get(&index).copied().unwrap_or(0.0)).collect();
         Self { offset: first, counts }
     }
 }

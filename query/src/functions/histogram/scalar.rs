@@ -14,7 +14,7 @@ use datafusion::{
 
 use super::{
     Histogram,
-    column::{build, doubles, histogram_type, read},
+    column::{Columns, build, doubles, histogram_type},
 };
 use crate::functions::about::about;
 
@@ -56,16 +56,6 @@ impl Function {
             Self::Stddev => "histogram_stddev",
             Self::Stdvar => "histogram_stdvar",
             Self::Rebin => "histogram_rebin",
-        }
-    }
-
-    fn usage(self) -> &'static str {
-        match self {
-            Self::Quantile => "histogram_quantile(0.95, histogram)",
-            Self::QuantileBounds => "histogram_quantile_bounds(0.95, histogram)",
-            Self::Fraction => "histogram_fraction(lower, upper, histogram)",
-            Self::Rebin => "histogram_rebin(histogram, [bounds] or scale)",
-            _ => "one histogram",
         }
     }
 }
@@ -120,7 +110,10 @@ impl ScalarUDFImpl for OfHistogram {
             {
                 Ok(vec![histogram_type()])
             }
-            _ => plan_err!("{} takes {}; a histogram is what histogram(…) gives", self.name(), self.function.usage()),
+            _ => {
+                let call = self.documentation().map_or(self.name(), |about| about.syntax_example.as_str());
+                plan_err!("it is called as {call}; a histogram is what histogram(…) gives")
+            }
         }
     }
 
@@ -172,12 +165,14 @@ impl ScalarUDFImpl for OfHistogram {
 }
 
 fn numbers(of: &StructArray, answer: impl Fn(&Histogram, usize) -> Option<f64>) -> Result<Float64Array> {
-    (0..of.len()).map(|row| Ok(read(of, row)?.and_then(|of| answer(&of, row)))).collect()
+    let of = Columns::of_struct(of);
+    (0..of.len()).map(|row| Ok(of.histogram(row)?.and_then(|of| answer(&of, row)))).collect()
 }
 
 fn quantile_bounds(q: &Float64Array, of: &StructArray) -> Result<StructArray> {
+    let of = Columns::of_struct(of);
     let bounds = (0..of.len()).map(|row| {
-        let of = read(of, row)?.filter(|_| q.is_valid(row));
+        let of = of.histogram(row)?.filter(|_| q.is_valid(row));
         Ok(of.and_then(|of| of.quantile_bounds(q.value(row))))
     });
     let bounds = bounds.collect::<Result<Vec<_>>>()?;
@@ -188,8 +183,9 @@ fn quantile_bounds(q: &Float64Array, of: &StructArray) -> Result<StructArray> {
 }
 
 fn rebinned(of: &StructArray, to: &ArrayRef) -> Result<StructArray> {
+    let of = Columns::of_struct(of);
     let histograms = (0..of.len()).map(|row| {
-        let Some(of) = read(of, row)?.filter(|_| to.is_valid(row)) else { return Ok(None) };
+        let Some(of) = of.histogram(row)?.filter(|_| to.is_valid(row)) else { return Ok(None) };
         match to.data_type() {
             DataType::Int32 => of.with_scale(to.as_primitive::<Int32Type>().value(row)),
             _ => of.with_bounds(to.as_list::<i32>().value(row).as_primitive::<Float64Type>().values()),

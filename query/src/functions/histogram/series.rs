@@ -14,8 +14,8 @@ use datafusion::{
 use super::{
     Explicit, Histogram, Shape,
     aggregate::{Function, OfHistograms},
-    column::{Columns, build, doubles},
-    construct::{Construct, PARAMETERS},
+    column::{Columns, PARAMETERS, build, doubles},
+    construct::Construct,
 };
 
 /// Position of the bounds among [`PARAMETERS`].

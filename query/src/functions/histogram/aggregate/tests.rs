@@ -1,3 +1,4 @@
+use datafusion::logical_expr::EmitTo;
 use proptest::prelude::*;
 
 use super::*;
@@ -27,10 +28,10 @@ fn classic() -> impl Strategy<Value = Histogram> {
 
 /// What `parts` of the histograms add up to, each part by an accumulator of its own.
 fn merged(histograms: &[(Histogram, usize)], order: [usize; 3]) -> ScalarValue {
-    let mut whole = Sum(None);
+    let mut whole = Sum::default();
     for part in order {
         let of_part: Vec<_> = histograms.iter().filter(|(_, of)| *of == part).map(|(of, _)| Some(of.clone())).collect();
-        let mut partial = Sum(None);
+        let mut partial = Sum::default();
         partial.update_batch(&[Arc::new(build(&of_part))]).unwrap();
         let state = partial.state().unwrap()[0].to_array().unwrap();
         whole.merge_batch(&[state]).unwrap();
@@ -38,7 +39,35 @@ fn merged(histograms: &[(Histogram, usize)], order: [usize; 3]) -> ScalarValue {
     whole.evaluate().unwrap()
 }
 
+/// What the groups of the histograms add up to, all at once, in two parts.
+fn summed(histograms: &[(Histogram, usize)], group_count: usize) -> Vec<ScalarValue> {
+    let mut whole = Sums::default();
+    for part in histograms.chunks(histograms.len() / 2 + 1) {
+        let (mut partial, groups): (_, Vec<_>) = (Sums::default(), part.iter().map(|(_, group)| *group).collect());
+        let column: ArrayRef = Arc::new(build(&part.iter().map(|(of, _)| Some(of.clone())).collect::<Vec<_>>()));
+        partial.update_batch(&[column], &groups, None, group_count).unwrap();
+        let state = partial.state(EmitTo::All).unwrap();
+        assert_eq!(partial.size(), Sums::default().size());
+        whole.merge_batch(&state, &(0..group_count).collect::<Vec<_>>(), group_count).unwrap();
+    }
+    if histograms.is_empty() {
+        return vec![];
+    }
+    let first = whole.evaluate(EmitTo::First(1)).unwrap();
+    let rest = whole.evaluate(EmitTo::All).unwrap();
+    let at = |array: &ArrayRef, row| ScalarValue::try_from_array(array, row).unwrap();
+    (0..1).map(|row| at(&first, row)).chain((0..group_count - 1).map(|row| at(&rest, row))).collect()
+}
+
 proptest! {
+    #[test]
+    fn groups_are_summed_as_each_is(histograms in prop::collection::vec((classic(), 0usize..3), 0..12)) {
+        for (group, sum) in summed(&histograms, 3).into_iter().enumerate() {
+            let own: Vec<_> = histograms.iter().filter(|(_, of)| *of == group).map(|(of, _)| (of.clone(), 0)).collect();
+            prop_assert_eq!(sum, merged(&own, [0, 1, 2]));
+        }
+    }
+
     #[test]
     fn the_order_of_exponential_summands_does_not_matter(
         histograms in prop::collection::vec((histogram(), 0usize..3), 0..8), order in Just([0usize, 1, 2]).prop_shuffle()
