@@ -23,7 +23,6 @@ mod session;
 mod settings;
 mod startup;
 mod statement;
-mod stream;
 mod text_format;
 mod types;
 mod wire;
