@@ -32,7 +32,7 @@ pub struct RawConfig {
     pub concurrency_max: Option<usize>,
     /// Queries that wait; further ones are refused. Default 8 × `concurrency_max`.
     pub queue_max: Option<usize>,
-    /// Connections of PostgreSQL clients at once; further ones are refused. Default 200.
+    /// Connections of PostgreSQL clients at once, and as many of Flight SQL clients; further ones are refused. Default 200.
     pub connections_max: Option<usize>,
     /// A connection of a PostgreSQL client is closed after this long without a message. Default 8 h.
     pub connection_idle_max: Option<String>,
@@ -94,7 +94,7 @@ pub struct Config {
     pub concurrency_max: usize,
     /// Queries that wait.
     pub queue_max: usize,
-    /// Connections of PostgreSQL clients at once.
+    /// Connections of PostgreSQL clients at once, and as many of Flight SQL clients.
     pub connections_max: usize,
     /// A connection is closed after this long without a message.
     pub connection_idle_max: Duration,
