@@ -18,11 +18,12 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::Answer,
     config::Config,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     metrics::Metrics,
     question_log::{Entry, QuestionLog, Surface},
 };
@@ -38,6 +39,8 @@ pub struct Asked<'a> {
     pub text: &'a str,
     /// Time it may take, the queue included: shorter than the limit of the surface, never longer.
     pub timeout: Option<Duration>,
+    /// What stops it, waiting or running; a request to stop it by its id cancels this, too.
+    pub stop: CancellationToken,
 }
 
 /// All questions of a session factory. Clones share everything.
@@ -95,9 +98,9 @@ impl Questions {
         let slot = Arc::clone(&shared.slots).try_acquire_owned();
         let place = if slot.is_err() { Some(self.place(asked.surface)?) } else { None };
         shared.metrics.begin(asked.surface);
-        let entry = shared.log.begin(asked.surface, asked.user, asked.text);
+        let entry = shared.log.begin(asked.surface, asked.user, asked.text, asked.stop);
         let mut question =
-            Question { shared: Arc::clone(shared), entry, timeout, slot: slot.ok(), outcome: "abandoned" };
+            Question { shared: Arc::clone(shared), entry, timeout, slot: slot.ok(), outcome: ABANDONED };
         if question.slot.is_none() {
             // Only closing the semaphore fails here, which nobody does.
             let slot = async {
@@ -152,6 +155,9 @@ pub struct Question {
     outcome: &'static str,
 }
 
+/// Of a question whose client left.
+const ABANDONED: &str = "abandoned";
+
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Question").field("id", &self.entry.id).field("timeout", &self.timeout).finish_non_exhaustive()
@@ -189,7 +195,7 @@ impl Question {
         tokio::select! {
             // A question that is stopped does not go on because its next batch is there too.
             biased;
-            () = self.entry.stopped() => Err(Error::Cancelled),
+            () = self.entry.stop.cancelled() => Err(Error::Cancelled),
             () = tokio::time::sleep_until(self.entry.started + timeout) => Err(Error::Timeout { timeout }),
             done = work => done,
         }
@@ -197,6 +203,11 @@ impl Question {
 
     pub(crate) fn add_rows(&self, count: usize) {
         self.entry.add_rows(count);
+    }
+
+    /// What stops it.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.entry.stop
     }
 
     pub(crate) fn answered(&mut self) {
@@ -211,6 +222,10 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         let Self { shared, entry, outcome, .. } = self;
+        if *outcome == ABANDONED && entry.stop.is_cancelled() {
+            // Whoever stopped it did not wait for it to notice.
+            *outcome = ErrorKind::Cancelled.name();
+        }
         shared.log.end(entry, outcome);
         shared.metrics.end(entry.surface, entry.started.elapsed(), outcome);
     }

@@ -91,8 +91,9 @@ impl Service {
     /// The rows of `statement`, as the client asks for them.
     async fn rows(&self, statement: Statement) -> Result<Items<FlightData>, Status> {
         let execution = self.running.begin(statement.id);
-        let asked = Asked { surface: Surface::Flight, user: None, text: &statement.sql, timeout: None };
-        let question = failed(execution.ask(&self.questions, asked).await)?;
+        let (text, stop) = (&statement.sql, execution.stop());
+        let asked = Asked { surface: Surface::Flight, user: None, text, timeout: None, stop };
+        let question = failed(self.questions.ask(asked).await)?;
         let answer = failed(question.answer(statement.start(self.questions.session())).await)?;
         let schema = answer.schema();
         let batches = answer.map(move |batch| {
@@ -121,7 +122,7 @@ impl Service {
         let mut found = false;
         for ticket in tickets {
             if let Command::TicketStatementQuery(ticket) = command(&ticket.ticket)? {
-                found |= self.running.cancel(Statement::of_ticket(&ticket)?.id, &self.questions);
+                found |= self.running.cancel(Statement::of_ticket(&ticket)?.id);
             }
         }
         if found { Ok(()) } else { Err(Status::not_found("no query of this ticket waits or runs")) }

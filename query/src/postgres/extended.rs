@@ -9,7 +9,7 @@ use pgwire::messages::{
     extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended},
     response::{CommandComplete, EmptyQueryResponse, TransactionStatus},
 };
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{Connection, Outcome, unless_stopped},
@@ -68,7 +68,7 @@ enum State {
 }
 
 impl Connection {
-    pub(super) async fn extended(&mut self, message: Message, stop: &Notify) -> Result<(), Ended> {
+    pub(super) async fn extended(&mut self, message: Message, stop: &CancellationToken) -> Result<(), Ended> {
         match message {
             Message::Parse { name, query, types } => self.parse(name, &query, types, stop).await,
             Message::Bind(bind) => self.bind(bind).await,
@@ -89,7 +89,7 @@ impl Connection {
         name: String,
         query: &str,
         declared: Vec<u32>,
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> Result<(), Ended> {
         if name.is_empty() {
             // The one without a name is replaced, also by one that cannot be planned.
@@ -106,7 +106,7 @@ impl Connection {
         &mut self,
         text: &str,
         declared: Vec<u32>,
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> Result<Prepared, Ended> {
         let statements = parse(text)?;
         let (parameters, columns) = match statements.as_slice() {
@@ -125,7 +125,7 @@ impl Connection {
         &mut self,
         statement: &Statement,
         declared: &[u32],
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> Result<(Vec<PgType>, Option<Arc<[OutputColumn]>>), Ended> {
         if let Some(columns) = self.own_columns(&statement.ast)? {
             return Ok((vec![], columns));
@@ -219,7 +219,7 @@ impl Connection {
         Ok(self.wire.write(&message).await?)
     }
 
-    async fn execute(&mut self, name: &str, rows_max: usize, stop: &Notify) -> Result<(), Ended> {
+    async fn execute(&mut self, name: &str, rows_max: usize, stop: &CancellationToken) -> Result<(), Ended> {
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
         if matches!(portal.state, State::Ready) {
             let statements = parse(&portal.prepared.text)?;

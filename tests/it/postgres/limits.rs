@@ -157,3 +157,18 @@ async fn what_a_connection_holds_is_bounded() {
     assert_eq!(failure(&client, &long).await.0, SqlState::PROGRAM_LIMIT_EXCEEDED);
     assert_eq!(value(&client, "SELECT 1").await, "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_the_user_cancels_is_not_shown_as_abandoned() {
+    let (_dir, server, client) = start().await;
+    let cancel = client.cancel_token();
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    let (ended, ()) = tokio::join!(failure(&client, endless), async {
+        // Only slow ones are shown after their end.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        cancel.cancel_query(NoTls).await.unwrap();
+    });
+    assert_eq!(ended.0, SqlState::QUERY_CANCELED, "{}", ended.1);
+    let states = "SELECT state FROM system.queries WHERE surface = 'postgres' AND statement LIKE '%b'";
+    assert_eq!(server.rows(states).await, [["cancelled"]]);
+}
