@@ -23,6 +23,13 @@ pub enum Error {
     Timeout { timeout: Duration },
     #[error("{running} queries are running and {waiting} wait already; try again when one has ended")]
     Busy { running: usize, waiting: usize },
+    #[error(
+        "{running} queries of user {user} are running and {waiting} wait already (query.users.{user}.concurrency_max); \
+         try again when one has ended"
+    )]
+    UserBusy { user: String, running: usize, waiting: usize },
+    #[error("the answer has more than {rows_max} rows (query.users.{user}.rows_max); ask for fewer")]
+    UserRows { user: String, rows_max: u64 },
     #[error("the query was cancelled")]
     Cancelled,
     #[error("the query needs more memory than it may use ({0}); narrow it, or raise query.memory")]
@@ -110,7 +117,8 @@ impl Error {
             Self::Denied(_) => ErrorKind::Denied,
             Self::Invalid { .. } | Self::Config { .. } | Self::Tls { .. } | Self::Roles(_) => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Busy { .. } | Self::Memory(_) | Self::Jobs { .. } | Self::JobSize { .. } => ErrorKind::Limit,
+            Self::Busy { .. } | Self::UserBusy { .. } | Self::UserRows { .. } => ErrorKind::Limit,
+            Self::Memory(_) | Self::Jobs { .. } | Self::JobSize { .. } => ErrorKind::Limit,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Spool { .. } | Self::ServeFlight(_) | Self::Internal(_) => ErrorKind::Internal,
         }

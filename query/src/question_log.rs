@@ -58,7 +58,7 @@ pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) surface: Surface,
     pub(crate) started: Instant,
-    user: Option<String>,
+    pub(crate) user: Option<String>,
     text: String,
     arrived: SystemTime,
     runs: AtomicBool,
@@ -183,9 +183,10 @@ impl Entry {
         self.runs.store(true, Ordering::Relaxed);
     }
 
-    /// Rows on their way to the client.
-    pub(crate) fn add_rows(&self, count: usize) {
-        self.rows.fetch_add(count as u64, Ordering::Relaxed);
+    /// Counts rows on their way to the client, and gives how many they are.
+    pub(crate) fn add_rows(&self, count: usize) -> u64 {
+        let count = count as u64;
+        self.rows.fetch_add(count, Ordering::Relaxed) + count
     }
 
     fn state(&self) -> &'static str {
