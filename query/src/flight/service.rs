@@ -108,7 +108,12 @@ impl Service {
         let statement = Statement::new(sql, Bytes::new())?;
         let plan = self.within_time(run::plan(self.questions.session(), &statement.sql)).await?;
         let parameters = failed(parameters::schema(&plan).map_err(|error| Error::of(&statement.sql, error)))?;
-        let rows = sent_schema(SchemaRef::new(plan.schema().as_arrow().clone()));
+        // Without values for its parameters no plan can be made that runs, which alone says what is never null.
+        let rows = if parameters.fields().is_empty() {
+            self.within_time(statement.schema(self.questions.session())).await?
+        } else {
+            sent_schema(SchemaRef::new(plan.schema().as_arrow().clone()))
+        };
         Ok(ActionCreatePreparedStatementResult {
             dataset_schema: message(&rows)?,
             parameter_schema: message(&parameters)?,
