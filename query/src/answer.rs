@@ -13,6 +13,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{common::runtime::SpawnedTask, execution::SendableRecordBatchStream};
 use futures::{Stream, StreamExt};
 use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
@@ -30,6 +31,7 @@ pub struct Answer {
     started: Instant,
     batches: mpsc::Receiver<Result<RecordBatch>>,
     enough: Arc<AtomicBool>,
+    stop: CancellationToken,
     /// Held, so that dropping the answer stops the query.
     _task: SpawnedTask<()>,
 }
@@ -37,12 +39,12 @@ pub struct Answer {
 impl Answer {
     /// Spawns the query on the runtime of the caller.
     pub(crate) fn new(question: Question, batches: SendableRecordBatchStream) -> Self {
-        let (schema, started) = (batches.schema(), question.started());
+        let (schema, started, stop) = (batches.schema(), question.started(), question.stop().clone());
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         let enough = Arc::new(AtomicBool::new(false));
         let ending = Ending { question, enough: Arc::clone(&enough) };
         let task = SpawnedTask::spawn(produce(ending, batches, sender));
-        Self { schema, started, batches: receiver, enough, _task: task }
+        Self { schema, started, batches: receiver, enough, stop, _task: task }
     }
 
     /// What the batches look like.
@@ -53,6 +55,11 @@ impl Answer {
     /// When the question arrived.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Stops the query, which counts as cancelled.
+    pub fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Ends an answer of which the client has all it asked for.
@@ -91,7 +98,7 @@ async fn produce(
     let work = async {
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| Error::of("", error))?;
-            ending.question.add_rows(batch.num_rows());
+            ending.question.add_rows(batch.num_rows())?;
             if sender.send(Ok(batch)).await.is_err() {
                 // The client left.
                 return Ok(false);

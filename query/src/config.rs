@@ -1,9 +1,12 @@
 //! Settings of queries.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+mod user;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
+pub use self::user::{RawUser, UserLimits};
 use crate::{
     error::{Error, Result},
     postgres::Verifier,
@@ -12,6 +15,10 @@ use crate::{
 
 /// Queries that may wait for each that may run.
 const WAITING_PER_SLOT: usize = 8;
+
+/// In milliseconds.
+const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const SIZE_UNITS: [(&str, u64); 5] = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// The `[query]` section as written; durations as `"30s"`, sizes as `"1GiB"`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -32,13 +39,13 @@ pub struct RawConfig {
     pub concurrency_max: Option<usize>,
     /// Queries that wait; further ones are refused. Default 8 × `concurrency_max`.
     pub queue_max: Option<usize>,
-    /// Connections of PostgreSQL clients at once; further ones are refused. Default 200.
+    /// Connections of PostgreSQL clients at once, and as many of Flight SQL clients; further ones are refused. Default 200.
     pub connections_max: Option<usize>,
     /// A connection of a PostgreSQL client is closed after this long without a message. Default 8 h.
     pub connection_idle_max: Option<String>,
-    /// Who may ask over the PostgreSQL wire, by name: passwords, or what `driftwatt password` makes of them. Without any,
-    /// everybody may.
-    pub users: BTreeMap<String, Password>,
+    /// Who may ask over the PostgreSQL wire, by name: passwords, or what `driftwatt password` makes of them, alone or in a
+    /// table with limits of the user's own. Without any, everybody may.
+    pub users: BTreeMap<String, RawUser>,
     /// Time one job may take; beyond it the job is stopped. Default 10 min.
     pub job_timeout: Option<String>,
     /// Jobs that are kept, those that wait and those that ended included; further ones are refused. Default 32.
@@ -53,30 +60,6 @@ pub struct RawConfig {
     pub jobs_size_max: Option<String>,
     /// File of roles and sources that come before the shipped ones (docs/roles.md). Default none.
     pub roles: Option<PathBuf>,
-}
-
-/// A password, or the verifier that stands for one. Neither is ever shown.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
-impl Password {
-    fn verifier(&self) -> Result<Verifier> {
-        let reason = |reason: &str| Error::Config { name: "users", reason: reason.into() };
-        match self.0.parse() {
-            Ok(verifier) => Ok(verifier),
-            Err(_) if self.0.starts_with("SCRAM-SHA-256$") => Err(reason("a verifier is cut or changed")),
-            Err(_) if self.0.starts_with("md5") => Err(reason("passwords hashed by MD5 are not taken")),
-            Err(_) if self.0.is_empty() => Err(reason("a password is empty")),
-            Err(_) => Ok(Verifier::of(&self.0)),
-        }
-    }
 }
 
 /// Checked settings of queries.
@@ -94,12 +77,14 @@ pub struct Config {
     pub concurrency_max: usize,
     /// Queries that wait.
     pub queue_max: usize,
-    /// Connections of PostgreSQL clients at once.
+    /// Connections of PostgreSQL clients at once, and as many of Flight SQL clients.
     pub connections_max: usize,
     /// A connection is closed after this long without a message.
     pub connection_idle_max: Duration,
     /// Who may ask over the PostgreSQL wire; nobody is everybody.
     pub users: BTreeMap<String, Verifier>,
+    /// What each of them may use.
+    pub user_limits: BTreeMap<String, UserLimits>,
     /// Time one job may take.
     pub job_timeout: Duration,
     /// Jobs that are kept.
@@ -130,6 +115,7 @@ impl Default for Config {
             connections_max: 200,
             connection_idle_max: Duration::from_secs(8 * 3600),
             users: BTreeMap::new(),
+            user_limits: BTreeMap::new(),
             job_timeout: Duration::from_secs(600),
             jobs_max: 32,
             job_keep: Duration::from_secs(3600),
@@ -156,22 +142,20 @@ impl RawConfig {
         ];
         for (name, text, setting) in durations {
             let Some(text) = text else { continue };
-            let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
-            *setting = Duration::from_millis(quantity(name, text, &units, "a duration like \"30s\"")?);
+            *setting = Duration::from_millis(quantity(name, text, &DURATION_UNITS, "a duration like \"30s\"")?);
         }
         if let Some(text) = &self.connection_idle_max {
             let units = [("s", 1), ("m", 60), ("h", 3600)];
             let seconds = quantity("connection_idle_max", text, &units, "a duration like \"1h\"")?;
             config.connection_idle_max = Duration::from_secs(seconds);
         }
-        for (user, password) in self.users {
-            config.users.insert(user, password.verifier()?);
+        for (name, user) in self.users {
+            let (verifier, limits) = user.validate(&name)?;
+            config.users.insert(name.clone(), verifier);
+            config.user_limits.insert(name, limits);
         }
         config.connections_max = positive("connections_max", self.connections_max.unwrap_or(config.connections_max))?;
-        let size = |name, text: &str| {
-            let units = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-            quantity(name, text, &units, "a size like \"1GiB\"")
-        };
+        let size = |name, text: &str| quantity(name, text, &SIZE_UNITS, "a size like \"1GiB\"");
         if let Some(text) = &self.memory {
             config.memory_bytes = usize::try_from(size("memory", text)?).unwrap_or(usize::MAX);
         }

@@ -23,6 +23,13 @@ pub enum Error {
     Timeout { timeout: Duration },
     #[error("{running} queries are running and {waiting} wait already; try again when one has ended")]
     Busy { running: usize, waiting: usize },
+    #[error(
+        "{running} queries of user {user} are running and {waiting} wait already (query.users.{user}.concurrency_max); \
+         try again when one has ended"
+    )]
+    UserBusy { user: String, running: usize, waiting: usize },
+    #[error("the answer has more than {rows_max} rows (query.users.{user}.rows_max); ask for fewer")]
+    UserRows { user: String, rows_max: u64 },
     #[error("the query was cancelled")]
     Cancelled,
     #[error("the query needs more memory than it may use ({0}); narrow it, or raise query.memory")]
@@ -110,7 +117,8 @@ impl Error {
             Self::Denied(_) => ErrorKind::Denied,
             Self::Invalid { .. } | Self::Config { .. } | Self::Tls { .. } | Self::Roles(_) => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Busy { .. } | Self::Memory(_) | Self::Jobs { .. } | Self::JobSize { .. } => ErrorKind::Limit,
+            Self::Busy { .. } | Self::UserBusy { .. } | Self::UserRows { .. } => ErrorKind::Limit,
+            Self::Memory(_) | Self::Jobs { .. } | Self::JobSize { .. } => ErrorKind::Limit,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Spool { .. } | Self::ServeFlight(_) | Self::Internal(_) => ErrorKind::Internal,
         }
@@ -170,7 +178,8 @@ fn fault(root: &DataFusionError, message: &str) -> Fault {
 /// The character that "Line: 1, Column: 8" points at.
 fn position(sql: &str, message: &str) -> Option<usize> {
     let number = |after: &str| -> Option<usize> {
-        let rest = &message[message.find(after)? + after.len()..];
+        // The last: what comes before may be text of the statement.
+        let rest = &message[message.rfind(after)? + after.len()..];
         rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
     };
     character(sql, number("Line: ")?, number("Column: ")?)
@@ -180,7 +189,8 @@ fn position(sql: &str, message: &str) -> Option<usize> {
 fn character<N: TryInto<usize>>(sql: &str, line: N, column: N) -> Option<usize> {
     let (line, column) = (line.try_into().ok()?, column.try_into().ok()?);
     let before: usize = sql.split('\n').take(line.checked_sub(1)?).map(|line| line.chars().count() + 1).sum();
-    Some(before + column)
+    // Only what is in the statement, or just behind it: the numbers may be text of the statement, too.
+    before.checked_add(column).filter(|place| *place <= sql.chars().count() + 1)
 }
 
 #[cfg(test)]
@@ -191,5 +201,9 @@ mod tests {
     fn positions_count_characters_over_lines() {
         assert_eq!(position("SELECT\n  x y z", "Expected: end, found: z at Line: 2, Column: 7"), Some(14));
         assert_eq!(position("SELECT", "no place named"), None);
+        assert_eq!(position("SELECT '°°' x y", "found: y at Line: 1, Column: 15"), Some(15));
+        let shown = "found: Line: 1, Column: 18446744073709551615 at Line: 1, Column: 8";
+        assert_eq!(position("SELECT 'Line: 1, Column: 18446744073709551615'", shown), Some(8));
+        assert_eq!(position("SELECT\nx", "Line: 2, Column: 18446744073709551615"), None);
     }
 }

@@ -25,9 +25,9 @@ use arrow_flight::{encode::FlightDataEncoderBuilder, flight_service_server::Flig
 use futures::stream;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, transport::Server};
+use tonic::{Code, Status, service::interceptor::InterceptedService, transport::Server};
 
-use self::{connection::incoming, service::Service};
+use self::{access::Access, connection::incoming, service::Service};
 use crate::{
     error::{Error, ErrorKind, Result},
     questions::Questions,
@@ -67,13 +67,16 @@ pub async fn serve_flight(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let service = FlightServiceServer::new(Service::new(questions, options.tokens))
-        .max_decoding_message_size(MESSAGE_SIZE_BYTES_MAX);
+    let connections_max = questions.config().connections_max;
+    let service = FlightServiceServer::new(Service::new(questions)).max_decoding_message_size(MESSAGE_SIZE_BYTES_MAX);
+    // In front of every call, so that none can forget it.
+    let service = InterceptedService::new(service, Access::new(options.tokens, connections_max));
+    let incoming = incoming(listener, options.tls, connections_max);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .max_concurrent_streams(CALLS_MAX)
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener, options.tls), async move { shutdown.cancelled().await })
+        .serve_with_incoming_shutdown(incoming, async move { shutdown.cancelled().await })
         .await
         .map_err(|error| Error::ServeFlight(Box::new(error)))
 }

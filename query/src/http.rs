@@ -14,6 +14,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use self::question::{Explain, HttpQuestion};
 use crate::{
@@ -103,7 +104,8 @@ async fn sql(State(shared): State<Shared>, request: Request) -> Response {
 async fn answer(questions: &Questions, question: HttpQuestion, headers: &HeaderMap) -> Result<Response> {
     let format = Format::wanted(question.format.as_deref(), headers)?;
     let HttpQuestion { query, params, explain, .. } = &question;
-    let asked = Asked { surface: Surface::Http, user: None, text: query, timeout: question.timeout() };
+    let stop = CancellationToken::new();
+    let asked = Asked { surface: Surface::Http, user: None, text: query, timeout: question.timeout(), stop };
     let asked = questions.ask(asked).await?;
     if *explain == Some(Explain::Analyze) {
         let mut plan = None;

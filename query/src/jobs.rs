@@ -118,7 +118,8 @@ impl Shared {
     fn remove(&self, id: &str) -> bool {
         let mut entries = self.entries();
         let place = entries.iter().position(|entry| entry.job.id() == id);
-        place.map(|place| entries.remove(place)).is_some()
+        // Dropping the task stops the job; this says that it was meant.
+        place.map(|place| entries.remove(place)).inspect(|entry| entry.job.stop.cancel()).is_some()
     }
 }
 
@@ -171,7 +172,8 @@ impl Worker {
         let limit = question.timeout.map_or(limit, |timeout| timeout.min(limit));
         loop {
             let timeout = Some(limit.saturating_sub(begun.elapsed()));
-            let asked = Asked { surface: Surface::Job, user: None, text: &question.query, timeout };
+            let stop = self.job.stop.clone();
+            let asked = Asked { surface: Surface::Job, user: None, text: &question.query, timeout, stop };
             match self.questions.ask(asked).await {
                 Err(Error::Busy { .. }) if begun.elapsed() < limit => tokio::time::sleep(BUSY_PAUSE).await,
                 asked => return asked,

@@ -45,11 +45,13 @@ mod table_order;
 mod text_table;
 mod time_bounds;
 mod tls;
+mod user_memory;
+mod user_turns;
 mod view_schema;
 mod views;
 
 pub use answer::Answer;
-pub use config::{Config, RawConfig};
+pub use config::{Config, RawConfig, RawUser, UserLimits};
 pub use error::{Error, ErrorKind, Fault, Result};
 pub use flight::{FlightOptions, serve_flight};
 pub use format::Format;

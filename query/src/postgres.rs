@@ -24,7 +24,6 @@ mod session;
 mod settings;
 mod startup;
 mod statement;
-mod stream;
 mod text_format;
 mod types;
 mod wire;
@@ -99,7 +98,7 @@ pub async fn serve_postgres(
         connections_max: config.connections_max,
         idle_max: config.connection_idle_max,
     };
-    let template = SessionTemplate::new(questions.session()).await?;
+    let template = SessionTemplate::new(questions.session(), config).await?;
     let mut secret = [0; 32];
     scram::fill(&mut secret);
     let slots = Arc::new(Semaphore::new(options.connections_max));

@@ -17,7 +17,8 @@ use datafusion::{
     catalog::{MemTable, TableProvider},
     error::Result,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Of a longer statement only the beginning is shown.
 const TEXT_SIZE_BYTES_MAX: usize = 4096;
@@ -57,13 +58,13 @@ pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) surface: Surface,
     pub(crate) started: Instant,
-    user: Option<String>,
+    pub(crate) user: Option<String>,
     text: String,
     arrived: SystemTime,
     runs: AtomicBool,
     rows: AtomicU64,
-    /// Told once when somebody stops the question.
-    stop: Notify,
+    /// What stops the question, whoever does.
+    pub(crate) stop: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -88,7 +89,13 @@ pub(crate) struct QuestionLog {
 
 impl QuestionLog {
     /// Writes down a question that arrives now.
-    pub(crate) fn begin(&self, surface: Surface, user: Option<String>, text: &str) -> Arc<Entry> {
+    pub(crate) fn begin(
+        &self,
+        surface: Surface,
+        user: Option<String>,
+        text: &str,
+        stop: CancellationToken,
+    ) -> Arc<Entry> {
         let mut entries = self.entries();
         entries.last_id += 1;
         let entry = Arc::new(Entry {
@@ -100,7 +107,7 @@ impl QuestionLog {
             arrived: SystemTime::now(),
             runs: AtomicBool::new(false),
             rows: AtomicU64::new(0),
-            stop: Notify::new(),
+            stop,
         });
         entries.open.insert(entry.id, Arc::clone(&entry));
         entry
@@ -122,8 +129,7 @@ impl QuestionLog {
     /// Stops a question that waits or runs; false if there is none of this id.
     pub(crate) fn stop(&self, id: u64) -> bool {
         let found = self.entries().open.get(&id).map(Arc::clone);
-        // The permit is kept until the question looks, so that none slips through between two of its steps.
-        found.inspect(|entry| entry.stop.notify_one()).is_some()
+        found.inspect(|entry| entry.stop.cancel()).is_some()
     }
 
     /// `system.queries` as of now: those that wait or run, then the slow ones that ended, newest first.
@@ -177,14 +183,10 @@ impl Entry {
         self.runs.store(true, Ordering::Relaxed);
     }
 
-    /// Rows on their way to the client.
-    pub(crate) fn add_rows(&self, count: usize) {
-        self.rows.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    /// Resolves when somebody stops the question.
-    pub(crate) async fn stopped(&self) {
-        self.stop.notified().await;
+    /// Counts rows on their way to the client, and gives how many they are.
+    pub(crate) fn add_rows(&self, count: usize) -> u64 {
+        let count = count as u64;
+        self.rows.fetch_add(count, Ordering::Relaxed) + count
     }
 
     fn state(&self) -> &'static str {

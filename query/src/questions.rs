@@ -18,13 +18,15 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::Answer,
     config::Config,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     metrics::Metrics,
     question_log::{Entry, QuestionLog, Surface},
+    user_turns::{UserTurns, Waiting},
 };
 
 /// A statement that arrives.
@@ -38,6 +40,8 @@ pub struct Asked<'a> {
     pub text: &'a str,
     /// Time it may take, the queue included: shorter than the limit of the surface, never longer.
     pub timeout: Option<Duration>,
+    /// What stops it, waiting or running; a request to stop it by its id cancels this, too.
+    pub stop: CancellationToken,
 }
 
 /// All questions of a session factory. Clones share everything.
@@ -51,6 +55,7 @@ struct Shared {
     config: Config,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
+    users: UserTurns,
     metrics: Metrics,
     log: Arc<QuestionLog>,
 }
@@ -67,8 +72,8 @@ impl Questions {
         let slots = Arc::new(Semaphore::new(config.concurrency_max));
         // A session of another make has no `system.queries` to show them in.
         let log = ctx.state().config().get_extension().unwrap_or_default();
-        let (waiting, metrics) = (AtomicUsize::new(0), Metrics::new());
-        Self { shared: Arc::new(Shared { ctx, config, slots, waiting, metrics, log }) }
+        let (waiting, users, metrics) = (AtomicUsize::new(0), UserTurns::new(&config), Metrics::new());
+        Self { shared: Arc::new(Shared { ctx, config, slots, waiting, users, metrics, log }) }
     }
 
     /// The session that answers.
@@ -84,30 +89,44 @@ impl Questions {
     /// Waits for a slot.
     ///
     /// # Errors
-    /// [`Error::Busy`] if the queue is full, [`Error::Timeout`] if no slot came free in time, [`Error::Cancelled`].
+    /// [`Error::Busy`] or [`Error::UserBusy`] if the queue is full, [`Error::Timeout`] if no slot came free in time,
+    /// [`Error::Cancelled`].
     pub async fn ask(&self, asked: Asked<'_>) -> Result<Question> {
         let shared = &self.shared;
         let limit = match asked.surface {
             Surface::Job => shared.config.job_timeout,
             Surface::Http | Surface::Postgres | Surface::Flight => shared.config.timeout,
         };
+        let limits = asked.user.as_ref().and_then(|user| shared.config.user_limits.get(user));
+        let limit = limits.and_then(|limits| limits.timeout).map_or(limit, |own| own.min(limit));
         let timeout = asked.timeout.map_or(limit, |timeout| timeout.min(limit));
-        let slot = Arc::clone(&shared.slots).try_acquire_owned();
-        let place = if slot.is_err() { Some(self.place(asked.surface)?) } else { None };
+        let rows_max = limits.and_then(|limits| limits.rows_max);
+        // The user's own turn comes first: whoever waits for it takes no place from others.
+        let refused = |_full: &Error| shared.metrics.refused(asked.surface);
+        let mut waiting = None;
+        let own = match shared.users.of(asked.user.as_deref()) {
+            Some(turn) => match turn.try_acquire() {
+                Some(slot) => Some(slot),
+                None => {
+                    let turn = turn.wait().inspect_err(refused)?;
+                    waiting = Some(turn);
+                    None
+                }
+            },
+            None => None,
+        };
+        let slot = if waiting.is_none() { Arc::clone(&shared.slots).try_acquire_owned().ok() } else { None };
+        let place = if waiting.is_none() && slot.is_none() { Some(self.place().inspect_err(refused)?) } else { None };
         shared.metrics.begin(asked.surface);
-        let entry = shared.log.begin(asked.surface, asked.user, asked.text);
-        let mut question =
-            Question { shared: Arc::clone(shared), entry, timeout, slot: slot.ok(), outcome: "abandoned" };
-        if question.slot.is_none() {
-            // Only closing the semaphore fails here, which nobody does.
-            let slot = async {
-                let slot = Arc::clone(&shared.slots).acquire_owned().await;
-                slot.map_err(|_closed| Error::invalid("the server takes no more questions"))
-            };
-            let slot = question.within_limits(slot).await;
-            question.slot = Some(slot.inspect_err(|error| question.failed(error))?);
+        let entry = shared.log.begin(asked.surface, asked.user, asked.text, asked.stop);
+        let slots = Slots { own, shared: slot };
+        let mut question = Question { shared: Arc::clone(shared), entry, timeout, rows_max, slots, outcome: ABANDONED };
+        if question.slots.shared.is_none() {
+            let slots = question.within_limits(self.slots(waiting, place)).await;
+            let Slots { own, shared } = slots.inspect_err(|error| question.failed(error))?;
+            question.slots.own = question.slots.own.take().or(own);
+            question.slots.shared = shared;
         }
-        drop(place);
         question.entry.run();
         Ok(question)
     }
@@ -117,15 +136,33 @@ impl Questions {
         self.shared.log.stop(id)
     }
 
+    /// Waits for the user's own turn, if there is one to wait for, and then for a slot of all.
+    async fn slots(&self, waiting: Option<Waiting>, place: Option<Place>) -> Result<Slots> {
+        let own = match waiting {
+            Some(waiting) => Some(waiting.acquire().await?),
+            None => None,
+        };
+        let free = Arc::clone(&self.shared.slots).try_acquire_owned().ok();
+        let shared = match free {
+            Some(slot) => slot,
+            None => {
+                let _place = if place.is_none() { Some(self.place()?) } else { place };
+                let slot = Arc::clone(&self.shared.slots).acquire_owned().await;
+                // Only closing the semaphore fails here, which nobody does.
+                slot.map_err(|_closed| Error::invalid("the server takes no more questions"))?
+            }
+        };
+        Ok(Slots { own, shared: Some(shared) })
+    }
+
     /// A place in the queue.
-    fn place(&self, surface: Surface) -> Result<Place> {
-        let Shared { waiting, config, metrics, .. } = &*self.shared;
+    fn place(&self) -> Result<Place> {
+        let Shared { waiting, config, .. } = &*self.shared;
         let before = waiting.fetch_add(1, Ordering::Relaxed);
         let place = Place { shared: Arc::clone(&self.shared) };
         if before < config.queue_max {
             return Ok(place);
         }
-        metrics.refused(surface);
         Err(Error::Busy { running: config.concurrency_max, waiting: config.queue_max })
     }
 }
@@ -146,11 +183,23 @@ pub struct Question {
     shared: Arc<Shared>,
     entry: Arc<Entry>,
     timeout: Duration,
-    /// `None` only while it waits.
-    slot: Option<OwnedSemaphorePermit>,
+    /// Rows that the user may read.
+    rows_max: Option<u64>,
+    slots: Slots,
     /// What is dropped without an end was given up by its client.
     outcome: &'static str,
 }
+
+/// What a question holds while it runs.
+struct Slots {
+    /// Of the user, where there is a limit.
+    own: Option<OwnedSemaphorePermit>,
+    /// Of all; `None` only while it waits.
+    shared: Option<OwnedSemaphorePermit>,
+}
+
+/// Of a question whose client left.
+const ABANDONED: &str = "abandoned";
 
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,14 +238,27 @@ impl Question {
         tokio::select! {
             // A question that is stopped does not go on because its next batch is there too.
             biased;
-            () = self.entry.stopped() => Err(Error::Cancelled),
+            () = self.entry.stop.cancelled() => Err(Error::Cancelled),
             () = tokio::time::sleep_until(self.entry.started + timeout) => Err(Error::Timeout { timeout }),
             done = work => done,
         }
     }
 
-    pub(crate) fn add_rows(&self, count: usize) {
-        self.entry.add_rows(count);
+    /// Counts rows on their way to the client.
+    ///
+    /// # Errors
+    /// [`Error::UserRows`] if they are more than the user may read.
+    pub(crate) fn add_rows(&self, count: usize) -> Result<()> {
+        let rows = self.entry.add_rows(count);
+        match (self.rows_max, &self.entry.user) {
+            (Some(rows_max), Some(user)) if rows > rows_max => Err(Error::UserRows { user: user.clone(), rows_max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What stops it.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.entry.stop
     }
 
     pub(crate) fn answered(&mut self) {
@@ -211,6 +273,10 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         let Self { shared, entry, outcome, .. } = self;
+        if *outcome == ABANDONED && entry.stop.is_cancelled() {
+            // Whoever stopped it did not wait for it to notice.
+            *outcome = ErrorKind::Cancelled.name();
+        }
         shared.log.end(entry, outcome);
         shared.metrics.end(entry.surface, entry.started.elapsed(), outcome);
     }

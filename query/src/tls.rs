@@ -9,9 +9,16 @@ use pgwire::tokio::tokio_rustls::{
         crypto::aws_lc_rs,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     },
+    server::TlsStream,
 };
 
+use tokio::net::TcpStream;
+use tokio_util::either::Either;
+
 use crate::error::{Error, Result};
+
+/// The socket of a client, as it is or encrypted.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// What a server shows of itself to clients that ask for encryption.
 #[derive(Clone)]

@@ -131,6 +131,7 @@ async fn a_prepared_statement_takes_typed_parameters_again_and_again() {
     let mut without = client.prepare("SELECT 7 AS seven".into(), None).await.unwrap();
     assert!(without.parameter_schema().unwrap().fields().is_empty());
     let info = without.execute().await.unwrap();
+    assert_eq!(without.dataset_schema().unwrap(), &info.clone().try_decode_schema().unwrap());
     assert_eq!(rows(&mut client, info).await.unwrap().column(0).as_ref(), &Int64Array::from(vec![7]));
     assert_eq!(refused(without.execute_update().await).0, Code::PermissionDenied);
     let mut closed = without.clone();

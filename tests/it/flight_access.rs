@@ -122,3 +122,24 @@ async fn with_a_certificate_only_encrypted_clients_are_answered() {
     answers(&mut client).await.unwrap();
     drop(silent);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_beyond_the_limit_are_told_so() {
+    let (_dir, server) = crate::server::start_with(&[("DRIFTWATT_QUERY__CONNECTIONS_MAX", "2")]);
+    let mut clients = vec![connect(&server).await, connect(&server).await];
+    for client in &mut clients {
+        answers(client).await.unwrap();
+    }
+    let mut third = connect(&server).await;
+    let (code, message) = refused(answers(&mut third).await);
+    assert_eq!(code, Code::ResourceExhausted, "{message}");
+    assert!(message.contains("connections_max"), "{message}");
+    assert_eq!(server.rows("SELECT 1").await[0][0], 1, "HTTP is answered all the same");
+    drop(clients);
+    let again = async {
+        while answers(&mut connect(&server).await).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), again).await.expect("their places come free");
+}

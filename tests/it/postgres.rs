@@ -9,3 +9,4 @@ mod prepared;
 mod psql;
 mod settings;
 mod types;
+mod user_limits;

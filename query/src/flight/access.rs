@@ -1,26 +1,34 @@
-//! Bearer tokens, where the settings name any.
+//! Who may ask, decided before any call: bearer tokens, where the settings name any, and as many connections as they allow.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
+
+use super::connection::Admission;
+
+/// The token that a client showed, in the extensions of its request.
+#[derive(Clone)]
+pub(super) struct Token(pub(super) String);
 
 /// Who may ask.
+#[derive(Clone)]
 pub(super) struct Access {
-    tokens: HashSet<String>,
+    tokens: Arc<HashSet<String>>,
+    connections_max: usize,
 }
 
 impl Access {
     /// Without tokens everybody may ask.
-    pub(super) fn new(tokens: HashSet<String>) -> Self {
-        Self { tokens }
+    pub(super) fn new(tokens: HashSet<String>, connections_max: usize) -> Self {
+        Self { tokens: Arc::new(tokens), connections_max }
     }
 
     /// The token that `metadata` shows, as bearer or as the password of any user name; none where none is needed.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` if a token is needed and this is none.
-    pub(super) fn check(&self, metadata: &MetadataMap) -> Result<Option<String>, Status> {
+    fn check(&self, metadata: &MetadataMap) -> Result<Option<String>, Status> {
         if self.tokens.is_empty() {
             return Ok(None);
         }
@@ -32,6 +40,20 @@ impl Access {
                 "no valid token; send the header `authorization: Bearer <token>`, or shake hands with it as the password",
             )),
         }
+    }
+}
+
+impl Interceptor for Access {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if request.extensions().get::<Admission>().is_some_and(|admission| admission.is_full) {
+            let limit = self.connections_max;
+            let message = format!("too many clients: {limit} connections are open (query.connections_max)");
+            return Err(Status::resource_exhausted(message));
+        }
+        if let Some(token) = self.check(request.metadata())? {
+            request.extensions_mut().insert(Token(token));
+        }
+        Ok(request)
     }
 }
 
@@ -58,7 +80,7 @@ mod tests {
         if let Some(header) = header {
             metadata.insert("authorization", header.parse().unwrap());
         }
-        Access::new(HashSet::from(["secret".to_owned()])).check(&metadata)
+        Access::new(HashSet::from(["secret".to_owned()]), 1).check(&metadata)
     }
 
     #[test]
@@ -72,6 +94,6 @@ mod tests {
             assert_eq!(check(Some(header)).unwrap_err().code(), tonic::Code::Unauthenticated, "{header}");
         }
         assert!(check(None).is_err());
-        assert_eq!(Access::new(HashSet::new()).check(&MetadataMap::new()).unwrap(), None);
+        assert_eq!(Access::new(HashSet::new(), 1).check(&MetadataMap::new()).unwrap(), None);
     }
 }

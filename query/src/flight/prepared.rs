@@ -60,9 +60,10 @@ impl PreparedStatements {
     /// `NOT_FOUND` for a handle that is not, or no longer, known; `RESOURCE_EXHAUSTED`.
     pub(super) fn bind(&self, handle: &Bytes, values: Bytes) -> Result<(), Status> {
         let mut entries = self.entries();
-        make_room(&entries, values.len(), 0)?;
-        let entry = find(&mut entries, handle)?;
-        entry.values = values;
+        // They replace those bound before, which need no room any more.
+        let before = find(&mut entries, handle)?.values.len();
+        make_room(&entries, values.len().saturating_sub(before), 0)?;
+        find(&mut entries, handle)?.values = values;
         Ok(())
     }
 
@@ -132,6 +133,9 @@ mod tests {
         let prepared = PreparedStatements { idle_max: Duration::ZERO, ..prepared };
         let last = prepared.create("SELECT 1".into()).unwrap();
         assert!(prepared.statement(&last).is_ok() && prepared.statement(&handles[0]).is_err());
+        let half = Bytes::from(vec![0; SIZE_BYTES_MAX / 2 + 1]);
+        prepared.bind(&last, half.clone()).unwrap();
+        prepared.bind(&last, half).expect("values that are replaced need no room");
         let large = prepared.create("x".repeat(SIZE_BYTES_MAX + 1));
         assert_eq!(large.unwrap_err().code(), Code::ResourceExhausted);
     }

@@ -1,6 +1,6 @@
 //! The calls of Flight, as Flight SQL uses them.
 
-use std::{collections::HashSet, future::Future, pin::Pin};
+use std::{future::Future, pin::Pin};
 
 use arrow::{
     array::RecordBatch,
@@ -26,7 +26,7 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
-    access::Access,
+    access::Token,
     command::{command, unpack},
     internal, metadata, parameters,
     prepared::PreparedStatements,
@@ -55,15 +55,14 @@ const ACTIONS: [(&str, &str); 4] = [
 /// Flight SQL over the questions of all surfaces.
 pub(super) struct Service {
     questions: Questions,
-    access: Access,
     prepared: PreparedStatements,
     running: Running,
 }
 
 impl Service {
-    pub(super) fn new(questions: Questions, tokens: HashSet<String>) -> Self {
+    pub(super) fn new(questions: Questions) -> Self {
         let (prepared, running) = (PreparedStatements::default(), Running::default());
-        Self { questions, access: Access::new(tokens), prepared, running }
+        Self { questions, prepared, running }
     }
 
     /// The ticket that gets the rows of `command`, and what they look like.
@@ -92,8 +91,9 @@ impl Service {
     /// The rows of `statement`, as the client asks for them.
     async fn rows(&self, statement: Statement) -> Result<Items<FlightData>, Status> {
         let execution = self.running.begin(statement.id);
-        let asked = Asked { surface: Surface::Flight, user: None, text: &statement.sql, timeout: None };
-        let question = failed(execution.ask(&self.questions, asked).await)?;
+        let (text, stop) = (&statement.sql, execution.stop());
+        let asked = Asked { surface: Surface::Flight, user: None, text, timeout: None, stop };
+        let question = failed(self.questions.ask(asked).await)?;
         let answer = failed(question.answer(statement.start(self.questions.session())).await)?;
         let schema = answer.schema();
         let batches = answer.map(move |batch| {
@@ -108,7 +108,12 @@ impl Service {
         let statement = Statement::new(sql, Bytes::new())?;
         let plan = self.within_time(run::plan(self.questions.session(), &statement.sql)).await?;
         let parameters = failed(parameters::schema(&plan).map_err(|error| Error::of(&statement.sql, error)))?;
-        let rows = sent_schema(SchemaRef::new(plan.schema().as_arrow().clone()));
+        // Without values for its parameters no plan can be made that runs, which alone says what is never null.
+        let rows = if parameters.fields().is_empty() {
+            self.within_time(statement.schema(self.questions.session())).await?
+        } else {
+            sent_schema(SchemaRef::new(plan.schema().as_arrow().clone()))
+        };
         Ok(ActionCreatePreparedStatementResult {
             dataset_schema: message(&rows)?,
             parameter_schema: message(&parameters)?,
@@ -122,7 +127,7 @@ impl Service {
         let mut found = false;
         for ticket in tickets {
             if let Command::TicketStatementQuery(ticket) = command(&ticket.ticket)? {
-                found |= self.running.cancel(Statement::of_ticket(&ticket)?.id, &self.questions);
+                found |= self.running.cancel(Statement::of_ticket(&ticket)?.id);
             }
         }
         if found { Ok(()) } else { Err(Status::not_found("no query of this ticket waits or runs")) }
@@ -219,7 +224,7 @@ impl FlightService for Service {
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
         // Some clients insist on a token, also where none is needed.
-        let token = self.access.check(request.metadata())?.unwrap_or_else(|| "anonymous".into());
+        let token = request.extensions().get::<Token>().map_or_else(|| "anonymous".to_owned(), |token| token.0.clone());
         let header = MetadataValue::try_from(format!("Bearer {token}"))
             .map_err(|_| Status::internal("the token cannot be sent in a header"))?;
         let answer = HandshakeResponse { protocol_version: 0, payload: token.into() };
@@ -229,7 +234,6 @@ impl FlightService for Service {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        self.access.check(request.metadata())?;
         let descriptor = request.into_inner();
         let (ticket, schema) = self.flight(command(&descriptor.cmd)?).await?;
         let ticket = Ticket::new(ticket.into_any().encode_to_vec());
@@ -239,14 +243,12 @@ impl FlightService for Service {
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        self.access.check(request.metadata())?;
         let (_ticket, schema) = self.flight(command(&request.into_inner().cmd)?).await?;
         let options = IpcWriteOptions::default();
         Ok(Response::new(SchemaAsIpc::new(&schema, &options).try_into().map_err(internal)?))
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        self.access.check(request.metadata())?;
         let statement = match command(&request.into_inner().ticket)? {
             Command::TicketStatementQuery(ticket) => Statement::of_ticket(&ticket)?,
             Command::CommandPreparedStatementQuery(query) => {
@@ -262,40 +264,34 @@ impl FlightService for Service {
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        self.access.check(request.metadata())?;
         let put = self.within_time(async { Ok(self.put(request.into_inner()).await) }).await??;
         Ok(Response::new(stream::iter([Ok(put)]).boxed()))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        self.access.check(request.metadata())?;
         let body = self.act(request.into_inner()).await?;
         let results = body.map(|body| Ok(ActionResult { body }));
         Ok(Response::new(stream::iter(results).boxed()))
     }
 
-    async fn list_actions(&self, request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        self.access.check(request.metadata())?;
+    async fn list_actions(&self, _request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
         let actions = ACTIONS
             .map(|(name, description)| Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() }));
         Ok(Response::new(stream::iter(actions).boxed()))
     }
 
-    async fn list_flights(&self, request: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
-        self.access.check(request.metadata())?;
+    async fn list_flights(&self, _request: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
         unimplemented("ListFlights")
     }
 
-    async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        self.access.check(request.metadata())?;
+    async fn poll_flight_info(&self, _request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
         unimplemented("PollFlightInfo")
     }
 
     async fn do_exchange(
         &self,
-        request: Request<Streaming<FlightData>>,
+        _request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        self.access.check(request.metadata())?;
         unimplemented("DoExchange")
     }
 }

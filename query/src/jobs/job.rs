@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::spool::SpoolFile;
@@ -37,6 +38,8 @@ pub(crate) struct Job {
     rows: AtomicU64,
     size_bytes: AtomicU64,
     stage: Mutex<Stage>,
+    /// What stops its question.
+    pub(super) stop: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Job {
             rows: AtomicU64::new(0),
             size_bytes: AtomicU64::new(0),
             stage: Mutex::new(Stage { state: State::Waiting, ended: None }),
+            stop: CancellationToken::new(),
         }
     }
 

@@ -8,19 +8,19 @@ use std::{
     },
 };
 
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// What runs on a connection now.
 #[derive(Debug, Default)]
 pub(crate) struct Canceller {
-    running: Mutex<Option<Arc<Notify>>>,
+    running: Mutex<Option<CancellationToken>>,
 }
 
 impl Canceller {
     /// A statement begins: what it is told when it is to stop. A request that comes between two statements stops neither.
-    pub(crate) fn begin(&self) -> Arc<Notify> {
-        let stop = Arc::new(Notify::new());
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stop));
+    pub(crate) fn begin(&self) -> CancellationToken {
+        let stop = CancellationToken::new();
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop.clone());
         stop
     }
 
@@ -31,7 +31,7 @@ impl Canceller {
 
     fn cancel(&self) {
         if let Some(stop) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
-            stop.notify_one();
+            stop.cancel();
         }
     }
 }

@@ -11,7 +11,7 @@ use datafusion::{
     },
 };
 use pgwire::messages::response::TransactionStatus;
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{Connection, Outcome},
@@ -31,7 +31,7 @@ impl Connection {
         statement: Statement,
         values: Vec<ScalarValue>,
         declared: &[u32],
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> Result<Outcome, Ended> {
         self.check_transaction(&statement.ast)?;
         if let Ast::Execute { name: Some(name), parameters, .. } = &statement.ast {
@@ -47,7 +47,7 @@ impl Connection {
         statement: Statement,
         values: Vec<ScalarValue>,
         declared: &[u32],
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> Result<Outcome, Ended> {
         let done = |tag: &str| Ok(Outcome::Done(tag.to_owned()));
         match &statement.ast {

@@ -10,7 +10,7 @@ use pgwire::messages::{
     response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus},
     startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey},
 };
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Server,
@@ -179,7 +179,7 @@ impl Connection {
     }
 
     /// The simple protocol: all statements of a text, one after the other, up to the first that fails.
-    async fn simple(&mut self, text: &str, stop: &Notify) -> std::result::Result<(), Ended> {
+    async fn simple(&mut self, text: &str, stop: &CancellationToken) -> std::result::Result<(), Ended> {
         let statements = parse(text)?;
         if statements.is_empty() {
             self.wire.write(&PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
@@ -201,7 +201,7 @@ impl Connection {
         outcome: Outcome,
         formats: &Formats,
         describe: bool,
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> std::result::Result<(), Ended> {
         let tag = match outcome {
             Outcome::Done(tag) => tag,
@@ -237,13 +237,14 @@ impl Connection {
         values: Vec<ScalarValue>,
         declared: &[u32],
         tag: &'static str,
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> std::result::Result<Rows, Ended> {
         let asked = Asked {
             surface: Surface::Postgres,
             user: Some(self.user.clone()),
             text: &statement.text,
             timeout: self.settings.statement_timeout(),
+            stop: stop.clone(),
         };
         let (ctx, search_path) = (self.ctx.clone(), self.schemas());
         let planner = Planner { ctx: &ctx, rewriter: &self.server.rewriter, search_path: &search_path };
@@ -273,12 +274,12 @@ impl Connection {
 /// `work`, unless the client cancels it or leaves.
 pub(super) async fn unless_stopped<T>(
     wire: &mut Wire,
-    stop: &Notify,
+    stop: &CancellationToken,
     work: impl Future<Output = Result<T>>,
 ) -> std::result::Result<T, Ended> {
     tokio::select! {
         biased;
-        () = stop.notified() => Err(Error::Cancelled.into()),
+        () = stop.cancelled() => Err(Error::Cancelled.into()),
         done = work => Ok(done?),
         () = wire.left() => Err(WireError::Left.into()),
     }

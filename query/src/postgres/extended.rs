@@ -9,7 +9,7 @@ use pgwire::messages::{
     extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended},
     response::{CommandComplete, EmptyQueryResponse, TransactionStatus},
 };
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{Connection, Outcome, unless_stopped},
@@ -20,13 +20,13 @@ use super::{
     rows::{Rows, description},
     statement::{Statement, parse},
     types::PgType,
-    wire::WireError,
+    wire::{MESSAGE_SIZE_BYTES_MAX, WireError},
 };
 
 /// Prepared statements and portals of one connection.
 const PREPARED_COUNT_MAX: usize = 1000;
-/// Bytes of the texts of prepared statements of one connection.
-const PREPARED_SIZE_BYTES_MAX: usize = 8 << 20;
+/// Bytes that one connection holds in prepared statements and in the values of portals.
+const HELD_SIZE_BYTES_MAX: usize = MESSAGE_SIZE_BYTES_MAX;
 
 /// A prepared statement. Its text is kept, not its plan: what is there when it is executed may differ.
 #[derive(Debug)]
@@ -46,6 +46,20 @@ pub(crate) struct Portal {
     state: State,
 }
 
+impl Prepared {
+    fn size_bytes(&self) -> usize {
+        let names: usize = self.columns.iter().flat_map(|columns| columns.iter()).map(|column| column.name.len()).sum();
+        let columns = self.columns.as_ref().map_or(0, |columns| size_of_val(columns.as_ref()));
+        self.text.len() + size_of_val(self.parameters.as_slice()) + columns + names
+    }
+}
+
+impl Portal {
+    fn size_bytes(&self) -> usize {
+        ScalarValue::size_of_vec(&self.values)
+    }
+}
+
 #[derive(Debug)]
 enum State {
     Ready,
@@ -54,7 +68,7 @@ enum State {
 }
 
 impl Connection {
-    pub(super) async fn extended(&mut self, message: Message, stop: &Notify) -> Result<(), Ended> {
+    pub(super) async fn extended(&mut self, message: Message, stop: &CancellationToken) -> Result<(), Ended> {
         match message {
             Message::Parse { name, query, types } => self.parse(name, &query, types, stop).await,
             Message::Bind(bind) => self.bind(bind).await,
@@ -70,7 +84,13 @@ impl Connection {
         }
     }
 
-    async fn parse(&mut self, name: String, query: &str, declared: Vec<u32>, stop: &Notify) -> Result<(), Ended> {
+    async fn parse(
+        &mut self,
+        name: String,
+        query: &str,
+        declared: Vec<u32>,
+        stop: &CancellationToken,
+    ) -> Result<(), Ended> {
         if name.is_empty() {
             // The one without a name is replaced, also by one that cannot be planned.
             self.statements.remove("");
@@ -82,7 +102,12 @@ impl Connection {
     }
 
     /// Plans a statement to find the types of its parameters and columns.
-    pub(super) async fn prepare(&mut self, text: &str, declared: Vec<u32>, stop: &Notify) -> Result<Prepared, Ended> {
+    pub(super) async fn prepare(
+        &mut self,
+        text: &str,
+        declared: Vec<u32>,
+        stop: &CancellationToken,
+    ) -> Result<Prepared, Ended> {
         let statements = parse(text)?;
         let (parameters, columns) = match statements.as_slice() {
             [] => (vec![], None),
@@ -100,7 +125,7 @@ impl Connection {
         &mut self,
         statement: &Statement,
         declared: &[u32],
-        stop: &Notify,
+        stop: &CancellationToken,
     ) -> Result<(Vec<PgType>, Option<Arc<[OutputColumn]>>), Ended> {
         if let Some(columns) = self.own_columns(&statement.ast)? {
             return Ok((vec![], columns));
@@ -116,12 +141,18 @@ impl Connection {
         if !name.is_empty() && self.statements.contains_key(&name) {
             return Err(Failure::new("42P05", format!("prepared statement \"{name}\" already exists")));
         }
-        let size: usize = self.statements.values().map(|prepared| prepared.text.len()).sum();
-        if self.statements.len() >= PREPARED_COUNT_MAX || size + prepared.text.len() > PREPARED_SIZE_BYTES_MAX {
+        if self.statements.len() >= PREPARED_COUNT_MAX || !self.has_room(prepared.size_bytes()) {
             return Err(Failure::new("54000", "this connection has too many prepared statements; close some"));
         }
         self.statements.insert(name, Arc::new(prepared));
         Ok(())
+    }
+
+    /// Whether `size_bytes` more may be held.
+    fn has_room(&self, size_bytes: usize) -> bool {
+        let statements: usize = self.statements.values().map(|prepared| prepared.size_bytes()).sum();
+        let portals: usize = self.portals.values().map(Portal::size_bytes).sum();
+        statements + portals + size_bytes <= HELD_SIZE_BYTES_MAX
     }
 
     pub(super) fn prepared(&self, name: &str) -> Result<Arc<Prepared>, Failure> {
@@ -146,14 +177,22 @@ impl Connection {
         if !bind.portal.is_empty() && self.portals.contains_key(&bind.portal) {
             return Err(Failure::new("42P03", format!("cursor \"{}\" already exists", bind.portal)).into());
         }
+        if bind.portal.is_empty() {
+            // The one without a name is replaced.
+            self.portals.remove("");
+        }
+        let full = || Failure::new("54000", "this connection has too many portals, or too large values; close some");
         if self.portals.len() >= PREPARED_COUNT_MAX {
-            return Err(Failure::new("54000", "this connection has too many portals; close some").into());
+            return Err(full().into());
         }
         let values = prepared.parameters.iter().zip(&bind.values).enumerate().map(|(index, (pg_type, bytes))| {
             parameters::value(index + 1, *pg_type, bind.formats.is_binary(index), bytes.as_ref())
         });
         let values = values.collect::<Result<_, _>>()?;
         let portal = Portal { prepared, values, formats: bind.result_formats, state: State::Ready };
+        if !self.has_room(portal.size_bytes()) {
+            return Err(full().into());
+        }
         self.portals.insert(bind.portal, portal);
         self.wire.write(&PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
         Ok(())
@@ -180,7 +219,7 @@ impl Connection {
         Ok(self.wire.write(&message).await?)
     }
 
-    async fn execute(&mut self, name: &str, rows_max: usize, stop: &Notify) -> Result<(), Ended> {
+    async fn execute(&mut self, name: &str, rows_max: usize, stop: &CancellationToken) -> Result<(), Ended> {
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
         if matches!(portal.state, State::Ready) {
             let statements = parse(&portal.prepared.text)?;

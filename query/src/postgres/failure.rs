@@ -46,7 +46,8 @@ impl From<Error> for Failure {
             Error::Denied(_) => ("25006", None),
             Error::Invalid { position, fault, .. } => (code(*fault), *position),
             Error::Timeout { .. } | Error::Cancelled => ("57014", None),
-            Error::Busy { .. } => ("53000", None),
+            Error::Busy { .. } | Error::UserBusy { .. } => ("53000", None),
+            Error::UserRows { .. } => ("53400", None),
             Error::Memory(_) => ("53200", None),
             _ => ("XX000", None),
         };

@@ -20,6 +20,11 @@ use super::{
 };
 use crate::error::Error;
 
+/// Items of an array: each takes many times the bytes that it is sent in.
+const ARRAY_ITEMS_MAX: usize = 100_000;
+/// Of a longer value an error shows the beginning.
+const SHOWN_SIZE_BYTES_MAX: usize = 200;
+
 /// The types of `$1`, `$2`, …: as the client declared them, else as the plan needs them, else text.
 pub(crate) fn parameter_types(plan: &LogicalPlan, declared: &[u32]) -> Result<Vec<PgType>, Error> {
     let found = plan.get_parameter_types().map_err(|error| Error::of("", error))?;
@@ -117,10 +122,16 @@ pub(crate) fn value(
     };
     let read = read.ok_or_else(|| {
         let code = if binary { "22P03" } else { "22P02" };
-        let shown = if binary { "the bytes sent".to_owned() } else { format!("{:?}", String::from_utf8_lossy(bytes)) };
+        let shown = if binary { "the bytes sent".to_owned() } else { beginning(bytes) };
         wrong(code, format!("invalid input for type {}: {shown}", pg_type.name()))
     })?;
     read.cast_to(&wanted).map_err(|error| wrong("22003", error.strip_backtrace()))
+}
+
+/// As much of a text as an error shows.
+fn beginning(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_SIZE_BYTES_MAX)]);
+    format!("{text:?}{}", if bytes.len() > SHOWN_SIZE_BYTES_MAX { "…" } else { "" })
 }
 
 fn text_value(text: &str, scalar: Scalar) -> Option<ScalarValue> {
@@ -219,6 +230,7 @@ fn binary_array(mut bytes: Bytes, scalar: Scalar) -> Option<ScalarValue> {
         0 => {}
         1 => {
             let (count, _first) = (bytes.try_get_i32().ok()?, bytes.try_get_i32().ok()?);
+            let count = usize::try_from(count).ok().filter(|count| *count <= ARRAY_ITEMS_MAX)?;
             for _ in 0..count {
                 let length = bytes.try_get_i32().ok()?;
                 if length == -1 {
@@ -239,7 +251,7 @@ fn text_array(bytes: &[u8], scalar: Scalar) -> Option<ScalarValue> {
     let text = str::from_utf8(bytes).ok()?.trim();
     let inner = text.strip_prefix('{')?.strip_suffix('}')?;
     let mut values = Vec::new();
-    let mut rest = inner.chars().peekable();
+    let mut rest = inner.chars();
     if inner.trim().is_empty() {
         return list(values, scalar);
     }
@@ -252,10 +264,7 @@ fn text_array(bytes: &[u8], scalar: Scalar) -> Option<ScalarValue> {
                     quoted = true;
                 }
                 Some('\\') => item.push(rest.next()?),
-                Some(',') if !inside => {
-                    rest.next_if_eq(&'\0');
-                    break;
-                }
+                Some(',') if !inside => break,
                 Some('{') if !inside => return None,
                 Some(c) => item.push(c),
                 None if inside => return None,
@@ -266,6 +275,9 @@ fn text_array(bytes: &[u8], scalar: Scalar) -> Option<ScalarValue> {
             }
         }
         values.push(array_item(&item, quoted, scalar)?);
+        if values.len() == ARRAY_ITEMS_MAX {
+            return None;
+        }
     }
 }
 
@@ -298,6 +310,26 @@ mod tests {
         let array = PgType { scalar: Scalar::Text, is_array: true };
         assert_eq!(text(array, r#"{a,"b, c",NULL}"#), Ok("[a, b, c, ]".into()));
         assert_eq!(text(array, "{a"), Err("22P02"));
+    }
+
+    #[test]
+    fn an_array_has_as_many_items_as_it_says_and_not_too_many() {
+        let array = PgType { scalar: Scalar::Int4, is_array: true };
+        let binary = |count: i32, items: usize| {
+            let head = [1, 0, 23, count, 1].into_iter().flat_map(i32::to_be_bytes);
+            let bytes: Vec<u8> = head.chain((0..items).flat_map(|_| (-1_i32).to_be_bytes())).collect();
+            value(1, array, true, Some(&bytes.into())).map(|_| ()).map_err(|failure| failure.code)
+        };
+        assert_eq!(binary(2, 2), Ok(()));
+        assert_eq!(binary(i32::MAX, 2), Err("22P03"));
+        assert_eq!(binary(-1, 0), Err("22P03"), "no count");
+        assert_eq!(binary(100_000, 100_000), Ok(()));
+        assert_eq!(binary(100_001, 100_001), Err("22P03"));
+        let text = |items: usize| {
+            let text = format!("{{{}NULL}}", "NULL,".repeat(items - 1));
+            value(1, array, false, Some(&text.into())).map(|_| ()).map_err(|failure| failure.code)
+        };
+        assert_eq!((text(100_000), text(100_001)), (Ok(()), Err("22P02")));
     }
 
     #[test]

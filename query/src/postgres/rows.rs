@@ -9,7 +9,7 @@ use pgwire::messages::{
     PgWireBackendMessage,
     data::{FieldDescription, RowDescription},
 };
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     columns::{Column, columns, write_row},
@@ -72,12 +72,16 @@ impl Rows {
     }
 
     /// The columns of the next rows and those rows; `None` after the last. Stops when the client says so or leaves.
-    async fn next(&mut self, wire: &mut Wire, stop: &Notify) -> Result<Option<RecordBatch>, Ended> {
+    async fn next(&mut self, wire: &mut Wire, stop: &CancellationToken) -> Result<Option<RecordBatch>, Ended> {
         match &mut self.source {
             Source::Own(batch) => Ok(batch.take()),
             Source::Query(answer) => tokio::select! {
                 biased;
-                () = stop.notified() => Err(Error::Cancelled.into()),
+                () = stop.cancelled() => {
+                    // The rows may have been asked for by an earlier message, with a stop of its own.
+                    answer.stop();
+                    Err(Error::Cancelled.into())
+                }
                 batch = answer.next() => Ok(batch.transpose()?),
                 () = wire.left() => Err(WireError::Left.into()),
             },
@@ -91,7 +95,7 @@ impl Rows {
     pub(crate) async fn send(
         &mut self,
         wire: &mut Wire,
-        stop: &Notify,
+        stop: &CancellationToken,
         rows_max: usize,
         mut write: impl FnMut(&[Column], usize, &mut bytes::BytesMut),
     ) -> Result<bool, Ended> {
@@ -126,7 +130,7 @@ impl Rows {
     pub(crate) async fn send_rows(
         &mut self,
         wire: &mut Wire,
-        stop: &Notify,
+        stop: &CancellationToken,
         formats: &Formats,
         rows_max: usize,
     ) -> Result<bool, Ended> {

@@ -1,12 +1,12 @@
 //! The session of each connection: that of the factory, with the catalog and the functions of PostgreSQL.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use datafusion::{
     catalog::{CatalogProvider as _, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList},
     config::Dialect,
     error::DataFusionError,
-    execution::{context::SessionState, session_state::SessionStateBuilder},
+    execution::{context::SessionState, runtime_env::RuntimeEnv, session_state::SessionStateBuilder},
     prelude::SessionContext,
 };
 use datafusion_pg_catalog::pg_catalog::{context::EmptyContextProvider, setup_pg_catalog};
@@ -17,7 +17,11 @@ use super::{
     functions,
     settings::Settings,
 };
-use crate::error::{Error, Result};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    user_memory::UserMemory,
+};
 
 /// The name of the one database.
 pub(crate) const DATABASE: &str = "driftwatt";
@@ -26,6 +30,8 @@ pub(crate) const DATABASE: &str = "driftwatt";
 #[derive(Debug, Clone)]
 pub(crate) struct SessionTemplate {
     state: SessionState,
+    /// Of users with a limit of their own.
+    memory: BTreeMap<String, Arc<UserMemory>>,
 }
 
 impl SessionTemplate {
@@ -33,14 +39,27 @@ impl SessionTemplate {
     ///
     /// # Errors
     /// [`Error::Internal`] if the catalog cannot be made.
-    pub(crate) async fn new(base: &SessionContext) -> Result<Self> {
+    pub(crate) async fn new(base: &SessionContext, config: &Config) -> Result<Self> {
         let state = derive(base).await.map_err(Error::Internal)?;
-        Ok(Self { state })
+        let shared = &state.runtime_env().memory_pool;
+        let limited = config.user_limits.iter().filter_map(|(user, limits)| Some((user, limits.memory_bytes?)));
+        let memory =
+            limited.map(|(user, bytes)| (user.clone(), Arc::new(UserMemory::new(user, bytes, Arc::clone(shared)))));
+        let memory = memory.collect();
+        Ok(Self { state, memory })
     }
 
     /// The session of a connection of `user`.
     pub(crate) fn session(&self, settings: &Arc<Settings>, user: &str, pid: i32) -> SessionContext {
-        let ctx = SessionContext::new_with_state(self.state.clone());
+        let state = match self.memory.get(user) {
+            Some(memory) => {
+                let shared = self.state.runtime_env().as_ref().clone();
+                let runtime = RuntimeEnv { memory_pool: Arc::clone(memory) as _, ..shared };
+                SessionStateBuilder::new_from_existing(self.state.clone()).with_runtime_env(Arc::new(runtime)).build()
+            }
+            None => self.state.clone(),
+        };
+        let ctx = SessionContext::new_with_state(state);
         functions::register_for(&ctx, settings, user, pid);
         ctx
     }

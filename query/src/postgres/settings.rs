@@ -76,6 +76,8 @@ const FIXED: [&str; 10] = [
 
 /// Settings with a name of two parts, such as `app.user`, that a connection may have.
 const CUSTOM_COUNT_MAX: usize = 100;
+/// Of the name and of the value of a setting.
+const SETTING_SIZE_BYTES_MAX: usize = 8 << 10;
 
 /// The settings of a connection.
 #[derive(Debug, Default)]
@@ -104,6 +106,10 @@ impl Settings {
     /// # Errors
     /// A setting that is not known, or a value that would make answers other than they are.
     pub(crate) fn set(&self, name: &str, value: &str) -> Result<Option<(&'static str, String)>, Failure> {
+        if name.len() + value.len() > SETTING_SIZE_BYTES_MAX {
+            let limit = SETTING_SIZE_BYTES_MAX;
+            return Err(Failure::new("54000", format!("a setting has at most {limit} bytes with its value")));
+        }
         let key = name.to_lowercase();
         let Some((shown, _, reported)) = known(&key) else {
             return self.set_custom(key, name, value);
@@ -121,7 +127,8 @@ impl Settings {
         if !key.contains('.') {
             return Err(unknown(name));
         }
-        if changed.now.len() >= KNOWN.len() + CUSTOM_COUNT_MAX {
+        let own = changed.now.keys().filter(|other| other.contains('.') && **other != key).count();
+        if own >= CUSTOM_COUNT_MAX {
             return Err(Failure::new("54000", "this connection has too many settings of its own"));
         }
         changed.now.insert(key, value.to_owned());
@@ -280,6 +287,8 @@ mod tests {
             ("statement_timeout", "soon", "22023"),
             ("server_version", "9.6", "55P02"),
             ("no_such", "1", "42704"),
+            ("app.user", &"x".repeat(SETTING_SIZE_BYTES_MAX), "54000"),
+            ("application_name", &"x".repeat(SETTING_SIZE_BYTES_MAX), "54000"),
         ] {
             assert_eq!(settings.set(name, value).unwrap_err().code, code, "{name}");
         }

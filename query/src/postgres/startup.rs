@@ -20,9 +20,9 @@ use super::{
     message::{FirstMessage, Message, text},
     scram::{Exchange, Verifier},
     settings::Settings,
-    stream::Stream,
-    wire::{Wire, WireError},
+    wire::{STALL_MAX, UNKNOWN_SIZE_BYTES_MAX, Wire, WireError},
 };
+use crate::tls::Stream;
 
 /// Version 3.0 of the protocol, as it is named to a client that asks for a later one.
 const PROTOCOL_VERSION: i32 = 3 << 16;
@@ -44,10 +44,10 @@ pub(crate) async fn connect(
     is_full: bool,
 ) -> Result<Option<Connection>, WireError> {
     stream.set_nodelay(true)?;
-    let mut wire = Wire::new(Stream::Plain(stream), server.options.idle_max);
+    let mut wire = Wire::new(Stream::Left(stream), STALL_MAX);
     let hello = match greet(server, &mut wire, is_full).await {
         Ok(Some(Greeted::Encrypt(acceptor))) => {
-            wire = encrypt(wire, &acceptor, server).await?;
+            wire = encrypt(wire, &acceptor).await?;
             greet(server, &mut wire, is_full).await
         }
         other => other,
@@ -77,10 +77,10 @@ enum Greeted {
     Hello(Hello),
 }
 
-async fn encrypt(wire: Wire, acceptor: &TlsAcceptor, server: &Server) -> Result<Wire, WireError> {
-    let Stream::Plain(stream) = wire.into_stream()? else { return Err(WireError::Malformed) };
+async fn encrypt(wire: Wire, acceptor: &TlsAcceptor) -> Result<Wire, WireError> {
+    let Stream::Left(stream) = wire.into_stream()? else { return Err(WireError::Malformed) };
     let encrypted = acceptor.accept(stream).await?;
-    Ok(Wire::new(Stream::Tls(Box::new(encrypted)), server.options.idle_max))
+    Ok(Wire::new(Stream::Right(Box::new(encrypted)), STALL_MAX))
 }
 
 /// Reads first messages until one says what the client wants.
@@ -196,7 +196,9 @@ async fn authenticate(server: &Server, wire: &mut Wire, user: &str) -> Result<()
 }
 
 async fn password(wire: &mut Wire) -> Result<Bytes, Ended> {
-    let Some((kind, body)) = wire.message().await? else { return Err(WireError::Left.into()) };
+    let Some((kind, body)) = wire.message_within(UNKNOWN_SIZE_BYTES_MAX).await? else {
+        return Err(WireError::Left.into());
+    };
     match Message::read(kind, body) {
         Ok(Message::Password(bytes)) => Ok(bytes),
         _ => Err(Failure::new("08P01", "expected an answer to the request for a password").into()),

@@ -4,16 +4,22 @@ use std::{io, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use pgwire::messages::PgWireBackendMessage;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::stream::Stream;
+use crate::tls::Stream;
 
 /// A message longer than this ends the connection.
 pub(crate) const MESSAGE_SIZE_BYTES_MAX: usize = 16 << 20;
+/// Before the client has shown who it is, a message longer than this ends the connection.
+pub(crate) const UNKNOWN_SIZE_BYTES_MAX: usize = 64 << 10;
 /// A start-up message longer than this ends the connection.
 const FIRST_SIZE_BYTES_MAX: usize = 10_000;
 /// What was written goes to the client once it is this much.
 const WRITTEN_SIZE_BYTES: usize = 64 << 10;
+/// Time the client may take to read what was written; what it asked meanwhile has met its own limit by then.
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(60);
+/// Time for the end of a connection.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// While a query runs, this much of what the client sends is read ahead.
 const AHEAD_SIZE_BYTES_MAX: usize = 64 << 10;
 
@@ -33,21 +39,21 @@ pub(crate) enum WireError {
 }
 
 /// A connection, encrypted or not.
-pub(crate) struct Wire {
-    stream: Stream,
+pub(crate) struct Wire<S = Stream> {
+    stream: S,
     read: BytesMut,
     written: BytesMut,
     /// Time the client may take to read what was written.
     stall_max: Duration,
 }
 
-impl Wire {
-    pub(crate) fn new(stream: Stream, stall_max: Duration) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(crate) fn new(stream: S, stall_max: Duration) -> Self {
         Self { stream, read: BytesMut::new(), written: BytesMut::new(), stall_max }
     }
 
     /// The stream, to be wrapped; fails if bytes were read that belong to what comes after.
-    pub(crate) fn into_stream(self) -> Result<Stream, WireError> {
+    pub(crate) fn into_stream(self) -> Result<S, WireError> {
         // What was sent before the encryption began must not be taken as if it had been protected.
         if self.read.is_empty() { Ok(self.stream) } else { Err(WireError::Malformed) }
     }
@@ -70,7 +76,15 @@ impl Wire {
     /// # Cancel safety
     /// What was read stays.
     pub(crate) async fn message(&mut self) -> Result<Option<(u8, Bytes)>, WireError> {
-        let Some(size) = self.size_at(1, MESSAGE_SIZE_BYTES_MAX).await? else { return Ok(None) };
+        self.message_within(MESSAGE_SIZE_BYTES_MAX).await
+    }
+
+    /// The same, of at most `size_max` bytes.
+    ///
+    /// # Cancel safety
+    /// What was read stays.
+    pub(crate) async fn message_within(&mut self, size_max: usize) -> Result<Option<(u8, Bytes)>, WireError> {
+        let Some(size) = self.size_at(1, size_max).await? else { return Ok(None) };
         if !self.fill(1 + size).await? {
             return Ok(None);
         }
@@ -153,13 +167,72 @@ impl Wire {
                 count => written.advance(count),
             }
         }
-        stream.flush().await?;
-        Ok(())
+        // What is encrypted waits in there until the client reads.
+        let sent = tokio::time::timeout(*stall_max, stream.flush()).await;
+        Ok(sent.map_err(|_elapsed| WireError::Stalled)??)
     }
 
     /// Ends the connection in order.
     pub(crate) async fn close(mut self) {
-        let _broken_already = self.flush().await;
-        let _broken_already = self.stream.shutdown().await;
+        let limit = CLOSE_MAX.min(self.stall_max);
+        let end = async {
+            let _broken_already = self.flush().await;
+            let _broken_already = self.stream.shutdown().await;
+        };
+        let _client_does_not_read = tokio::time::timeout(limit, end).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// As an encrypted stream whose client does not read: it takes what is written, and never gets rid of it.
+    struct Unread;
+
+    impl AsyncRead for Unread {
+        fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Unread {
+        fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let mut wire = Wire::new(Unread, Duration::from_millis(10));
+        wire.written().extend_from_slice(b"rows");
+        let long = Duration::from_secs(10);
+        let sent = tokio::time::timeout(long, wire.flush()).await.expect("it waits for ever");
+        assert!(matches!(sent, Err(WireError::Stalled)), "{sent:?}");
+        tokio::time::timeout(long, wire.close()).await.expect("its end waits for ever");
+    }
+
+    #[tokio::test]
+    async fn a_message_beyond_its_limit_is_refused_before_it_is_read() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut wire = Wire::new(server, Duration::from_secs(1));
+        client.write_all(b"p\0\x01\0\x01").await.unwrap();
+        let read = wire.message_within(UNKNOWN_SIZE_BYTES_MAX).await;
+        assert!(matches!(read, Err(WireError::TooLong { size: 65_537, max: 65_536 })), "{read:?}");
     }
 }

@@ -135,3 +135,40 @@ async fn a_client_that_leaves_ends_its_query() {
     let answered = tokio::time::timeout(Duration::from_secs(10), value(&other, "SELECT 1")).await;
     assert_eq!(answered.expect("the query goes on without its client"), "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_connection_holds_is_bounded() {
+    let (_dir, _server, mut client) = start().await;
+    let large = "x".repeat(5 << 20);
+    let transaction = client.transaction().await.unwrap();
+    let statement = transaction.prepare("SELECT length($1::text)").await.unwrap();
+    let mut portals = Vec::new();
+    let refused = loop {
+        match transaction.bind(&statement, &[&large]).await {
+            Ok(portal) => portals.push(portal),
+            Err(error) => break error,
+        }
+        assert!(portals.len() < 10, "values of portals are held without a limit");
+    };
+    assert_eq!(refused.code(), Some(&SqlState::PROGRAM_LIMIT_EXCEEDED), "{refused:?}");
+    assert_eq!(portals.len(), 3);
+    transaction.rollback().await.unwrap();
+    let long = format!("SET application_name = '{}'", "x".repeat(9000));
+    assert_eq!(failure(&client, &long).await.0, SqlState::PROGRAM_LIMIT_EXCEEDED);
+    assert_eq!(value(&client, "SELECT 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_the_user_cancels_is_not_shown_as_abandoned() {
+    let (_dir, server, client) = start().await;
+    let cancel = client.cancel_token();
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    let (ended, ()) = tokio::join!(failure(&client, endless), async {
+        // Only slow ones are shown after their end.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        cancel.cancel_query(NoTls).await.unwrap();
+    });
+    assert_eq!(ended.0, SqlState::QUERY_CANCELED, "{}", ended.1);
+    let states = "SELECT state FROM system.queries WHERE surface = 'postgres' AND statement LIKE '%b'";
+    assert_eq!(server.rows(states).await, [["cancelled"]]);
+}
