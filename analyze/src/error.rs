@@ -29,6 +29,8 @@ pub enum Error {
     Incomparable { metric: String, reason: String },
     #[error("{metric} has more than {limit} histogram points in a window; narrow the window or the filter")]
     TooManyHistograms { metric: String, limit: usize },
+    #[error("more than {limit} pods held GPUs in the window; narrow it")]
+    TooManyHolders { limit: usize },
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("datafusion: {0}")]
@@ -52,7 +54,8 @@ impl Error {
             | Self::Filter(_)
             | Self::MixedSimulated { .. }
             | Self::Incomparable { .. }
-            | Self::TooManyHistograms { .. } => ErrorKind::Invalid,
+            | Self::TooManyHistograms { .. }
+            | Self::TooManyHolders { .. } => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {
                 DataFusionError::ResourcesExhausted(_) => ErrorKind::Overloaded,
                 _ => ErrorKind::Internal,

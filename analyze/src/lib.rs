@@ -7,6 +7,7 @@
 pub mod drift;
 mod error;
 mod format;
+pub mod gpu_minutes;
 pub mod idle;
 mod price_book;
 pub mod report;

@@ -53,6 +53,37 @@ fn attributes(simulated: impl Iterator<Item = bool>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
+/// Number of the series of a sample: by its role and labels.
+fn series_id(sample: &Sample) -> i64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    (sample.role, &sample.labels, sample.simulated).hash(&mut hasher);
+    hasher.finish().cast_signed()
+}
+
+/// `system.gpu_series`: a row for each sample, which says the same several times.
+fn gpu_series(samples: &[Sample]) -> RecordBatch {
+    let batch = view(samples);
+    let count = samples.len();
+    let mut columns: Vec<(String, ArrayRef)> =
+        batch.schema().fields().iter().map(|field| field.name().clone()).zip(batch.columns().iter().cloned()).collect();
+    let share = |sample: &Sample| match label(&sample.labels, "mig_id").as_deref() {
+        Some("one") => 1.0 / 7.0,
+        Some(_) => 2.0 / 7.0,
+        None => 1.0,
+    };
+    columns.push(("share".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(share)))));
+    columns.push(("shared_by".into(), Arc::new(Int64Array::from(vec![1; count]))));
+    columns.push(("first_time".into(), times(samples.iter().map(|sample| sample.time_us))));
+    columns.push(("last_time".into(), times(samples.iter().map(|sample| sample.time_us))));
+    let days = samples.iter().map(|sample| sample.time_us.div_euclid(crate::window::DAY_US) as i32);
+    columns.push(("date".into(), Arc::new(datafusion::arrow::array::Date32Array::from_iter_values(days))));
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())
+        .unwrap()
+}
+
 fn view(samples: &[Sample]) -> RecordBatch {
     let text = |values: Vec<Option<String>>| Arc::new(StringArray::from(values)) as ArrayRef;
     let roles = || samples.iter().map(|sample| Some(sample.role.to_owned())).collect::<Vec<_>>();
@@ -60,6 +91,7 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ("time".into(), times(samples.iter().map(|sample| sample.time_us))),
         ("role".into(), text(roles())),
         ("metric".into(), text(roles())),
+        ("series_id".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(series_id)))),
         ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
         ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
     ];
@@ -167,6 +199,8 @@ pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext 
         samples.iter().filter(|sample| keep(sample.role)).cloned().collect()
     };
     register(&ctx, "gpu", view(&of(&|role| role.starts_with("gpu."))));
+    ctx.catalog("datafusion").unwrap().register_schema("system", Arc::new(MemorySchemaProvider::new())).unwrap();
+    register(&ctx, "system.gpu_series", gpu_series(&of(&|role| role.starts_with("gpu."))));
     register(&ctx, "inputs", view(&of(&|role| role.starts_with("input."))));
     register(&ctx, "system", view(&of(&|role| role.starts_with("cpu.") || role.starts_with("memory."))));
     register(&ctx, "metrics", view(samples));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, StructArray},
+    array::{Array, ArrayRef, AsArray, Int64Array},
     datatypes::{DataType, Field, FieldRef, Int64Type},
 };
 use datafusion::{
