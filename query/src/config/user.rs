@@ -23,6 +23,7 @@ struct Section {
     password: String,
     timeout: Option<String>,
     rows_max: Option<u64>,
+    #[serde(default, deserialize_with = "driftwatt_store::size_text")]
     memory: Option<String>,
     concurrency_max: Option<usize>,
 }
@@ -52,6 +53,11 @@ impl<'de> Visitor<'de> for UserVisitor {
     fn visit_str<E>(self, password: &str) -> Result<RawUser, E> {
         let password = password.to_owned();
         Ok(RawUser(Section { password, timeout: None, rows_max: None, memory: None, concurrency_max: None }))
+    }
+
+    // The usual error would show it.
+    fn visit_i64<E: serde::de::Error>(self, _password: i64) -> Result<RawUser, E> {
+        Err(E::custom("a password of digits only must be in quotes, in the configuration file"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawUser, A::Error> {
@@ -87,7 +93,7 @@ impl RawUser {
     pub(super) fn validate(self, user: &str) -> Result<(Verifier, UserLimits)> {
         let Section { password, timeout, rows_max, memory, concurrency_max } = self.0;
         let wrong = |reason: String| Error::Config { name: "users", reason: format!("{user}: {reason}") };
-        let read = |name: &str, text: Option<String>, units, expected| {
+        let read = |name: &str, text: Option<String>, units: &[(&str, u64)], expected: &str| {
             let value = text.map(|text| quantity("users", &text, units, expected)).transpose();
             value.map_err(|error| match error {
                 Error::Config { reason, .. } => wrong(format!("{name}: {reason}")),
@@ -125,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_user_is_a_password_or_a_table_with_limits() {
-        let section = "users.plain = \"secret\"\n[users.guest]\npassword = \"other\"\ntimeout = \"2s\"\n\
+        let section = "[users]\nplain = \"secret\"\n[users.guest]\npassword = \"other\"\ntimeout = \"2s\"\n\
                        rows_max = 100\nmemory = \"64MiB\"\nconcurrency_max = 1";
         let raw: RawConfig = toml::from_str(section).unwrap();
         assert!(!format!("{raw:?}").contains("secret"));
@@ -153,6 +159,7 @@ mod tests {
             ("password = \"hunter2\"\ntimeout = \"soon\"", "guest: timeout:"),
             ("password = \"hunter2\"\nrows_max = 0", "guest: rows_max"),
             ("password = \"hunter2\"\nrows = 5", "unknown field `rows`"),
+            ("", "missing field `password`"),
             ("timeout = \"1s\"", "missing field `password`"),
         ] {
             let message = check(user).unwrap_err();

@@ -49,7 +49,7 @@ pub(crate) struct Portal {
 impl Prepared {
     fn size_bytes(&self) -> usize {
         let names: usize = self.columns.iter().flat_map(|columns| columns.iter()).map(|column| column.name.len()).sum();
-        let columns = self.columns.as_ref().map_or(0, |columns| size_of_val(columns.as_ref()));
+        let columns = self.columns.as_ref().map_or(0, |columns| size_of_val(&**columns));
         self.text.len() + size_of_val(self.parameters.as_slice()) + columns + names
     }
 }

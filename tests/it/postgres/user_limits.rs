@@ -30,7 +30,7 @@ async fn connect(server: &Server, user: &str) -> Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_users_heavy_queries_leave_room_for_others() {
-    let (_dir, server) = start(&[("CONCURRENCY_MAX", "2"), ("TIMEOUT", "5s")]);
+    let (_dir, server) = start(&[("CONCURRENCY_MAX", "2"), ("TIMEOUT", "10s")]);
     let mut asked = Vec::new();
     for _ in 0..18 {
         let client = connect(&server, "guest").await;
@@ -43,7 +43,7 @@ async fn one_users_heavy_queries_leave_room_for_others() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(4), full).await.expect("two run, sixteen wait");
+    tokio::time::timeout(Duration::from_secs(9), full).await.expect("two run, sixteen wait");
     let (code, message, _) = failure(&connect(&server, "guest").await, "SELECT 1").await;
     assert_eq!(code, SqlState::INSUFFICIENT_RESOURCES, "{message}");
     assert!(message.contains("query.users.guest.concurrency_max"), "{message}");
@@ -54,7 +54,7 @@ async fn one_users_heavy_queries_leave_room_for_others() {
     for ended in asked {
         let (code, message, _) = ended.await.unwrap();
         assert_eq!(code, SqlState::QUERY_CANCELED, "{message}");
-        assert!(message.contains("5s"), "{message}");
+        assert!(message.contains("10s"), "{message}");
     }
 }
 
@@ -68,9 +68,9 @@ async fn rows_and_memory_of_a_user_are_bounded() {
     assert_eq!(code, SqlState::CONFIGURATION_LIMIT_EXCEEDED, "{message}");
     assert!(message.contains("query.users.guest.rows_max"), "{message}");
     other.simple_query(&count(11)).await.unwrap();
-    let heavy = "SELECT count(*) FROM (SELECT array_agg(value) AS all FROM generate_series(1, 3000000)) a";
+    let heavy = "SELECT length(string_agg(CAST(value AS VARCHAR), ',')) > 3000000 FROM generate_series(1, 3000000)";
     let (code, message, _) = failure(&guest, heavy).await;
     assert_eq!(code, SqlState::OUT_OF_MEMORY, "{message}");
     assert!(message.contains("query.users.guest.memory"), "{message}");
-    assert_eq!(value(&other, heavy).await, "1");
+    assert_eq!(value(&other, heavy).await, "t");
 }
