@@ -11,10 +11,10 @@ use crate::gpu_state::Interval;
 pub const MINUTE_US: i64 = 60_000_000;
 /// Buckets of an envelope: hours of a week, 0 = Monday 00:00 local time.
 pub const HOUR_OF_WEEK_COUNT: usize = 168;
+/// Of the rises from minute to minute, the one that counts as the burst slope.
+const SLOPE_PERCENTILE: f64 = 0.999;
 /// A minute is known when this share of the service's GPUs was measured.
 const MEASURED_SHARE_MIN: f64 = 0.9;
-/// Minutes that the mean behind the burst slope spans: one minute of sampled duty jitters by more than real load rises.
-const SLOPE_MINUTES: usize = 5;
 
 /// Demand at minute resolution.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,7 @@ pub struct Bucket {
 pub struct Envelope {
     /// 168 buckets from Monday 00:00 local time.
     pub buckets: Vec<Bucket>,
-    /// Largest rise per minute of the five-minute mean, GPU-equivalents per minute.
+    /// Burst slope: 99.9th percentile of the rise from one minute to the next, GPU-equivalents per minute.
     pub slope_per_minute: f64,
     /// Minutes left out as holidays.
     pub holiday_minute_count: usize,
@@ -96,6 +96,22 @@ impl Demand {
         self.busy.iter().zip(&self.measured).map(move |(busy, measured)| {
             (held > 0.0 && *measured >= MEASURED_SHARE_MIN * held).then(|| busy * held / measured)
         })
+    }
+
+    /// The mean of each minute and the ones before it, `minutes` in all.
+    ///
+    /// NVML looks at an instant, so one minute of N GPUs that are busy with probability u errs by √(N u (1 − u) / samples a minute),
+    /// which is more than real load moves; five minutes err by less than half of it.
+    pub fn averaged(&self, minutes: usize) -> Self {
+        let running = |values: &[f64]| {
+            let mut sums = vec![0.0; values.len()];
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let window = &values[(index + 1).saturating_sub(minutes.max(1))..=index];
+                *sum = window.iter().sum::<f64>() / window.len() as f64;
+            }
+            sums
+        };
+        Self { busy: running(&self.busy), measured: running(&self.measured), ..self.clone() }
     }
 
     /// Minutes of the window.
@@ -185,9 +201,9 @@ pub(crate) fn percentile(values: &mut [f64], share: f64) -> Option<f64> {
 
 fn slope(demand: &Demand) -> f64 {
     let minutes: Vec<Option<f64>> = demand.minutes().collect();
-    let rise = |window: &[Option<f64>]| Some((window[SLOPE_MINUTES]? - window[0]?) / SLOPE_MINUTES as f64);
-    // The difference of two five-minute means one minute apart is the difference of the minutes at their ends over five.
-    minutes.windows(SLOPE_MINUTES + 1).filter_map(rise).fold(0.0, f64::max)
+    let mut rises: Vec<f64> = minutes.windows(2).filter_map(|pair| Some(pair[1]? - pair[0]?)).collect();
+    // The largest of 20 000 sampled minutes measures the sampling; a burst of the fleet rises for several minutes.
+    percentile(&mut rises, SLOPE_PERCENTILE).unwrap_or(0.0).max(0.0)
 }
 
 #[cfg(test)]
@@ -215,6 +231,8 @@ mod tests {
         two.add_gpu(&[half(0, 1.0), half(MINUTE_US / 2, 0.0)]);
         assert_eq!(two.minutes().collect::<Vec<_>>(), [Some(1.0), None, None]);
         assert!((two.coverage() - 3.0 / 6.0).abs() < 1e-9);
+        let three = demand(0, &[Some(1.0), Some(0.0), Some(0.5)]);
+        assert_eq!(three.averaged(2).minutes().collect::<Vec<_>>(), [Some(1.0), Some(0.5), Some(0.25)]);
     }
 
     #[test]
@@ -229,7 +247,7 @@ mod tests {
         assert_eq!(envelope.buckets[6 * 24 + 9].p50, Some(0.9));
         assert_eq!(envelope.buckets[6 * 24 + 2].minute_count, 0, "two o'clock did not exist");
         assert_eq!(envelope.peak(), Some((6 * 24 + 9, 0.9)));
-        assert!((envelope.slope_per_minute - 0.8 / 5.0).abs() < 1e-9);
+        assert!((envelope.slope_per_minute - 0.8).abs() < 1e-9, "one of two rises in two days");
         let calendar = Calendar { holidays: vec![NaiveDate::from_ymd_opt(2026, 3, 29).unwrap()], deploys: vec![(start, start + 10 * MINUTE_US)] };
         let without = Envelope::new(&demand(start, &minutes), chrono_tz::Europe::Berlin, &calendar);
         assert_eq!((without.peak(), without.deploy_minute_count), (Some((5 * 24 + 9, 0.8)), 10));

@@ -26,7 +26,7 @@ pub struct ReplayRules {
     pub gpus_per_replica: u32,
     /// Share of a GPU above which a minute counts as over capacity. Default 0.80.
     pub usable_share: f64,
-    /// Seconds until a started replica serves. Default 120.
+    /// Seconds until a started replica serves. Default 90.
     pub cold_start_s: f64,
     /// Seconds of queue at which clients give up. Default 60.
     pub timeout_s: f64,
@@ -70,7 +70,7 @@ impl Default for ReplayRules {
         Self {
             gpus_per_replica: 1,
             usable_share: 0.80,
-            cold_start_s: 120.0,
+            cold_start_s: 90.0,
             timeout_s: 60.0,
             service_time_s: 1.0,
             over_share_max: 0.001,

@@ -16,7 +16,7 @@ pub struct SizingRules {
     pub p95_below: f64,
     /// Share of a GPU that demand may fill before requests queue too long. Default 0.80.
     pub usable_share: f64,
-    /// Seconds until a new replica serves. Default 120: 60 to 90 s of cold start are usual for LLM servers, plus scheduling.
+    /// Seconds until a new replica serves. Default 90, the slow end of what LLM servers usually take.
     pub cold_start_s: f64,
     /// Replicas that may fail without a shortage. Default 1 (N+1).
     pub spare_count: u32,
@@ -70,7 +70,7 @@ impl Default for SizingRules {
             mean_below: 0.30,
             p95_below: 0.60,
             usable_share: 0.80,
-            cold_start_s: 120.0,
+            cold_start_s: 90.0,
             spare_count: 1,
             replicas_min: 2,
             step_share_max: 0.25,
@@ -140,10 +140,10 @@ mod tests {
 
     #[test]
     fn size_follows_peak_burst_spare_floor_and_step() {
-        // (4.0 + 2 min x 0.4) / 0.8 = 6 serve, one spare.
-        assert_eq!(next(20, 4.0, 0.4), (7, 15));
-        assert_eq!(next(8, 4.0, 0.4), (7, 7), "the step stops at what is required");
-        assert_eq!(next(5, 4.0, 0.4), (7, 5), "never more than today");
+        // (4.0 + 1.5 min x 0.5) / 0.8 = 5.9: 6 serve, one spare.
+        assert_eq!(next(20, 4.0, 0.5), (7, 15));
+        assert_eq!(next(8, 4.0, 0.5), (7, 7), "the step stops at what is required");
+        assert_eq!(next(5, 4.0, 0.5), (7, 5), "never more than today");
         assert_eq!(next(4, 0.1, 0.0), (2, 3), "one of four");
         assert_eq!(next(3, 0.1, 0.0), (2, 3), "a quarter of three is none");
         assert_eq!(next(9, 0.0, 0.0), (2, 7), "floor of two");
