@@ -82,15 +82,18 @@ impl Default for SizingRules {
 /// The smallest size that covers the 99.5th percentile of every hour of the week plus the burst of a cold start; none when no hour
 /// is known.
 ///
-/// `replicas = ceil((peak + slope × cold start) / (usable_share × GPUs per replica)) + spare`, at least `replicas_min`. The step
-/// is `floor(replicas × step_share_max)`: one replica from four on, none below.
+/// With `need = (peak + slope × cold start) / GPUs per replica`, `replicas = max(ceil(need / usable_share), ceil(need) + spare)`, at
+/// least `replicas_min`. The step is `floor(replicas × step_share_max)`: one replica from four on, none below.
 pub fn required(envelope: &Envelope, shape: &ServiceShape, rules: &SizingRules) -> Option<RequiredSize> {
     let (peak_hour_of_week, peak_gpus) = envelope.peak()?;
     let burst_gpus = envelope.slope_per_minute * rules.cold_start_s / 60.0;
     let gpus_per_replica = shape.gpus_per_replica.max(1);
     let usable = rules.usable_share * f64::from(gpus_per_replica);
-    let serving = ((peak_gpus + burst_gpus) / usable).ceil() as u32;
-    let replica_count = (serving + rules.spare_count).max(rules.replicas_min);
+    let need = peak_gpus + burst_gpus;
+    let serving = (need / usable).ceil() as u32;
+    // Headroom is for queues and the spare for failures: while one is missing, the others may run full.
+    let surviving = (need / f64::from(gpus_per_replica)).ceil() as u32 + rules.spare_count;
+    let replica_count = serving.max(surviving).max(rules.replicas_min);
     let step = (f64::from(shape.replica_count) * rules.step_share_max).floor() as u32;
     let next_replica_count = shape.replica_count.saturating_sub(step).max(replica_count).min(shape.replica_count);
     let replicas_per_gpu = shape.gpu_memory_bytes.zip(shape.memory_bytes_per_gpu).and_then(|(card, held)| {
@@ -140,10 +143,11 @@ mod tests {
 
     #[test]
     fn size_follows_peak_burst_spare_floor_and_step() {
-        // (4.0 + 1.5 min x 0.5) / 0.8 = 5.9: 6 serve, one spare.
-        assert_eq!(next(20, 4.0, 0.5), (7, 15));
-        assert_eq!(next(8, 4.0, 0.5), (7, 7), "the step stops at what is required");
-        assert_eq!(next(5, 4.0, 0.5), (7, 5), "never more than today");
+        // 4.0 + 1.5 min x 1.0 = 5.5: 5.5 / 0.8 is 7, and 6 with one spare is 7 too. Without a burst 5 serve, 4 and a spare survive.
+        assert_eq!(next(20, 4.0, 1.0), (7, 15));
+        assert_eq!(next(8, 4.0, 1.0), (7, 7), "the step stops at what is required");
+        assert_eq!(next(8, 4.0, 0.0), (5, 6));
+        assert_eq!(next(5, 4.0, 1.0), (7, 5), "never more than today");
         assert_eq!(next(4, 0.1, 0.0), (2, 3), "one of four");
         assert_eq!(next(3, 0.1, 0.0), (2, 3), "a quarter of three is none");
         assert_eq!(next(9, 0.0, 0.0), (2, 7), "floor of two");

@@ -10,7 +10,8 @@ use crate::recommendation::{LedgerState, Verdict};
 fn shrink_verdicts_hold_in_the_weeks_that_follow() {
     let tallies = judge(7, 42, 60);
     let all = tallies.iter().fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally));
-    assert!(all.precision().unwrap() >= 0.98 && all.recall().unwrap() >= 0.85, "{tallies:?}");
+    // One instant a minute overstates the peaks of small fleets, so fewer are found than at 15 s (`docs/idle.md`).
+    assert!(all.precision().unwrap() >= 0.98 && all.recall().unwrap() >= 0.60, "{tallies:?}");
     assert!(all.shrinkable_count >= 10, "the question must be asked: {tallies:?}");
     for (kind, tally) in tallies.iter().filter(|(kind, _)| !kind.is_measured()) {
         assert_eq!(tally.unknown_count, tally.service_count, "{kind:?} got a verdict");
