@@ -213,13 +213,17 @@ mod tests {
 
     fn demand(start_us: i64, minutes: &[Option<f64>]) -> Demand {
         let mut demand = Demand::new(start_us, start_us + minutes.len() as i64 * MINUTE_US);
-        let intervals: Vec<Interval> = minutes.iter().enumerate().map(|(minute, duty)| Interval {
-            start_us: start_us + minute as i64 * MINUTE_US,
-            end_us: start_us + (minute as i64 + 1) * MINUTE_US,
-            state: if duty.is_some() { GpuState::Busy } else { GpuState::NoTelemetry },
-            cause: Cause::Working,
-            duty: *duty,
-        }).collect();
+        let intervals: Vec<Interval> = minutes
+            .iter()
+            .enumerate()
+            .map(|(minute, duty)| Interval {
+                start_us: start_us + minute as i64 * MINUTE_US,
+                end_us: start_us + (minute as i64 + 1) * MINUTE_US,
+                state: if duty.is_some() { GpuState::Busy } else { GpuState::NoTelemetry },
+                cause: Cause::Working,
+                duty: *duty,
+            })
+            .collect();
         demand.add_gpu(&intervals);
         demand
     }
@@ -227,7 +231,13 @@ mod tests {
     #[test]
     fn replicas_add_up_and_missing_ones_make_the_minute_unknown() {
         let mut two = demand(0, &[Some(0.5), Some(0.25), None]);
-        let half = |start_us, duty| Interval { start_us, end_us: start_us + MINUTE_US / 2, state: GpuState::Busy, cause: Cause::Working, duty: Some(duty) };
+        let half = |start_us, duty| Interval {
+            start_us,
+            end_us: start_us + MINUTE_US / 2,
+            state: GpuState::Busy,
+            cause: Cause::Working,
+            duty: Some(duty),
+        };
         two.add_gpu(&[half(0, 1.0), half(MINUTE_US / 2, 0.0)]);
         assert_eq!(two.minutes().collect::<Vec<_>>(), [Some(1.0), None, None]);
         assert!((two.coverage() - 3.0 / 6.0).abs() < 1e-9);
@@ -248,7 +258,10 @@ mod tests {
         assert_eq!(envelope.buckets[6 * 24 + 2].minute_count, 0, "two o'clock did not exist");
         assert_eq!(envelope.peak(), Some((6 * 24 + 9, 0.9)));
         assert!(envelope.slope_per_minute.abs() < 1e-9, "two rises in two days are below its percentile");
-        let calendar = Calendar { holidays: vec![NaiveDate::from_ymd_opt(2026, 3, 29).unwrap()], deploys: vec![(start, start + 10 * MINUTE_US)] };
+        let calendar = Calendar {
+            holidays: vec![NaiveDate::from_ymd_opt(2026, 3, 29).unwrap()],
+            deploys: vec![(start, start + 10 * MINUTE_US)],
+        };
         let without = Envelope::new(&demand(start, &minutes), chrono_tz::Europe::Berlin, &calendar);
         assert_eq!((without.peak(), without.deploy_minute_count), (Some((5 * 24 + 9, 0.8)), 10));
         assert_eq!(without.holiday_minute_count, 1_440 - 60, "a day of 23 hours");

@@ -131,17 +131,12 @@ impl Default for StateRules {
 /// Intervals that cover `[start_us, end_us)` without overlap, one per sample and one per gap.
 ///
 /// `samples` may be in any order; of equal times the first counts, since an exporter whose time stands still measures nothing.
-pub fn classify(
-    samples: &[GpuSample],
-    gpu: &GpuUse,
-    start_us: i64,
-    end_us: i64,
-    rules: &StateRules,
-) -> Vec<Interval> {
+pub fn classify(samples: &[GpuSample], gpu: &GpuUse, start_us: i64, end_us: i64, rules: &StateRules) -> Vec<Interval> {
     let mut ordered: Vec<GpuSample> =
         samples.iter().filter(|sample| (start_us..end_us).contains(&sample.time_us)).copied().collect();
     ordered.sort_by_key(|sample| sample.time_us);
-    let stuck_at = ordered.windows(2).filter(|pair| pair[0].time_us == pair[1].time_us).last().map(|pair| pair[0].time_us);
+    let stuck_at =
+        ordered.windows(2).filter(|pair| pair[0].time_us == pair[1].time_us).next_back().map(|pair| pair[0].time_us);
     ordered.dedup_by_key(|sample| sample.time_us);
     let repeats = repeating(&ordered, rules);
     let Some(usual_us) = usual_interval_us(&ordered) else {
@@ -155,11 +150,8 @@ pub fn classify(
     for (index, sample) in ordered.iter().enumerate() {
         let next_us = ordered.get(index + 1).map_or(end_us, |next| next.time_us);
         let seen_end_us = if next_us - sample.time_us > gap_us { sample.time_us + usual_us } else { next_us };
-        let (state, cause) = if repeats[index] {
-            (GpuState::NoTelemetry, Cause::ExporterRepeats)
-        } else {
-            state_of(sample, gpu, rules)
-        };
+        let (state, cause) =
+            if repeats[index] { (GpuState::NoTelemetry, Cause::ExporterRepeats) } else { state_of(sample, gpu, rules) };
         let known = state != GpuState::NoTelemetry;
         // A window that starts between two samples starts with the first of them.
         let from_us = if index == 0 && !before_gap { start_us } else { sample.time_us };
@@ -229,19 +221,31 @@ fn state_of(sample: &GpuSample, gpu: &GpuUse, rules: &StateRules) -> (GpuState, 
 fn repeating(samples: &[GpuSample], rules: &StateRules) -> Vec<bool> {
     let mut marks = vec![false; samples.len()];
     let key = |sample: &GpuSample| (sample.duty, sample.memory_bytes, sample.power_watts);
-    mark_runs(samples, &mut marks, rules, |a, b| key(a) == key(b), |run| match (run[0].duty, run[0].power_watts) {
-        (Some(duty), Some(watts)) => duty > 0.0 || watts.fract() != 0.0,
-        _ => false,
-    });
-    mark_runs(samples, &mut marks, rules, |a, b| a.duty == b.duty, |run| {
-        let powers = || run.iter().filter_map(|sample| sample.power_watts);
-        let (low, high) = (powers().fold(f64::INFINITY, f64::min), powers().fold(0.0, f64::max));
-        match run[0].duty {
-            Some(0.0) => high > 2.0 * low,
-            Some(duty) if duty < 1.0 => high == 0.0 || high - low > rules.power_moves_share * high,
+    mark_runs(
+        samples,
+        &mut marks,
+        rules,
+        |a, b| key(a) == key(b),
+        |run| match (run[0].duty, run[0].power_watts) {
+            (Some(duty), Some(watts)) => duty > 0.0 || watts.fract() != 0.0,
             _ => false,
-        }
-    });
+        },
+    );
+    mark_runs(
+        samples,
+        &mut marks,
+        rules,
+        |a, b| a.duty == b.duty,
+        |run| {
+            let powers = || run.iter().filter_map(|sample| sample.power_watts);
+            let (low, high) = (powers().fold(f64::INFINITY, f64::min), powers().fold(0.0, f64::max));
+            match run[0].duty {
+                Some(0.0) => high > 2.0 * low,
+                Some(duty) if duty < 1.0 => high == 0.0 || high - low > rules.power_moves_share * high,
+                _ => false,
+            }
+        },
+    );
     marks
 }
 
@@ -292,7 +296,8 @@ mod tests {
     fn causes_of_held_memory_are_told_apart() {
         let held: Vec<_> = (0..60).map(|minute| sample(minute, 0.0, 40.0, 70.0 + minute as f64 / 7.0)).collect();
         let cause = |gpu: &GpuUse| hours_of(&held, gpu, 60)[0].1;
-        let of = |service: Option<&str>, workload, shared| GpuUse { service: service.map(str::to_owned), workload, shared };
+        let of =
+            |service: Option<&str>, workload, shared| GpuUse { service: service.map(str::to_owned), workload, shared };
         assert_eq!(cause(&serving()), Cause::ModelResident);
         assert_eq!(cause(&of(None, Workload::Notebook, false)), Cause::Notebook);
         assert_eq!(cause(&of(None, Workload::Unknown, false)), Cause::LeakedProcess);
@@ -305,9 +310,13 @@ mod tests {
         samples.push(sample(32, 0.5, 40.0, 199.0));
         samples.extend((50..60).map(|minute| sample(minute, 0.0, 0.1, 60.5 + minute as f64)));
         let hours = hours_of(&samples, &serving(), 60);
-        let minutes = |state| hours.iter().filter(|hour| hour.0 == state).map(|hour| hour.2 * 60.0).sum::<f64>().round();
+        let minutes =
+            |state| hours.iter().filter(|hour| hour.0 == state).map(|hour| hour.2 * 60.0).sum::<f64>().round();
         // 30 + 1 with minute 30 to 32 a step of 3 > 2.5: minute 29 counts one interval, two are lost; 33 to 50 are lost too.
-        assert_eq!((minutes(GpuState::Busy), minutes(GpuState::Free), minutes(GpuState::NoTelemetry)), (31.0, 10.0, 19.0));
+        assert_eq!(
+            (minutes(GpuState::Busy), minutes(GpuState::Free), minutes(GpuState::NoTelemetry)),
+            (31.0, 10.0, 19.0)
+        );
     }
 
     #[test]

@@ -210,7 +210,10 @@ pub fn examine(examination: &Examination<'_>, rules: &VerdictRules) -> Verdict {
     let (proof, replay_current) = (at(size.next_replica_count), at(shape.replica_count));
     if !proof.within(&replay_rules) {
         let over = proof.over_share().unwrap_or(1.0) * 100.0;
-        return Verdict::Keep(format!("replayed with {} replicas, {over:.2} % of minutes lack capacity", size.next_replica_count));
+        return Verdict::Keep(format!(
+            "replayed with {} replicas, {over:.2} % of minutes lack capacity",
+            size.next_replica_count
+        ));
     }
     if !vetoes.is_empty() {
         return Verdict::Vetoed(vetoes);

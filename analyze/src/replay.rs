@@ -175,7 +175,9 @@ mod tests {
         assert!((got.unserved_gpu_s - 60.0).abs() < 1e-9, "{got:?}");
         assert!(got.queue_s_max >= 60.0 && !got.within(&ReplayRules::default()));
         assert!(replay(&past, 9, &mut Fixed(9), &ReplayRules::default()).within(&ReplayRules::default()));
-        assert!(!replay(&demand(&[f64::NAN]), 9, &mut Fixed(9), &ReplayRules::default()).within(&ReplayRules::default()));
+        assert!(
+            !replay(&demand(&[f64::NAN]), 9, &mut Fixed(9), &ReplayRules::default()).within(&ReplayRules::default())
+        );
     }
 
     #[test]

@@ -96,9 +96,10 @@ pub fn required(envelope: &Envelope, shape: &ServiceShape, rules: &SizingRules) 
     let replica_count = serving.max(surviving).max(rules.replicas_min);
     let step = (f64::from(shape.replica_count) * rules.step_share_max).floor() as u32;
     let next_replica_count = shape.replica_count.saturating_sub(step).max(replica_count).min(shape.replica_count);
-    let replicas_per_gpu = shape.gpu_memory_bytes.zip(shape.memory_bytes_per_gpu).and_then(|(card, held)| {
-        (held > 0.0).then(|| (rules.memory_share_max * card / held).floor() as u32)
-    });
+    let replicas_per_gpu = shape
+        .gpu_memory_bytes
+        .zip(shape.memory_bytes_per_gpu)
+        .and_then(|(card, held)| (held > 0.0).then(|| (rules.memory_share_max * card / held).floor() as u32));
     let per_replica = (peak_gpus + burst_gpus) / f64::from(shape.replica_count.max(1));
     let mig = match (&shape.gpu_model, shape.memory_bytes_per_gpu) {
         (Some(model), Some(held)) if gpus_per_replica == 1 => mig::smallest(
@@ -109,7 +110,15 @@ pub fn required(envelope: &Envelope, shape: &ServiceShape, rules: &SizingRules) 
         ),
         _ => None,
     };
-    Some(RequiredSize { peak_gpus, peak_hour_of_week, burst_gpus, replica_count, next_replica_count, replicas_per_gpu, mig })
+    Some(RequiredSize {
+        peak_gpus,
+        peak_hour_of_week,
+        burst_gpus,
+        replica_count,
+        next_replica_count,
+        replicas_per_gpu,
+        mig,
+    })
 }
 
 #[cfg(test)]

@@ -102,7 +102,9 @@ impl Veto {
             Self::HpaOwns => "an HPA sets the replicas: change its bounds instead".into(),
             Self::RecentOom(count) => format!("{count} containers were killed for memory in the window"),
             Self::RecentXid(count) => format!("{count} XID or ECC errors in the window: the card may be failing"),
-            Self::Throttled(share) => format!("clocks were throttled {:.0} % of the time: duty understates work", share * 100.0),
+            Self::Throttled(share) => {
+                format!("clocks were throttled {:.0} % of the time: duty understates work", share * 100.0)
+            }
             Self::YoungVersion(days) => format!("the model version is {days:.1} days old, 7 are needed"),
             Self::DeviceCopy => "usage is copied from the device, not measured for this service".into(),
             Self::StatefulSingle => "a single replica with state".into(),
@@ -135,7 +137,7 @@ mod tests {
             (Evidence { has_weekend: false, ..clean.clone() }, Veto::NoWeekend),
         ];
         for (evidence, expected) in cases {
-            assert_eq!(vetoes(&evidence), [expected.clone()]);
+            assert_eq!(vetoes(&evidence), std::slice::from_ref(&expected));
             assert!(expected.reason().len() > 20);
         }
         assert_eq!(vetoes(&Evidence { criticality: Some("low".into()), ..clean }), []);

@@ -50,5 +50,8 @@ fn a_recommendation_explains_itself_and_moves_through_the_ledger() {
     assert!(got.advance(LedgerState::Rejected(0)).is_err());
     let realised = got.realised(f64::from(got.proposed), 1);
     got.advance(realised).unwrap();
-    assert_eq!(got.state, LedgerState::Realised { predicted: got.gpu_hours.expected, realised: got.gpu_hours.expected });
+    assert_eq!(
+        got.state,
+        LedgerState::Realised { predicted: got.gpu_hours.expected, realised: got.gpu_hours.expected }
+    );
 }

@@ -70,9 +70,8 @@ pub fn judge(seed: u64, count: usize, interval_s: u32) -> Vec<(Kind, Tally)> {
 fn one(service: &SimulatedService, interval_s: u32) -> Tally {
     // What one step is, is part of the question; that it is safe is not.
     let step_down = service.gpu_count - service.gpu_count / 4;
-    let shrinkable = service.kind.is_measured()
-        && service.following_mean_share() < UNDERUSED_BELOW
-        && service.is_safe_at(step_down);
+    let shrinkable =
+        service.kind.is_measured() && service.following_mean_share() < UNDERUSED_BELOW && service.is_safe_at(step_down);
     let (mut shrink, mut right) = (false, false);
     let verdict = verdict(service, interval_s);
     if let Verdict::Shrink(recommendation) = &verdict {

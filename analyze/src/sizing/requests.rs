@@ -52,7 +52,10 @@ pub fn quota(containers: &[(Requests, u32)]) -> Requests {
     let count = |replicas: u32| f64::from(replicas) + (f64::from(replicas) * SURGE_SHARE).ceil();
     Requests {
         cores: containers.iter().map(|(requests, replicas)| Some(requests.cores? * count(*replicas))).sum(),
-        memory_bytes: containers.iter().map(|(requests, replicas)| Some(requests.memory_bytes? * count(*replicas))).sum(),
+        memory_bytes: containers
+            .iter()
+            .map(|(requests, replicas)| Some(requests.memory_bytes? * count(*replicas)))
+            .sum(),
     }
 }
 
@@ -63,7 +66,9 @@ fn cores(pod: &PodUsage) -> Option<f64> {
     let mut by_hour = pod.cores.clone();
     by_hour.sort_by_key(|(hour, _)| *hour);
     let hours = by_hour.chunk_by(|a, b| a.0 == b.0);
-    hours.filter_map(|hour| percentile(&mut hour.iter().map(|(_, cores)| *cores).collect::<Vec<_>>(), 0.95)).reduce(f64::max)
+    hours
+        .filter_map(|hour| percentile(&mut hour.iter().map(|(_, cores)| *cores).collect::<Vec<_>>(), 0.95))
+        .reduce(f64::max)
 }
 
 fn memory_bytes(pod: &PodUsage) -> Option<f64> {
