@@ -135,8 +135,7 @@ pub fn classify(samples: &[GpuSample], gpu: &GpuUse, start_us: i64, end_us: i64,
     let mut ordered: Vec<GpuSample> =
         samples.iter().filter(|sample| (start_us..end_us).contains(&sample.time_us)).copied().collect();
     ordered.sort_by_key(|sample| sample.time_us);
-    let stuck_at =
-        ordered.windows(2).filter(|pair| pair[0].time_us == pair[1].time_us).next_back().map(|pair| pair[0].time_us);
+    let stuck_at = ordered.windows(2).rfind(|pair| pair[0].time_us == pair[1].time_us).map(|pair| pair[0].time_us);
     ordered.dedup_by_key(|sample| sample.time_us);
     let repeats = repeating(&ordered, rules);
     let Some(usual_us) = usual_interval_us(&ordered) else {
