@@ -4,17 +4,24 @@
 //! time as an argument, states its data coverage, keeps simulated and real data apart, and writes its result with its
 //! inputs to a result table when it is given a store.
 
+pub mod demand;
 pub mod drift;
 mod error;
 mod format;
 pub mod gpu_minutes;
+pub mod gpu_state;
 pub mod idle;
 mod price_book;
+pub mod recommendation;
+pub mod replay;
 pub mod report;
 mod result_table;
 mod rows;
+pub mod simulated_fleet;
+pub mod sizing;
 #[cfg(test)]
 mod test_session;
+pub mod veto;
 mod window;
 
 pub use error::{Error, Result};
