@@ -4,14 +4,19 @@
 //! time as an argument, states its data coverage, keeps simulated and real data apart, and writes its result with its
 //! inputs to a result table when it is given a store.
 
+pub mod chart;
+pub mod delivery;
 pub mod drift;
 mod error;
 mod format;
 pub mod idle;
+pub mod owner_mail;
+pub mod page;
 mod price_book;
 pub mod report;
 mod result_table;
 mod rows;
+pub mod schedule;
 #[cfg(test)]
 mod test_session;
 mod window;
