@@ -71,7 +71,7 @@ fn short(value: f64) -> String {
     match value {
         v if v >= 999_500.0 => format!("{:.0}M", v / 1e6),
         v if v >= 999.5 => format!("{:.0}k", v / 1e3),
-        v if v >= 9.95 || v == 0.0 => format!("{v:.0}"),
-        v => format!("{v:.1}"),
+        v if v >= 9.95 => format!("{v:.0}"),
+        v => number((v * 10.0).round() / 10.0),
     }
 }

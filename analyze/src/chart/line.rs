@@ -83,7 +83,7 @@ impl LineChart {
             canvas.label(left + 42.0, top + 4.0, "", &name, 26);
         }
         if nothing.contains(&true) {
-            canvas.text(LEFT + 60.0, 12.0, "dim", "hatched: no data");
+            canvas.text(WIDTH - 12.0, 12.0, "end dim", "hatched: no data");
         }
         canvas.finish()
     }

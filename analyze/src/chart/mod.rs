@@ -86,7 +86,8 @@ impl Canvas {
         );
         let mut canvas = Self { svg, id };
         if caption.simulated {
-            canvas.text(WIDTH - 4.0, 12.0, "end sim", "SIMULATED");
+            // At the left, which a narrow screen shows without scrolling.
+            canvas.text(110.0, 12.0, "sim", "SIMULATED");
         }
         canvas
     }

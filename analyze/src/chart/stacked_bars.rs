@@ -58,7 +58,7 @@ impl StackedBars {
                 _ => "unknown".to_owned(),
             };
             if unknown > 0 {
-                canvas.rect("gap", x, y, (RIGHT - x).max(12.0).min(24.0), 20.0);
+                canvas.rect("gap", x, y, 18.0, 20.0);
                 x += 24.0;
             }
             canvas.label(x + 6.0, y + 14.0, "", &text, 26);

@@ -28,7 +28,7 @@ fn a_chart_says_what_it_is_and_escapes() {
 #[test]
 fn what_is_unknown_is_a_gap_and_never_zero() {
     let svg = line(vec![Some(4.0), Some(4.0), None, None, Some(2.0), Some(f64::NAN), Some(0.0)], false);
-    let path = svg.split("d=\"").filter(|part| part.starts_with("M56") || part.starts_with("M1")).next().unwrap();
+    let path = svg.split("d=\"").find(|part| part.starts_with("M56") || part.starts_with("M1")).unwrap();
     let path = path.split('"').next().unwrap();
     // Three stretches: two values, one value, one value.
     assert_eq!(count(path, "M"), 3, "{path}");

@@ -19,14 +19,14 @@ h2{font-size:1.2rem;margin:2rem 0 .5rem}h1,h2,p,li,dd{overflow-wrap:anywhere}p.d
 .scroll{overflow-x:auto;max-width:100%}.scroll:focus-visible{outline:2px solid var(--link)}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:100%}\
 th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;white-space:nowrap}\
-th{font-weight:600}th.text,td.text{text-align:left;white-space:normal;min-width:6rem;max-width:26rem;overflow-wrap:anywhere}\
+th{font-weight:600}th.text,td.text{text-align:left;white-space:normal;min-width:11rem;max-width:26rem;overflow-wrap:anywhere}\
 caption{text-align:left;color:var(--dim);padding:.2rem 0}\
 figure{margin:1rem 0}figcaption{margin-top:.3rem}details{margin:.4rem 0}summary{cursor:pointer;color:var(--link)}\
 pre{background:var(--panel);border:1px solid var(--line);padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}\
 footer{border-top:1px solid var(--line);margin-top:2.5rem;padding:1rem;font-size:.85rem}\
 footer dl{display:grid;grid-template-columns:minmax(6rem,max-content) minmax(0,1fr);gap:.1rem 1rem;margin:0}footer dd{margin:0}\
 @media print{@page{margin:14mm}body{font-size:10pt}header,main,footer{max-width:none;padding:0}.scroll{overflow:visible}\
-th,td{white-space:normal;padding:.15rem .4rem;font-size:8.5pt}svg.chart{min-width:0;max-width:100%}\
+th,td{white-space:normal;padding:.15rem .4rem;font-size:8.5pt}th.text,td.text{min-width:0}svg.chart{min-width:0;max-width:100%}\
 figure,.tile,tr{break-inside:avoid}h2{break-after:avoid}thead{display:table-header-group}\
 details::details-content{display:block;content-visibility:visible;block-size:auto}\
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}";

@@ -10,6 +10,7 @@ fn figure(svg: Svg, caption: &str) -> Block {
     Block::Figure(Figure { svg, caption: caption.into(), query })
 }
 
+#[expect(clippy::too_many_lines, reason = "an example page is one long value")]
 /// A page with one of each, with long names, gaps and unknown values.
 fn example() -> Page {
     let hours = |phase: f64| -> Vec<Option<f64>> {
