@@ -5,12 +5,16 @@
 //! inputs to a result table when it is given a store.
 
 pub mod demand;
+pub mod chart;
+pub mod delivery;
 pub mod drift;
 mod error;
 mod format;
 pub mod gpu_minutes;
 pub mod gpu_state;
 pub mod idle;
+pub mod owner_mail;
+pub mod page;
 mod price_book;
 pub mod recommendation;
 pub mod replay;
@@ -19,6 +23,7 @@ mod result_table;
 mod rows;
 pub mod simulated_fleet;
 pub mod sizing;
+pub mod schedule;
 #[cfg(test)]
 mod test_session;
 pub mod veto;
