@@ -2,11 +2,21 @@
 //!
 //! Definitions, thresholds and their sources: `docs/analysis.md`.
 
+pub mod category_counts;
+pub mod chi_square;
+pub mod compat;
+pub mod contingency;
+pub mod distance;
+pub mod exact_sum;
+pub mod feature_state;
 mod histogram;
+pub mod multiplicity;
 mod read;
 mod request;
 mod score;
+mod state_bytes;
 pub mod statistics;
+pub mod two_sample;
 #[cfg(test)]
 mod statistics_tests;
 #[cfg(test)]

@@ -2,18 +2,7 @@
 //!
 //! Values are finite; "sorted" is ascending. `n` is the reference's size, `m` the current window's.
 
-/// 99 % quantiles of the chi-square distribution with 1 to 9 degrees of freedom (any statistical table).
-const CHI_SQUARE_99: [f64; 9] = [
-    6.634_896_601,
-    9.210_340_372,
-    11.344_866_73,
-    13.276_704_14,
-    15.086_272_47,
-    16.811_893_83,
-    18.475_306_91,
-    20.090_235_03,
-    21.665_994_33,
-];
+use super::chi_square;
 
 /// The `q` quantile of sorted values: linear between order statistics at `(n - 1) q` (Hyndman and Fan type 7, NumPy's default).
 pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
@@ -59,7 +48,7 @@ pub fn bin_counts(sorted: &[f64], cuts: &[f64]) -> Vec<u64> {
     counts
 }
 
-fn shares(counts: &[u64], pseudo_count: f64) -> Vec<f64> {
+pub(crate) fn shares(counts: &[u64], pseudo_count: f64) -> Vec<f64> {
     let total = counts.iter().sum::<u64>() as f64 + pseudo_count * counts.len() as f64;
     counts.iter().map(|&count| (count as f64 + pseudo_count) / total).collect()
 }
@@ -76,9 +65,9 @@ pub fn psi(reference: &[u64], current: &[u64], pseudo_count: f64) -> f64 {
 /// The PSI that two samples of one distribution exceed in 1 % of cases: `chi2(0.99, B - 1) (1/n + 1/m)`.
 ///
 /// Under no change `PSI / (1/n + 1/m)` tends to a chi-square with `B - 1` degrees of freedom. Source: Yurdakul 2018. None below
-/// two bins or above ten, or when a side is empty.
+/// two bins or when a side is empty.
 pub fn psi_noise_critical(bin_count: usize, n: u64, m: u64) -> Option<f64> {
-    let quantile = CHI_SQUARE_99.get(bin_count.checked_sub(2)?)?;
+    let quantile = chi_square::upper_quantile(0.01, bin_count.checked_sub(1)?)?;
     (n > 0 && m > 0).then(|| quantile * (1.0 / n as f64 + 1.0 / m as f64))
 }
 
@@ -93,7 +82,7 @@ pub fn jensen_shannon(reference: &[u64], current: &[u64]) -> f64 {
 }
 
 /// Walks the pooled order of two sorted samples: calls `visit(value, next_value, F, G)` for each distinct value.
-fn walk_distributions(reference: &[f64], current: &[f64], mut visit: impl FnMut(f64, Option<f64>, f64, f64)) {
+pub(crate) fn walk_distributions(reference: &[f64], current: &[f64], mut visit: impl FnMut(f64, Option<f64>, f64, f64)) {
     let (mut i, mut j) = (0, 0);
     let next = |i: usize, j: usize| match (reference.get(i), current.get(j)) {
         (Some(a), Some(b)) => Some(a.min(*b)),
