@@ -4,19 +4,30 @@
 
 pub mod category_counts;
 pub mod chi_square;
+pub mod comparison;
 pub mod compat;
 pub mod contingency;
+pub mod decision;
 pub mod distance;
 pub mod exact_sum;
+pub mod explain;
 pub mod feature_state;
 mod histogram;
 pub mod multiplicity;
+pub mod numeric;
 mod read;
+pub mod reference_window;
 mod request;
 mod score;
+pub mod segments;
+pub mod sort;
 mod state_bytes;
 pub mod statistics;
 pub mod two_sample;
+#[cfg(test)]
+mod calibration_tests;
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod statistics_tests;
 #[cfg(test)]

@@ -11,6 +11,9 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let below = (at.floor() as usize).min(last);
     let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
     let part = at - below as f64;
+    if (high - low).is_infinite() {
+        return Some(low * (1.0 - part) + high * part);
+    }
     // Interpolating from the nearer end is exact at both ends, which keeps equal quantiles equal.
     Some(if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) })
 }
@@ -174,6 +177,25 @@ pub fn wasserstein_binned(edges: &[f64], reference: &[u64], current: &[u64]) -> 
         difference = end;
     }
     (area, radius)
+}
+
+/// The `q` quantile of values spread evenly in their bins; none when empty. Within one bin width of the true quantile.
+pub fn quantile_binned(edges: &[f64], counts: &[u64], q: f64) -> Option<f64> {
+    let total = counts.iter().map(|&count| count as f64).sum::<f64>();
+    let target = q.clamp(0.0, 1.0) * total;
+    let mut below = 0.0;
+    let mut last = None;
+    for (&count, ends) in counts.iter().zip(edges.windows(2)) {
+        let count = count as f64;
+        if count > 0.0 {
+            if below + count >= target {
+                return Some(ends[0] + (ends[1] - ends[0]) * ((target - below) / count));
+            }
+            last = Some(ends[1]);
+        }
+        below += count;
+    }
+    last
 }
 
 /// Mean and population standard deviation of binned values spread evenly in each bin; none when empty.
