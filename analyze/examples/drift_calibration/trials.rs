@@ -7,18 +7,18 @@ use super::decision_api::{
 
 /// Share of trials.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// Alarms of the whole rule, two windows in a row or one critical.
-    pub alarm: f64,
+    pub(crate) alarm: f64,
     /// Single windows beyond every limit, before persistence.
-    pub window: f64,
+    pub(crate) window: f64,
     /// Single windows with PSI of 0.1 and more: the fixed threshold in common use.
-    pub fixed: f64,
+    pub(crate) fixed: f64,
 }
 
 /// Where scores come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
+pub(crate) enum Basis {
     /// Rows.
     Raw,
     /// Explicit buckets of one, two, five per decade.
@@ -29,11 +29,11 @@ pub enum Basis {
 
 impl Basis {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Explicit, Self::Exponential];
+    pub(crate) const ALL: [Self; 3] = [Self::Raw, Self::Explicit, Self::Exponential];
 }
 
 /// SplitMix64 with Box-Muller normals.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -49,7 +49,7 @@ impl Random {
     }
 
     /// A standard normal.
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (-2.0 * self.uniform().ln()).sqrt() * (2.0 * std::f64::consts::PI * self.uniform()).cos()
     }
 
@@ -69,12 +69,12 @@ fn judge(comparison: &Comparison, leave_one_out: &[f64], windows_before: u32) ->
 }
 
 /// `pairs` pairs of standard normals of `n` values a side, each with the window before it for persistence; noise not learnt.
-pub fn unchanged(n: usize, pairs: usize) -> Shares {
+pub(crate) fn unchanged(n: usize, pairs: usize) -> Shares {
     shifted(n, 0.0, pairs)
 }
 
 /// As [`unchanged`], the current windows moved by `shift` standard deviations.
-pub fn shifted(n: usize, shift: f64, pairs: usize) -> Shares {
+pub(crate) fn shifted(n: usize, shift: f64, pairs: usize) -> Shares {
     let mut random = Random(n as u64 * 1_000 + (shift * 100.0) as u64);
     let mut shares = Shares::default();
     for _ in 0..pairs {
@@ -82,7 +82,9 @@ pub fn shifted(n: usize, shift: f64, pairs: usize) -> Shares {
         let mut before = 0;
         for window in 0..2 {
             let current = random.normals(n, shift);
-            let Ok(comparison) = Comparison::of_samples(&reference, &current, ColumnOptions::default()) else { continue };
+            let Ok(comparison) = Comparison::of_samples(&reference, &current, ColumnOptions::default()) else {
+                continue;
+            };
             let decision = judge(&comparison, &[], before);
             before = if decision.level == Level::None { 0 } else { before + 1 };
             if window == 1 {
@@ -108,19 +110,19 @@ impl Shares {
 
 /// Scores of the case that blinds equal-width bins.
 #[derive(Debug, Clone, Copy)]
-pub struct OutlierScores {
+pub(crate) struct OutlierScores {
     /// PSI.
-    pub psi: f64,
+    pub(crate) psi: f64,
     /// KS statistic.
-    pub ks: f64,
+    pub(crate) ks: f64,
     /// Scaled Wasserstein distance.
-    pub wasserstein_scaled: f64,
+    pub(crate) wasserstein_scaled: f64,
     /// Verdict.
-    pub status: Status,
+    pub(crate) status: Status,
 }
 
 /// N(100, 10) against N(130, 10), 20 000 values a side, with one outlier added to the reference.
-pub fn outlier(outlier: Option<f64>) -> OutlierScores {
+pub(crate) fn outlier(outlier: Option<f64>) -> OutlierScores {
     let mut random = Random(11);
     let mut reference: Vec<f64> = (0..20_000).map(|_| 100.0 + 10.0 * random.normal()).collect();
     reference.extend(outlier);
@@ -137,11 +139,11 @@ pub fn outlier(outlier: Option<f64>) -> OutlierScores {
 }
 
 /// Token counts of the shipped trace: by service (code, chat), then column (context, generated).
-pub struct Trace([[Vec<f64>; 2]; 2]);
+pub(crate) struct Trace([[Vec<f64>; 2]; 2]);
 
 impl Trace {
     /// Reads `tests/data/azure_llm_tokens.csv` (Azure Public Dataset, CC-BY 4.0).
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/azure_llm_tokens.csv");
         let text = std::fs::read_to_string(path).expect("the trace is in the repository");
         let mut columns: [[Vec<f64>; 2]; 2] = Default::default();
@@ -157,7 +159,7 @@ impl Trace {
 }
 
 /// Compares on one basis.
-pub fn compare(reference: &[f64], current: &[f64], basis: Basis) -> Comparison {
+pub(crate) fn compare(reference: &[f64], current: &[f64], basis: Basis) -> Comparison {
     let options = ColumnOptions { is_log_like: Some(true), resolution: 1.0 };
     let comparison = match basis {
         Basis::Raw => Comparison::of_samples(&sorted(reference.to_vec()), &sorted(current.to_vec()), options),
@@ -187,7 +189,7 @@ fn explicit(values: &[f64]) -> FeatureState {
 }
 
 /// The whole code trace as reference, the whole chat trace as the current window.
-pub fn code_against_chat(trace: &Trace, column: usize, basis: Basis) -> Status {
+pub(crate) fn code_against_chat(trace: &Trace, column: usize, basis: Basis) -> Status {
     let comparison = compare(&trace.0[0][column], &trace.0[1][column], basis);
     judge(&comparison, &[], 0).status
 }
@@ -196,7 +198,14 @@ pub fn code_against_chat(trace: &Trace, column: usize, basis: Basis) -> Status {
 ///
 /// Rows are drawn from the service's own trace with replacement (so nothing changes in time), the windows under test with a
 /// share `foreign` of the other service's rows; noise is learnt from nine windows of the reference.
-pub fn replay(trace: &Trace, service: usize, column: usize, basis: Basis, foreign: f64, rounds: usize) -> Shares {
+pub(crate) fn replay(
+    trace: &Trace,
+    service: usize,
+    column: usize,
+    basis: Basis,
+    foreign: f64,
+    rounds: usize,
+) -> Shares {
     let (own, other) = (&trace.0[service][column], &trace.0[1 - service][column]);
     let size = own.len() / 6;
     let mut random = Random(((service * 2 + column) * 100) as u64 + (foreign * 10.0) as u64);

@@ -33,7 +33,9 @@ fn half_a_deviation_is_found() {
 #[test]
 fn one_outlier_hides_nothing() {
     for outlier in [None, Some(1e4), Some(1e6)] {
-        assert!(trials::outlier(outlier).psi > 5.0, "{outlier:?}");
+        let scores = trials::outlier(outlier);
+        assert!(scores.psi > 5.0 && scores.ks > 0.8 && scores.wasserstein_scaled > 2.0, "{outlier:?}: {scores:?}");
+        assert_eq!(scores.status, super::decision::Status::Critical);
     }
 }
 
@@ -42,7 +44,11 @@ fn code_is_not_chat() {
     let trace = Trace::read();
     for column in [0, 1] {
         for basis in Basis::ALL {
-            assert_eq!(trials::code_against_chat(&trace, column, basis), super::decision::Status::Critical, "{column} {basis:?}");
+            assert_eq!(
+                trials::code_against_chat(&trace, column, basis),
+                super::decision::Status::Critical,
+                "{column} {basis:?}"
+            );
         }
     }
 }

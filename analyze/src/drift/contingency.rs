@@ -104,7 +104,8 @@ impl CategoryPair {
     /// Brings two states onto the names that both kept.
     pub fn align(mut reference: CategoryCounts, mut current: CategoryCounts) -> Self {
         reference.align(&mut current);
-        let mut names: Vec<String> = reference.named().chain(current.named()).map(|(name, _)| name.to_owned()).collect();
+        let mut names: Vec<String> =
+            reference.named().chain(current.named()).map(|(name, _)| name.to_owned()).collect();
         names.sort_unstable();
         names.dedup();
         if reference.other() > 0 || current.other() > 0 {

@@ -209,7 +209,9 @@ fn persist(decision: &mut Decision, evidence: &Evidence<'_>, thresholds: &Thresh
         _ => Status::Ok,
     };
     let needed = if decision.level == Level::Critical { 1 } else { thresholds.persistence };
-    decision.reasons.push(format!("window {} in a row beyond every limit, {needed} needed", decision.persistence_count));
+    decision
+        .reasons
+        .push(format!("window {} in a row beyond every limit, {needed} needed", decision.persistence_count));
 }
 
 /// `100 (1 - exp(-excess / 0.25))`.

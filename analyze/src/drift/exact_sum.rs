@@ -40,8 +40,7 @@ impl ExactSum {
         let bits = term.to_bits();
         let exponent = ((bits >> 52) & 0x7ff) as usize;
         let fraction = bits & ((1 << 52) - 1);
-        let (mantissa, position) =
-            if exponent == 0 { (fraction, 0) } else { (fraction | (1 << 52), exponent - 1) };
+        let (mantissa, position) = if exponent == 0 { (fraction, 0) } else { (fraction | (1 << 52), exponent - 1) };
         let wide = u128::from(mantissa) << (position % 32);
         let first = position / 32;
         for (part, limb) in self.limbs[first..first + 3].iter_mut().enumerate() {

@@ -99,7 +99,7 @@ pub(crate) fn of_samples(reference: &[f64], current: &[f64], options: ColumnOpti
         if start < end {
             clipped += (end - start) * difference;
             if scale.is_log_like && end > log_low {
-                log_area += (end / start.max(log_low)).ln() * difference;
+                log_area += ln_ratio(start.max(log_low), end) * difference;
             }
         }
     });
@@ -115,6 +115,16 @@ pub(crate) fn of_samples(reference: &[f64], current: &[f64], options: ColumnOpti
         median: (quantile(reference, 0.5), quantile(current, 0.5)),
         p95: (quantile(reference, 0.95), quantile(current, 0.95)),
     }
+}
+
+/// `ln(end / start)`, `0 < start <= end`: three terms of the inverse hyperbolic tangent where they are exact to a double.
+fn ln_ratio(start: f64, end: f64) -> f64 {
+    let part = (end - start) / (end + start);
+    if part < 0.004 {
+        let square = part * part;
+        return 2.0 * part * (1.0 + square * (1.0 / 3.0 + square * (1.0 / 5.0)));
+    }
+    (end / start).ln()
 }
 
 /// From bins both sides share; neither side empty. Values are taken as spread evenly in their bucket; the outermost bins that

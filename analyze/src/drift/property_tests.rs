@@ -1,7 +1,8 @@
 //! Laws that hold for any data, and data that is bad.
 
 use super::{
-    comparison::*, decision::*, distance::*, feature_state::*, numeric::reference_cuts, sort::sort_values, statistics::*,
+    comparison::*, decision::*, distance::*, feature_state::*, numeric::reference_cuts, sort::sort_values,
+    statistics::*,
 };
 
 /// SplitMix64: the same data in every run.
@@ -49,7 +50,7 @@ fn hourly(random: &mut Random, hour: u64) -> FeatureState {
     let point = ExponentialPoint {
         scale,
         zero_count: 3,
-        zero_threshold: if hour % 5 == 0 { 1e-6 } else { 0.0 },
+        zero_threshold: if hour.is_multiple_of(5) { 1e-6 } else { 0.0 },
         positive: (-7, &counts),
         negative: (3, &counts[..4]),
         sum: Some(random.normal()),
@@ -58,7 +59,7 @@ fn hourly(random: &mut Random, hour: u64) -> FeatureState {
     };
     state.add_exponential(&point).unwrap();
     let explicit = ExplicitPoint {
-        bounds: if hour % 2 == 0 { &[1.0, 5.0] } else { &[1.0, 2.0] },
+        bounds: if hour.is_multiple_of(2) { &[1.0, 5.0] } else { &[1.0, 2.0] },
         counts: &[1, 2, 3],
         sum: None,
         min: None,
@@ -173,7 +174,9 @@ fn one_value_of_any_size_moves_scores_no_more_than_one_row() {
     outlier[1_999] = 1e300;
     let with = Comparison::of_samples(&outlier, &sorted(current.clone()), ColumnOptions::default()).unwrap();
     let without = Comparison::of_samples(&reference, &sorted(current), ColumnOptions::default()).unwrap();
-    assert!((with.psi - without.psi).abs() < 1e-3 && (with.numeric.unwrap().ks.0 - without.numeric.unwrap().ks.0) < 1e-3);
+    assert!(
+        (with.psi - without.psi).abs() < 1e-3 && (with.numeric.unwrap().ks.0 - without.numeric.unwrap().ks.0) < 1e-3
+    );
 }
 
 #[test]

@@ -68,7 +68,11 @@ pub enum ReferenceError {
 
 impl HourRange {
     fn checked(self) -> Result<Self, ReferenceError> {
-        if self.start < self.end { Ok(self) } else { Err(ReferenceError::EmptyWindow { start: self.start, end: self.end }) }
+        if self.start < self.end {
+            Ok(self)
+        } else {
+            Err(ReferenceError::EmptyWindow { start: self.start, end: self.end })
+        }
     }
 
     fn overlaps(self, other: Self) -> bool {

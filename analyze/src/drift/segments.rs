@@ -111,8 +111,7 @@ mod tests {
         let (p, q) = ([50u64, 30, 20], [45u64, 35, 140]);
         let shares = |counts: &[u64], pseudo| statistics::shares(counts, pseudo);
         let logs: Vec<f64> = shares(&p, 0.5).iter().zip(shares(&q, 0.5)).map(|(p, q)| (q / p).ln()).collect();
-        let whole: f64 =
-            shares(&p, 0.0).iter().zip(shares(&q, 0.0)).zip(logs).map(|((p, q), log)| (q - p) * log).sum();
+        let whole: f64 = shares(&p, 0.0).iter().zip(shares(&q, 0.0)).zip(logs).map(|((p, q), log)| (q - p) * log).sum();
         assert!((shift.mix + shift.within - whole).abs() < 1e-12);
         assert_eq!(shift.segments[1].within, 0.0);
         assert_eq!(mix_shift(&[segment("a", [0, 0, 0], [1, 1, 1])]), None);

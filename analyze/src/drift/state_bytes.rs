@@ -61,10 +61,8 @@ impl FeatureState {
             let length = reader.limited(bytes.len() as u64)? as usize;
             let start = reader.at;
             let name = reader.slice(length)?;
-            let name = std::str::from_utf8(name).map_err(|_| StateError::Corrupt {
-                offset: start,
-                reason: "category is not UTF-8",
-            })?;
+            let name = std::str::from_utf8(name)
+                .map_err(|_| StateError::Corrupt { offset: start, reason: "category is not UTF-8" })?;
             let count = reader.number()?;
             state.categories.add(name, count);
         }
