@@ -4,7 +4,10 @@
 
 use std::io::Write as _;
 
-use driftwatt_analyze::drift::comparison::{ColumnOptions, Comparison};
+use driftwatt_analyze::drift::{
+    comparison::{ColumnOptions, Comparison},
+    feature_state::FeatureState,
+};
 
 /// What the trials use, by one path in the example and in the tests.
 mod decision_api {
@@ -24,7 +27,8 @@ use trials::{Basis, Random, Trace};
 fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if std::env::args().nth(1).as_deref() == Some("speed") {
-        return speed(&mut out);
+        speed(&mut out)?;
+        return states(&mut out);
     }
     writeln!(
         out,
@@ -46,7 +50,8 @@ fn main() -> std::io::Result<()> {
         writeln!(out, "| {name} | {psi:.3} | {ks:.3} | {scaled:.3} | {:?} |", scores.status)?;
     }
     traces(&mut out)?;
-    speed(&mut out)
+    speed(&mut out)?;
+    states(&mut out)
 }
 
 fn traces(out: &mut impl std::io::Write) -> std::io::Result<()> {
@@ -101,4 +106,28 @@ fn speed(out: &mut impl std::io::Write) -> std::io::Result<()> {
         out,
         "10 columns x 1e6 rows a side: {total:.2} CPU seconds ({sorting:.2} sorting, {scoring:.2} all scores), {peak}"
     )
+}
+
+/// Ten features of 168 hourly states each, stored as bytes: decode, merge the reference, compare one hour.
+fn states(out: &mut impl std::io::Write) -> std::io::Result<()> {
+    let mut random = Random(6);
+    let mut hour = || {
+        let mut state = FeatureState::default();
+        (0..2_000).for_each(|_| state.record(Some((7.0 + random.normal()).exp().round())));
+        state.to_bytes()
+    };
+    let week: Vec<Vec<u8>> = (0..169).map(|_| hour()).collect();
+    let size = week.iter().map(Vec::len).sum::<usize>() / week.len();
+    let before = cpu_seconds();
+    let mut sum = 0.0;
+    for _ in 0..100 {
+        let mut hours = week.iter().filter_map(|bytes| FeatureState::from_bytes(bytes).ok());
+        let current = hours.next().unwrap_or_default();
+        let mut reference = FeatureState::default();
+        hours.for_each(|hour| reference.merge(&hour));
+        sum += Comparison::of_states(&reference, &current, ColumnOptions::default()).map_or(0.0, |scores| scores.psi);
+    }
+    let milliseconds = (cpu_seconds() - before) * 100.0;
+    let psi = sum / 100.0;
+    writeln!(out, "10 features x 168 stored hours ({size} bytes an hour): {milliseconds:.1} CPU ms, PSI {psi:.4}")
 }

@@ -52,6 +52,9 @@ impl Exponential {
     /// Merges adjacent buckets until the scale is `scale`. Exact: `i` goes to `floor(i / 2)` per step (OpenTelemetry data model).
     fn downscale(&mut self, scale: i32) {
         let shift = u32::try_from(self.scale - scale).unwrap_or(0).min(62);
+        if shift == 0 {
+            return;
+        }
         for buckets in [&mut self.positive, &mut self.negative] {
             let mut merged = BTreeMap::new();
             for (index, count) in std::mem::take(buckets) {
@@ -139,15 +142,14 @@ impl Exponential {
         Some(difference)
     }
 
-    fn merge(&mut self, mut other: Self) {
-        let scale = self.scale.min(other.scale);
-        self.downscale(scale);
-        other.downscale(scale);
+    fn merge(&mut self, other: &Self) {
+        self.downscale(other.scale);
+        let shift = u32::try_from(other.scale - self.scale).unwrap_or(0).min(62);
         self.zero_count += other.zero_count;
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
-        for (into, from) in [(&mut self.positive, other.positive), (&mut self.negative, other.negative)] {
+        for (into, from) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
             for (index, count) in from {
-                *into.entry(index).or_insert(0) += count;
+                *into.entry(index >> shift).or_insert(0) += count;
             }
         }
         self.bound();
@@ -192,7 +194,7 @@ impl MergedHistogram {
         }
         if let Some(theirs) = &other.exponential {
             match &mut self.exponential {
-                Some(ours) => ours.merge(theirs.clone()),
+                Some(ours) => ours.merge(theirs),
                 None => self.exponential = Some(theirs.clone()),
             }
         }
@@ -242,7 +244,7 @@ impl MergedHistogram {
         let buckets = point.positive.values().chain(point.negative.values());
         self.count += point.zero_count + buckets.sum::<u64>();
         match &mut self.exponential {
-            Some(merged) => merged.merge(point),
+            Some(merged) => merged.merge(&point),
             None => {
                 let mut first = point;
                 first.bound();
@@ -313,7 +315,7 @@ fn align_exponential(reference: &MergedHistogram, current: &MergedHistogram) -> 
     let mut p = reference.exponential.clone().unwrap_or_else(empty);
     let mut q = current.exponential.clone().unwrap_or_else(empty);
     let mut pooled = p.clone();
-    pooled.merge(q.clone());
+    pooled.merge(&q);
     while pooled.span() > BINS_MAX {
         let scale = pooled.scale - 1;
         pooled.downscale(scale);

@@ -344,3 +344,19 @@ fn snapped_cuts_are_bucket_edges_near_the_deciles() {
     assert_eq!(merge_bins(&[1, 2, 3, 4], &[1, 3]), [1, 5, 4]);
     assert_eq!(snapped_decile_cuts(&[7]), [0usize; 0]);
 }
+
+#[test]
+fn quartiles_and_median_deviation_of_the_quality_vectors() {
+    let vectors = vectors();
+    let case = &vectors["data_quality"];
+    let mut values: Vec<f64> = case["values"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+    values.sort_by(f64::total_cmp);
+    let median = quantile(&values, 0.5).unwrap();
+    let mut deviations: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
+    deviations.sort_by(f64::total_cmp);
+    let expect = &case["expect"];
+    check("q1", quantile(&values, 0.25).unwrap(), &expect["q1_type7"], 1e-9, 0.0);
+    check("q3", quantile(&values, 0.75).unwrap(), &expect["q3_type7"], 1e-9, 0.0);
+    check("median", median, &expect["median"], 1e-9, 0.0);
+    check("mad", quantile(&deviations, 0.5).unwrap(), &expect["mad"], 1e-9, 0.0);
+}
