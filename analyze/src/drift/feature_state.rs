@@ -124,7 +124,7 @@ impl FeatureState {
     pub fn record_category(&mut self, category: Option<&str>, count: u64) {
         match category {
             Some(name) => self.categories.add(name, count),
-            None => self.null += count,
+            None => self.null = self.null.saturating_add(count),
         }
     }
 
@@ -181,13 +181,13 @@ impl FeatureState {
 
     /// Adds another state of the same feature.
     pub fn merge(&mut self, other: &Self) {
-        self.null += other.null;
-        self.non_finite += other.non_finite;
-        self.zero += other.zero;
+        self.null = self.null.saturating_add(other.null);
+        self.non_finite = self.non_finite.saturating_add(other.non_finite);
+        self.zero = self.zero.saturating_add(other.zero);
         self.sum.merge(&other.sum);
-        self.sum_count += other.sum_count;
+        self.sum_count = self.sum_count.saturating_add(other.sum_count);
         self.squares.merge(&other.squares);
-        self.squares_count += other.squares_count;
+        self.squares_count = self.squares_count.saturating_add(other.squares_count);
         self.histogram.merge(&other.histogram);
         self.categories.merge(&other.categories);
     }
@@ -260,7 +260,8 @@ impl FeatureState {
         if count == 0 {
             return;
         }
-        if let Some(sum) = sum {
+        // A sum that is not finite tells nothing; the state's sum is then unknown.
+        if let Some(sum) = sum.filter(|sum| sum.is_finite()) {
             self.sum.add(sum);
             self.sum_count += count;
         }

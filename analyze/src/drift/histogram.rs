@@ -145,11 +145,12 @@ impl Exponential {
     fn merge(&mut self, other: &Self) {
         self.downscale(other.scale);
         let shift = u32::try_from(other.scale - self.scale).unwrap_or(0).min(62);
-        self.zero_count += other.zero_count;
+        self.zero_count = self.zero_count.saturating_add(other.zero_count);
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
         for (into, from) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
             for (index, count) in from {
-                *into.entry(index >> shift).or_insert(0) += count;
+                let sum = into.entry(index >> shift).or_insert(0);
+                *sum = sum.saturating_add(*count);
             }
         }
         self.bound();
@@ -189,7 +190,7 @@ impl MergedHistogram {
         for (bounds, counts) in &other.explicit {
             let sums = self.explicit.entry(bounds.clone()).or_insert_with(|| vec![0; counts.len()]);
             for (sum, count) in sums.iter_mut().zip(counts) {
-                *sum += count;
+                *sum = sum.saturating_add(*count);
             }
         }
         if let Some(theirs) = &other.exponential {
@@ -199,7 +200,7 @@ impl MergedHistogram {
             }
         }
         self.widen(other.min, other.max);
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
     }
 
     /// Explicit counts by the bits of their bounds.

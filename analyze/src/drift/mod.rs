@@ -1,6 +1,6 @@
 //! Drift: does the current window of an input still look like the reference?
 //!
-//! Definitions, thresholds and their sources: `docs/analysis.md`.
+//! Definitions, errors and sources: `docs/drift.md`; the job and its table: `docs/analysis.md`.
 
 pub mod category_counts;
 pub mod chi_square;
