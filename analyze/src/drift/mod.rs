@@ -2,6 +2,8 @@
 //!
 //! Definitions, errors and sources: `docs/drift.md`; the job and its table: `docs/analysis.md`.
 
+#[cfg(test)]
+mod calibration_tests;
 pub mod category_counts;
 pub mod chi_square;
 pub mod comparison;
@@ -15,6 +17,8 @@ pub mod feature_state;
 mod histogram;
 pub mod multiplicity;
 pub mod numeric;
+#[cfg(test)]
+mod property_tests;
 mod read;
 pub mod reference_window;
 mod request;
@@ -23,15 +27,11 @@ pub mod segments;
 pub mod sort;
 mod state_bytes;
 pub mod statistics;
-pub mod two_sample;
-#[cfg(test)]
-mod calibration_tests;
-#[cfg(test)]
-mod property_tests;
 #[cfg(test)]
 mod statistics_tests;
 #[cfg(test)]
 mod tests;
+pub mod two_sample;
 
 pub use request::{DriftRequest, Filter, Side, Source, Subject, VALUES_MAX};
 pub use score::{DriftScore, PSI_THRESHOLD, SideSummary, VALUES_MIN, Verdict};
