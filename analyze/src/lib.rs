@@ -4,9 +4,9 @@
 //! time as an argument, states its data coverage, keeps simulated and real data apart, and writes its result with its
 //! inputs to a result table when it is given a store.
 
-pub mod demand;
 pub mod chart;
 pub mod delivery;
+pub mod demand;
 pub mod drift;
 mod error;
 mod format;
@@ -21,9 +21,9 @@ pub mod replay;
 pub mod report;
 mod result_table;
 mod rows;
+pub mod schedule;
 pub mod simulated_fleet;
 pub mod sizing;
-pub mod schedule;
 #[cfg(test)]
 mod test_session;
 pub mod veto;

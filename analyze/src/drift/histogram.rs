@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 /// Bins of an aligned pair are at most this many; a finer exponential histogram is downscaled further.
 const BINS_MAX: i64 = 2_000;
+/// Buckets of a merged exponential histogram at most; past it the scale falls. 20 octaves at scale 5.
+pub(crate) const BUCKETS_MAX: i64 = 640;
+/// Scale at which single values are counted: 32 buckets an octave, each 2.2 % wide.
+pub(crate) const SCALE_START: i32 = 5;
 
 /// Merged histogram points of one window.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,6 +52,9 @@ impl Exponential {
     /// Merges adjacent buckets until the scale is `scale`. Exact: `i` goes to `floor(i / 2)` per step (OpenTelemetry data model).
     fn downscale(&mut self, scale: i32) {
         let shift = u32::try_from(self.scale - scale).unwrap_or(0).min(62);
+        if shift == 0 {
+            return;
+        }
         for buckets in [&mut self.positive, &mut self.negative] {
             let mut merged = BTreeMap::new();
             for (index, count) in std::mem::take(buckets) {
@@ -56,6 +63,62 @@ impl Exponential {
             *buckets = merged;
         }
         self.scale = self.scale.min(scale);
+    }
+
+    /// No buckets at `scale`.
+    pub(crate) fn empty(scale: i32) -> Self {
+        Self { scale, zero_count: 0, zero_threshold: 0.0, positive: BTreeMap::new(), negative: BTreeMap::new() }
+    }
+
+    /// Counts one finite value in the bucket that [`bucket_index`] gives at `value_scale`, moved to this scale by shifting.
+    ///
+    /// Always from the same `value_scale`: an index rounded at two scales could differ at an edge, and order would matter.
+    pub(crate) fn record(&mut self, value: f64, value_scale: i32) {
+        if value == 0.0 {
+            self.zero_count += 1;
+            return;
+        }
+        let shift = u32::try_from(value_scale - self.scale).unwrap_or(0).min(62);
+        let index = bucket_index(value.abs(), value_scale) >> shift;
+        let buckets = if value > 0.0 { &mut self.positive } else { &mut self.negative };
+        let mut widened = false;
+        *buckets.entry(index).or_insert_with(|| {
+            widened = true;
+            0
+        }) += 1;
+        if widened {
+            self.bound();
+        }
+    }
+
+    /// Downscales until the buckets' span is at most [`BUCKETS_MAX`].
+    ///
+    /// The span of a union is at least that of each part, so the final scale does not depend on the order of merging.
+    fn bound(&mut self) {
+        while self.span() > BUCKETS_MAX {
+            let scale = self.scale - 1;
+            self.downscale(scale);
+        }
+    }
+
+    /// Moves buckets that begin inside the zero bucket into it, so that bins do not overlap.
+    ///
+    /// Done when reading, not when merging: the widest threshold is known only then, and order must not matter. A bucket
+    /// partly outside widens the threshold to its end (OpenTelemetry data model).
+    fn fold_zero(&mut self) {
+        for negative in [false, true] {
+            loop {
+                let buckets = if negative { &self.negative } else { &self.positive };
+                let Some((&index, &count)) = buckets.first_key_value() else { break };
+                if self.edge(index) >= self.zero_threshold {
+                    break;
+                }
+                self.zero_threshold = self.zero_threshold.max(self.edge(index + 1));
+                self.zero_count += count;
+                let buckets = if negative { &mut self.negative } else { &mut self.positive };
+                buckets.remove(&index);
+            }
+        }
     }
 
     /// What this cumulative point has beyond `earlier`; none if a count fell, which is a restart.
@@ -79,17 +142,18 @@ impl Exponential {
         Some(difference)
     }
 
-    fn merge(&mut self, mut other: Self) {
-        let scale = self.scale.min(other.scale);
-        self.downscale(scale);
-        other.downscale(scale);
-        self.zero_count += other.zero_count;
+    fn merge(&mut self, other: &Self) {
+        self.downscale(other.scale);
+        let shift = u32::try_from(other.scale - self.scale).unwrap_or(0).min(62);
+        self.zero_count = self.zero_count.saturating_add(other.zero_count);
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
-        for (into, from) in [(&mut self.positive, other.positive), (&mut self.negative, other.negative)] {
+        for (into, from) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
             for (index, count) in from {
-                *into.entry(index).or_insert(0) += count;
+                let sum = into.entry(index >> shift).or_insert(0);
+                *sum = sum.saturating_add(*count);
             }
         }
+        self.bound();
     }
 
     fn edge(&self, index: i64) -> f64 {
@@ -106,7 +170,54 @@ impl Exponential {
     }
 }
 
+/// The bucket of a positive finite value: the `i` with `base^i < value <= base^(i+1)`.
+///
+/// Source: OpenTelemetry data model, "exponential scale". Powers of two are exact; other edges to the rounding of `log2`.
+pub(crate) fn bucket_index(value: f64, scale: i32) -> i64 {
+    (value.log2() * f64::from(scale).exp2()).ceil() as i64 - 1
+}
+
 impl MergedHistogram {
+    /// Counts one finite value.
+    pub(crate) fn record(&mut self, value: f64) {
+        self.exponential.get_or_insert_with(|| Exponential::empty(SCALE_START)).record(value, SCALE_START);
+        self.count += 1;
+        self.widen(Some(value), Some(value));
+    }
+
+    /// Adds another window's histograms; exact, in any order.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (bounds, counts) in &other.explicit {
+            let sums = self.explicit.entry(bounds.clone()).or_insert_with(|| vec![0; counts.len()]);
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum = sum.saturating_add(*count);
+            }
+        }
+        if let Some(theirs) = &other.exponential {
+            match &mut self.exponential {
+                Some(ours) => ours.merge(theirs),
+                None => self.exponential = Some(theirs.clone()),
+            }
+        }
+        self.widen(other.min, other.max);
+        self.count = self.count.saturating_add(other.count);
+    }
+
+    /// Explicit counts by the bits of their bounds.
+    pub(crate) fn explicit(&self) -> &BTreeMap<Vec<u64>, Vec<u64>> {
+        &self.explicit
+    }
+
+    /// Exponential buckets, if any.
+    pub(crate) fn exponential(&self) -> Option<&Exponential> {
+        self.exponential.as_ref()
+    }
+
+    /// Smallest and largest observation known.
+    pub(crate) fn range(&self) -> (Option<f64>, Option<f64>) {
+        (self.min, self.max)
+    }
+
     /// Number of observations.
     pub(crate) fn count(&self) -> u64 {
         self.count
@@ -134,8 +245,12 @@ impl MergedHistogram {
         let buckets = point.positive.values().chain(point.negative.values());
         self.count += point.zero_count + buckets.sum::<u64>();
         match &mut self.exponential {
-            Some(merged) => merged.merge(point),
-            None => self.exponential = Some(point),
+            Some(merged) => merged.merge(&point),
+            None => {
+                let mut first = point;
+                first.bound();
+                self.exponential = Some(first);
+            }
         }
     }
 
@@ -195,23 +310,23 @@ fn align_explicit(reference: &MergedHistogram, current: &MergedHistogram) -> Res
 }
 
 fn align_exponential(reference: &MergedHistogram, current: &MergedHistogram) -> AlignedHistograms {
-    let empty = || Exponential {
-        scale: 0,
-        zero_count: 0,
-        zero_threshold: 0.0,
-        positive: BTreeMap::new(),
-        negative: BTreeMap::new(),
-    };
+    // A side without buckets takes the other's scale: an empty one must not coarsen it.
+    let scale = [reference, current].iter().filter_map(|side| Some(side.exponential.as_ref()?.scale)).min();
+    let empty = || Exponential::empty(scale.unwrap_or(SCALE_START));
     let mut p = reference.exponential.clone().unwrap_or_else(empty);
     let mut q = current.exponential.clone().unwrap_or_else(empty);
     let mut pooled = p.clone();
-    pooled.merge(q.clone());
+    pooled.merge(&q);
     while pooled.span() > BINS_MAX {
         let scale = pooled.scale - 1;
         pooled.downscale(scale);
     }
-    p.downscale(pooled.scale);
-    q.downscale(pooled.scale);
+    pooled.fold_zero();
+    for side in [&mut p, &mut q] {
+        side.downscale(pooled.scale);
+        side.zero_threshold = pooled.zero_threshold;
+        side.fold_zero();
+    }
     let range = |buckets: &BTreeMap<i64, u64>| Some((*buckets.first_key_value()?.0, *buckets.last_key_value()?.0));
     let (negative, positive) = (range(&pooled.negative), range(&pooled.positive));
     let has_middle = pooled.zero_count > 0 || negative.is_some();

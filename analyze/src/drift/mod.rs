@@ -1,16 +1,37 @@
 //! Drift: does the current window of an input still look like the reference?
 //!
-//! Definitions, thresholds and their sources: `docs/analysis.md`.
+//! Definitions, errors and sources: `docs/drift.md`; the job and its table: `docs/analysis.md`.
 
+#[cfg(test)]
+mod calibration_tests;
+pub mod category_counts;
+pub mod chi_square;
+pub mod comparison;
+pub mod compat;
+pub mod contingency;
+pub mod decision;
+pub mod distance;
+pub mod exact_sum;
+pub mod explain;
+pub mod feature_state;
 mod histogram;
+pub mod multiplicity;
+pub mod numeric;
+#[cfg(test)]
+mod property_tests;
 mod read;
+pub mod reference_window;
 mod request;
 mod score;
+pub mod segments;
+pub mod sort;
+mod state_bytes;
 pub mod statistics;
 #[cfg(test)]
 mod statistics_tests;
 #[cfg(test)]
 mod tests;
+pub mod two_sample;
 
 pub use request::{DriftRequest, Filter, Side, Source, Subject, VALUES_MAX};
 pub use score::{DriftScore, PSI_THRESHOLD, SideSummary, VALUES_MIN, Verdict};

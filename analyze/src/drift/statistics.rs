@@ -2,18 +2,7 @@
 //!
 //! Values are finite; "sorted" is ascending. `n` is the reference's size, `m` the current window's.
 
-/// 99 % quantiles of the chi-square distribution with 1 to 9 degrees of freedom (any statistical table).
-const CHI_SQUARE_99: [f64; 9] = [
-    6.634_896_601,
-    9.210_340_372,
-    11.344_866_73,
-    13.276_704_14,
-    15.086_272_47,
-    16.811_893_83,
-    18.475_306_91,
-    20.090_235_03,
-    21.665_994_33,
-];
+use super::chi_square;
 
 /// The `q` quantile of sorted values: linear between order statistics at `(n - 1) q` (Hyndman and Fan type 7, NumPy's default).
 pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
@@ -22,6 +11,9 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let below = (at.floor() as usize).min(last);
     let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
     let part = at - below as f64;
+    if (high - low).is_infinite() {
+        return Some(low * (1.0 - part) + high * part);
+    }
     // Interpolating from the nearer end is exact at both ends, which keeps equal quantiles equal.
     Some(if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) })
 }
@@ -59,7 +51,7 @@ pub fn bin_counts(sorted: &[f64], cuts: &[f64]) -> Vec<u64> {
     counts
 }
 
-fn shares(counts: &[u64], pseudo_count: f64) -> Vec<f64> {
+pub(crate) fn shares(counts: &[u64], pseudo_count: f64) -> Vec<f64> {
     let total = counts.iter().sum::<u64>() as f64 + pseudo_count * counts.len() as f64;
     counts.iter().map(|&count| (count as f64 + pseudo_count) / total).collect()
 }
@@ -76,9 +68,9 @@ pub fn psi(reference: &[u64], current: &[u64], pseudo_count: f64) -> f64 {
 /// The PSI that two samples of one distribution exceed in 1 % of cases: `chi2(0.99, B - 1) (1/n + 1/m)`.
 ///
 /// Under no change `PSI / (1/n + 1/m)` tends to a chi-square with `B - 1` degrees of freedom. Source: Yurdakul 2018. None below
-/// two bins or above ten, or when a side is empty.
+/// two bins or when a side is empty.
 pub fn psi_noise_critical(bin_count: usize, n: u64, m: u64) -> Option<f64> {
-    let quantile = CHI_SQUARE_99.get(bin_count.checked_sub(2)?)?;
+    let quantile = chi_square::upper_quantile(0.01, bin_count.checked_sub(1)?)?;
     (n > 0 && m > 0).then(|| quantile * (1.0 / n as f64 + 1.0 / m as f64))
 }
 
@@ -93,20 +85,28 @@ pub fn jensen_shannon(reference: &[u64], current: &[u64]) -> f64 {
 }
 
 /// Walks the pooled order of two sorted samples: calls `visit(value, next_value, F, G)` for each distinct value.
-fn walk_distributions(reference: &[f64], current: &[f64], mut visit: impl FnMut(f64, Option<f64>, f64, f64)) {
+///
+/// Both indices advance by comparisons turned into numbers, because a branch on random data is mispredicted half the time.
+pub(crate) fn walk_distributions(
+    reference: &[f64],
+    current: &[f64],
+    mut visit: impl FnMut(f64, Option<f64>, f64, f64),
+) {
+    let (n, m) = (reference.len() as f64, current.len() as f64);
     let (mut i, mut j) = (0, 0);
-    let next = |i: usize, j: usize| match (reference.get(i), current.get(j)) {
-        (Some(a), Some(b)) => Some(a.min(*b)),
-        (a, b) => a.or(b).copied(),
-    };
-    while let Some(value) = next(i, j) {
-        while reference.get(i).is_some_and(|other| *other <= value) {
-            i += 1;
+    let head = |side: &[f64], at: usize| side.get(at).copied().unwrap_or(f64::INFINITY);
+    let (mut a, mut b) = (head(reference, 0), head(current, 0));
+    while i < reference.len() || j < current.len() {
+        let value = if a < b { a } else { b };
+        i += usize::from(a <= value);
+        j += usize::from(b <= value);
+        a = head(reference, i);
+        b = head(current, j);
+        let next = if a < b { a } else { b };
+        // Equal values are one step: only after the last of them are both functions right.
+        if next > value {
+            visit(value, (next < f64::INFINITY).then_some(next), i as f64 / n, j as f64 / m);
         }
-        while current.get(j).is_some_and(|other| *other <= value) {
-            j += 1;
-        }
-        visit(value, next(i, j), i as f64 / reference.len() as f64, j as f64 / current.len() as f64);
     }
 }
 
@@ -185,6 +185,25 @@ pub fn wasserstein_binned(edges: &[f64], reference: &[u64], current: &[u64]) -> 
         difference = end;
     }
     (area, radius)
+}
+
+/// The `q` quantile of values spread evenly in their bins; none when empty. Within one bin width of the true quantile.
+pub fn quantile_binned(edges: &[f64], counts: &[u64], q: f64) -> Option<f64> {
+    let total = counts.iter().map(|&count| count as f64).sum::<f64>();
+    let target = q.clamp(0.0, 1.0) * total;
+    let mut below = 0.0;
+    let mut last = None;
+    for (&count, ends) in counts.iter().zip(edges.windows(2)) {
+        let count = count as f64;
+        if count > 0.0 {
+            if below + count >= target {
+                return Some(ends[0] + (ends[1] - ends[0]) * ((target - below) / count));
+            }
+            last = Some(ends[1]);
+        }
+        below += count;
+    }
+    last
 }
 
 /// Mean and population standard deviation of binned values spread evenly in each bin; none when empty.
