@@ -1,10 +1,13 @@
 //! Mail over SMTP: HTML and text of the same content, with attachments.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use aws_lc_rs::digest;
 use lettre::{
-    Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
+    Address, Message, SmtpTransport, Transport as _,
     address::Envelope,
     message::{Attachment as AttachmentPart, Mailbox, MultiPart, SinglePart, header::ContentType},
     transport::smtp::{
@@ -50,7 +53,7 @@ pub struct Mail {
 /// Sends mail through one SMTP server.
 #[derive(Debug)]
 pub struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    transport: SmtpTransport,
     from: Mailbox,
     retry: RetryPolicy,
 }
@@ -81,7 +84,7 @@ impl Mailer {
             Security::StartTls => Tls::Required(parameters.build_rustls().map_err(client_error)?),
             Security::Tls => Tls::Wrapper(parameters.build_rustls().map_err(client_error)?),
         };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.host.clone())
+        let mut builder = SmtpTransport::builder_dangerous(config.host.clone())
             .port(config.port)
             .timeout(Some(config.timeout))
             .tls(tls);
@@ -123,8 +126,16 @@ impl Mailer {
         let envelope = Envelope::new(Some(self.from.email.clone()), vec![recipient.clone()])
             .map_err(|error| message_error(error.to_string()))?;
         let label = Label { channel: "mail", recipient: recipient.as_ref(), subject };
+        let message: Arc<[u8]> = message.into();
         let attempts = retry::deliver(self.retry, clock, label, || async {
-            self.transport.send_raw(&envelope, message).await.map(drop).map_err(|error| failure(&error))
+            let (transport, envelope, message) = (self.transport.clone(), envelope.clone(), Arc::clone(&message));
+            // The client waits for the server with its thread; its asynchronous form would turn on features of `futures` for
+            // every crate of the build, and be no faster for one mail an hour.
+            let sent = tokio::task::spawn_blocking(move || transport.send_raw(&envelope, &message));
+            match sent.await {
+                Ok(sent) => sent.map(drop).map_err(|error| failure(&error)),
+                Err(stopped) => Err(Failure { reason: stopped.to_string(), retry: Retry::Later }),
+            }
         });
         Ok(attempts.await)
     }
