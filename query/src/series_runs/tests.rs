@@ -210,7 +210,7 @@ async fn histograms_are_merged_before_their_bounds_are_known() {
         ),
         (
             format!(
-                "SELECT {of} FROM (SELECT histogram_merge(histogram_rebin(histogram(), [1.0])) AS h FROM histograms WHERE metric = 'explicit')"
+                "SELECT {of} FROM (SELECT histogram_merge(histogram_rebin(histogram(), [4.0])) AS h FROM histograms WHERE metric = 'explicit')"
             ),
             false,
         ),
