@@ -1,4 +1,4 @@
-//! The three answers, asked the same way from the command line and over HTTP.
+//! The answers, asked the same way from the command line and over HTTP.
 
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use driftwatt_analyze::{
     PriceBook, Window,
     drift::{self, DriftRequest, Filter, Side, Source, Subject},
     idle::{self, IdleRequest},
+    recommend::{self, RecommendRequest},
     report::{self, WeeklyRequest},
 };
 use driftwatt_store::Store;
@@ -106,6 +107,27 @@ pub(crate) struct IdleQuestion {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) when: When,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked of the recommendations.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RecommendQuestion {
+    /// Days to look at, up to now; fewer than 7 give low confidence [default: 14]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) days: Option<u32>,
+    /// End (not included), UTC, to repeat an earlier answer [default: now]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    /// Time zone of the users, such as Europe/Berlin, for the hours of their week [default: UTC]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
     /// text or json
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -208,6 +230,26 @@ impl Desk<'_> {
             Format::Text => Ok(report.to_text()),
             Format::Json => Ok(report.to_json()?),
             _ => bail!("the idle examination is written as text or json"),
+        }
+    }
+
+    /// Computes, records and renders what to do about services that hold more GPUs than they use.
+    ///
+    /// # Errors
+    /// An unreadable question, a format it does not have, a failed query.
+    pub(crate) async fn recommend(&self, question: &RecommendQuestion) -> anyhow::Result<String> {
+        let now_us = now_us();
+        let end_us = question.to.as_deref().map_or(Ok(now_us), parse_time)?;
+        let days = i64::from(question.days.unwrap_or(14));
+        let zone = question.time_zone.as_deref().unwrap_or("UTC");
+        let zone = zone.parse().ok().with_context(|| format!("{zone:?} is no time zone like Europe/Berlin"))?;
+        let window = Window::new(end_us - days * 86_400_000_000, end_us)?;
+        let request = RecommendRequest { window, zone, prices: self.prices.clone(), now_us };
+        let report = recommend::recommend(self.session, self.store, &request).await?;
+        match question.format {
+            Format::Text => Ok(report.to_text()),
+            Format::Json => Ok(report.to_json()?),
+            _ => bail!("recommendations are written as text or json"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    answers::{DriftQuestion, IdleQuestion, WeeklyQuestion},
+    answers::{DriftQuestion, IdleQuestion, RecommendQuestion, WeeklyQuestion},
     shell::OutputFormat,
     terminal,
 };
@@ -52,6 +52,8 @@ enum Command {
     Drift(DriftArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
+    /// Which services hold more GPUs than they use, how many are enough, and the proof from their own demand
+    Recommend(RecommendArgs),
     /// Check every log record, file and row of a data directory; exit code 0 sound, 1 faults, 2 not checked
     Verify(CheckArgs),
     /// What a data directory is made of: files by level, bytes per column, the biggest metrics
@@ -197,6 +199,17 @@ pub(crate) struct IdleArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RecommendArgs {
+    #[command(flatten)]
+    question: RecommendQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Price book, with --data; a server has its own (docs/analysis.md)
+    #[arg(long, requires = "data")]
+    prices: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DriftArgs {
     #[command(flatten)]
     question: DriftQuestion,
@@ -275,6 +288,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roles(args) => roles::run(args).await,
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
         Command::Idle(args) => read::idle(args).await,
+        Command::Recommend(args) => read::recommend(args).await,
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),

@@ -19,7 +19,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    answers::{Answer, Desk, DriftQuestion, Format, IdleQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices},
+    answers::{
+        Answer, Desk, DriftQuestion, Format, IdleQuestion, RecommendQuestion, VERDICT_HEADER, WeeklyQuestion,
+        read_prices,
+    },
     config::Config,
     retention,
     self_metrics::SelfMetrics,
@@ -65,6 +68,7 @@ pub(crate) fn router(
         .route("/api/v1/admin/retention", post(retain))
         .route("/api/v1/reports/weekly", get(weekly).post(weekly))
         .route("/api/v1/idle", get(idle).post(idle))
+        .route("/api/v1/recommendations", get(recommend).post(recommend))
         .route("/api/v1/drift", get(drift).post(drift))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
@@ -206,6 +210,10 @@ async fn weekly(method: Method, State(web): Shared, Query(question): Query<Weekl
 
 async fn idle(method: Method, State(web): Shared, Query(question): Query<IdleQuestion>) -> Response {
     answer(question.format, web.desk(&method).idle(&question).await)
+}
+
+async fn recommend(method: Method, State(web): Shared, Query(question): Query<RecommendQuestion>) -> Response {
+    answer(question.format, web.desk(&method).recommend(&question).await)
 }
 
 async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {

@@ -16,6 +16,7 @@ pub mod idle;
 pub mod owner_mail;
 pub mod page;
 mod price_book;
+pub mod recommend;
 pub mod recommendation;
 pub mod replay;
 pub mod report;

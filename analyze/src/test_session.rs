@@ -91,6 +91,7 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ("time".into(), times(samples.iter().map(|sample| sample.time_us))),
         ("role".into(), text(roles())),
         ("metric".into(), text(roles())),
+        ("count".into(), Arc::new(Int64Array::from(vec![1; samples.len()]))),
         ("series_id".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(series_id)))),
         ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
         ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
@@ -201,6 +202,8 @@ pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext 
     register(&ctx, "gpu", view(&of(&|role| role.starts_with("gpu."))));
     ctx.catalog("datafusion").unwrap().register_schema("system", Arc::new(MemorySchemaProvider::new())).unwrap();
     register(&ctx, "system.gpu_series", gpu_series(&of(&|role| role.starts_with("gpu."))));
+    let is_latency = |role: &str| role.starts_with("latency.") || role.starts_with("queue.");
+    register(&ctx, "latency", view(&of(&is_latency)));
     register(&ctx, "inputs", view(&of(&|role| role.starts_with("input."))));
     register(&ctx, "system", view(&of(&|role| role.starts_with("cpu.") || role.starts_with("memory."))));
     register(&ctx, "metrics", view(samples));

@@ -1,4 +1,4 @@
-//! `driftwatt report`, `drift`, `idle`: ask a running server over HTTP, or open a data directory.
+//! `driftwatt report`, `drift`, `idle`, `recommend`: ask a running server over HTTP, or open a data directory.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    DriftArgs, IdleArgs, SourceArgs, WeeklyArgs,
+    DriftArgs, IdleArgs, RecommendArgs, SourceArgs, WeeklyArgs,
     source::{Opened, no_server, refusal},
 };
 use crate::{
@@ -73,6 +73,14 @@ pub(super) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.idle(question).await;
     terminal::print(&answered(&args.source, "/api/v1/idle", question, None, local).await?.text);
+    Ok(())
+}
+
+pub(super) async fn recommend(args: RecommendArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.recommend(question).await;
+    let answer = answered(&args.source, "/api/v1/recommendations", question, args.prices.as_ref(), local).await?;
+    terminal::print(&answer.text);
     Ok(())
 }
 

@@ -1,0 +1,415 @@
+//! What to do about services that hold more GPUs than they use: from stored telemetry to a verdict on each, with its proof.
+//!
+//! The rules are in docs/idle.md. What the telemetry does not tell is named in the answer, and never taken for good news.
+
+mod evidence;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono_tz::Tz;
+use datafusion::{arrow::array::RecordBatch, prelude::SessionContext};
+use driftwatt_store::Store;
+use serde::Serialize;
+
+use crate::{
+    PriceBook,
+    demand::{Calendar, Demand},
+    error::Result,
+    gpu_minutes::{Gpu, GpuMinutes, Holder, MINUTE_US},
+    gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify, hours},
+    recommendation::{Examination, GpuPrice, Saving, SecondSignals, Verdict, VerdictRules, examine},
+    result_table::ResultTable,
+    sizing::ServiceShape,
+    veto::{Evidence, Veto},
+    window::{DAY_US, Window},
+};
+use evidence::Told;
+
+/// Result table of this job.
+pub const TABLE: &str = "recommendations";
+
+/// What nothing that is stored can tell yet.
+pub const NOT_KNOWN: &str =
+    "not looked at: restarts for lack of memory, whether replicas keep state, announced holidays and rollouts";
+
+/// What to examine.
+#[derive(Debug, Clone)]
+pub struct RecommendRequest {
+    /// When; two weeks with their weekends tell more than one.
+    pub window: Window,
+    /// Time zone of the users, which makes the hours of a week.
+    pub zone: Tz,
+    /// Prices; without, savings are in GPU-hours only.
+    pub prices: Option<PriceBook>,
+    /// Now, UTC microseconds.
+    pub now_us: i64,
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct ServiceVerdict {
+    /// Service name.
+    pub service: String,
+    /// Whether the data comes from a generator.
+    pub simulated: bool,
+    /// GPUs it held most of the time.
+    pub gpu_count: usize,
+    /// Pods on the last day, or GPUs where no pod is named.
+    pub replica_count: u32,
+    /// Mean share of its GPUs that was busy.
+    pub mean: Option<f64>,
+    /// Share of GPU-minutes that were measured.
+    pub coverage: f64,
+    /// GPU-hours by state.
+    pub hours: BTreeMap<GpuState, f64>,
+    /// What to do.
+    pub verdict: Verdict,
+}
+
+/// All services.
+#[derive(Debug, Clone)]
+pub struct RecommendReport {
+    /// What was asked.
+    pub request: RecommendRequest,
+    /// Real ones first, by name.
+    pub services: Vec<ServiceVerdict>,
+    /// GPUs that no service name is on.
+    pub unnamed_gpu_count: usize,
+    /// Points read.
+    pub row_count: u64,
+    /// The SQL that read them.
+    pub queries: Vec<String>,
+}
+
+/// Examines every service that held a GPU in the window and, given a store, writes one row each to `recommendations`.
+///
+/// # Errors
+/// Query and store errors, a window without a whole minute.
+pub async fn recommend(
+    ctx: &SessionContext,
+    store: Option<&Store>,
+    request: &RecommendRequest,
+) -> Result<RecommendReport> {
+    let minutes = GpuMinutes::read(ctx, request.window).await?;
+    let told = Told::read(ctx, request.window).await?;
+    let mut by_service: BTreeMap<(bool, String), Vec<&Gpu>> = BTreeMap::new();
+    let mut unnamed_gpu_count = 0;
+    for gpu in &minutes.gpus {
+        match main_service(gpu, &minutes.holders) {
+            Some(service) => by_service.entry((gpu.simulated, service.to_owned())).or_default().push(gpu),
+            None => unnamed_gpu_count += 1,
+        }
+    }
+    let services = by_service.into_iter().map(|((simulated, service), gpus)| {
+        let held = Held { service: &service, simulated, gpus, minutes: &minutes };
+        held.verdict(&told, request)
+    });
+    let services = services.collect();
+    let queries = minutes.queries.iter().cloned().chain(told.queries).collect();
+    let report = RecommendReport {
+        request: request.clone(),
+        services,
+        unnamed_gpu_count,
+        row_count: minutes.row_count,
+        queries,
+    };
+    if let Some(store) = store
+        && !report.services.is_empty()
+    {
+        store.write_result(TABLE, report.to_batch()?).await?;
+    }
+    Ok(report)
+}
+
+/// The service that most minutes of `gpu` are of.
+fn main_service<'a>(gpu: &Gpu, holders: &'a [Holder]) -> Option<&'a str> {
+    let mut minutes: HashMap<&str, usize> = HashMap::new();
+    for holder in &gpu.holder {
+        if let Some(service) = holders.get(usize::from(*holder)).and_then(|holder| holder.service.as_deref()) {
+            *minutes.entry(service).or_default() += 1;
+        }
+    }
+    minutes.into_iter().max_by_key(|(service, count)| (*count, std::cmp::Reverse(*service))).map(|(service, _)| service)
+}
+
+/// A service with its GPUs.
+struct Held<'a> {
+    service: &'a str,
+    simulated: bool,
+    gpus: Vec<&'a Gpu>,
+    minutes: &'a GpuMinutes,
+}
+
+impl Held<'_> {
+    fn verdict(&self, told: &Told, request: &RecommendRequest) -> ServiceVerdict {
+        let window = self.minutes.window;
+        let mut demand = Demand::new(window.start_us, window.end_us);
+        let mut by_state: BTreeMap<GpuState, f64> = BTreeMap::new();
+        for gpu in &self.gpus {
+            let of = GpuUse {
+                service: Some(self.service.to_owned()),
+                workload: Workload::Serving,
+                shared: gpu.shared_by > 1,
+            };
+            let intervals = classify(&self.samples(gpu), &of, window.start_us, window.end_us, &StateRules::default());
+            for (state, _, hours) in hours(&intervals) {
+                *by_state.entry(state).or_default() += hours;
+            }
+            demand.add_gpu(&intervals);
+        }
+        let shape = self.shape(told);
+        let examination = Examination {
+            shape: &shape,
+            demand: &demand,
+            evidence: self.evidence(told),
+            signals: self.signals(told),
+            zone: request.zone,
+            calendar: &Calendar::default(),
+            price: self.price(request.prices.as_ref()),
+            now_us: request.now_us,
+        };
+        ServiceVerdict {
+            service: self.service.to_owned(),
+            simulated: self.simulated,
+            gpu_count: self.gpus.len(),
+            replica_count: shape.replica_count,
+            mean: demand.mean_share(),
+            coverage: demand.coverage(),
+            hours: by_state,
+            verdict: examine(&examination, &VerdictRules::default()),
+        }
+    }
+
+    /// What `gpu` did in the minutes in which the service held it.
+    fn samples(&self, gpu: &Gpu) -> Vec<GpuSample> {
+        let known = |value: f32| (!value.is_nan()).then_some(f64::from(value));
+        let minutes = (0..gpu.duty.len()).filter(|minute| self.is_mine(gpu, *minute));
+        let samples = minutes.map(|minute| GpuSample {
+            time_us: self.minutes.window.start_us + minute as i64 * MINUTE_US,
+            duty: known(gpu.duty[minute]),
+            memory_bytes: known(gpu.memory[minute]),
+            power_watts: known(gpu.power[minute]),
+            ..GpuSample::default()
+        });
+        samples.collect()
+    }
+
+    fn holder(&self, gpu: &Gpu, minute: usize) -> Option<&Holder> {
+        self.minutes.holders.get(usize::from(gpu.holder[minute]))
+    }
+
+    fn is_mine(&self, gpu: &Gpu, minute: usize) -> bool {
+        self.holder(gpu, minute).is_some_and(|holder| holder.service.as_deref() == Some(self.service))
+    }
+
+    fn shape(&self, told: &Told) -> ServiceShape {
+        let last_day = (DAY_US / MINUTE_US) as usize;
+        let mut pods = BTreeSet::new();
+        for gpu in &self.gpus {
+            let count = gpu.duty.len();
+            let mine = (count.saturating_sub(last_day)..count).filter(|minute| self.is_mine(gpu, *minute));
+            pods.extend(mine.filter_map(|minute| self.holder(gpu, minute)?.pod.clone()));
+        }
+        let gpu_count = self.gpus.len();
+        // Several cards in one pod are one replica; without pods each card is one.
+        let replica_count = if pods.is_empty() { gpu_count } else { pods.len().min(gpu_count) };
+        let most_memory = self.gpus.iter().flat_map(|gpu| &gpu.memory).copied().filter(|bytes| !bytes.is_nan());
+        let totals = self.gpus.iter().filter_map(|gpu| told.memory_total(gpu));
+        ServiceShape {
+            service: self.service.to_owned(),
+            replica_count: replica_count as u32,
+            gpus_per_replica: gpu_count.div_ceil(replica_count.max(1)) as u32,
+            gpu_model: self.gpus.iter().find_map(|gpu| gpu.model.clone()),
+            gpu_memory_bytes: totals.reduce(f64::min),
+            memory_bytes_per_gpu: most_memory.reduce(f32::max).map(f64::from),
+        }
+    }
+
+    fn evidence(&self, told: &Told) -> Evidence {
+        Evidence {
+            criticality: told.criticality(self.service),
+            hpa_owns: told.has_hpa(self.service),
+            xid_count: self.gpus.iter().filter(|gpu| told.has_new_xid(gpu)).count() as u32,
+            version_age_days: self.version_age_days(),
+            device_copy: self.gpus.iter().any(|gpu| gpu.shared_by > 1),
+            ..Evidence::default()
+        }
+    }
+
+    /// Age of the youngest version that came in the window; none if all were there on its first day.
+    fn version_age_days(&self) -> Option<f64> {
+        let mut first: HashMap<&str, usize> = HashMap::new();
+        for gpu in &self.gpus {
+            for minute in (0..gpu.duty.len()).filter(|minute| self.is_mine(gpu, *minute)) {
+                let Some(version) = self.holder(gpu, minute).and_then(|holder| holder.model_version.as_deref()) else {
+                    continue;
+                };
+                let seen = first.entry(version).or_insert(minute);
+                *seen = minute.min(*seen);
+            }
+        }
+        let youngest = first.into_values().max()? as i64 * MINUTE_US;
+        let window = self.minutes.window;
+        (youngest > DAY_US).then(|| (window.end_us - window.start_us - youngest) as f64 / DAY_US as f64)
+    }
+
+    fn signals(&self, told: &Told) -> SecondSignals {
+        let known = |values: &[f32]| {
+            let known: Vec<f64> =
+                values.iter().filter(|value| !value.is_nan()).map(|value| f64::from(*value)).collect();
+            (!known.is_empty()).then(|| {
+                (known.iter().sum::<f64>() / known.len() as f64, known.iter().copied().fold(f64::INFINITY, f64::min))
+            })
+        };
+        let mean = |shares: Vec<f64>| (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64);
+        let memory = self.gpus.iter().filter_map(|gpu| Some(known(&gpu.memory)?.0 / told.memory_total(gpu)?));
+        // What a card draws at rest is the least it drew.
+        let power = self.gpus.iter().filter_map(|gpu| {
+            let ((mean, rest), limit) = (known(&gpu.power)?, told.power_limit(gpu)?);
+            (limit > rest).then(|| (mean - rest) / (limit - rest))
+        });
+        let window = self.minutes.window;
+        SecondSignals {
+            requests_per_second: told
+                .requests(self.service, self.simulated)
+                .map(|count| count / (window.hours() * 3600.0)),
+            queue_p95: told.queue_p95(self.service, self.simulated),
+            memory_share: mean(memory.collect()),
+            power_share: mean(power.collect()),
+        }
+    }
+
+    /// The price of its cards, if all have the same.
+    fn price(&self, prices: Option<&PriceBook>) -> GpuPrice {
+        let mut of_cards = self.gpus.iter().map(|gpu| prices?.gpu(gpu.model.as_deref()?));
+        let first = of_cards.next().flatten();
+        let list = first.filter(|_| of_cards.all(|price| price == first));
+        GpuPrice { list, effective: list }
+    }
+}
+
+impl ServiceVerdict {
+    /// `shrink`, `keep`, `vetoed` or `unknown`.
+    pub fn verdict_name(&self) -> &'static str {
+        match &self.verdict {
+            Verdict::Shrink(_) => "shrink",
+            Verdict::Keep(_) => "keep",
+            Verdict::Vetoed(_) => "vetoed",
+            Verdict::Unknown(_) => "unknown",
+        }
+    }
+
+    /// Why, as sentences.
+    pub fn why(&self) -> String {
+        let reasons = |vetoes: &[Veto]| vetoes.iter().map(Veto::reason).collect::<Vec<_>>().join("; ");
+        match &self.verdict {
+            Verdict::Shrink(recommendation) => recommendation.explanation.clone(),
+            Verdict::Keep(reason) => reason.clone(),
+            Verdict::Vetoed(vetoes) | Verdict::Unknown(vetoes) => reasons(vetoes),
+        }
+    }
+
+    /// Replicas proposed.
+    pub fn proposed(&self) -> Option<u32> {
+        match &self.verdict {
+            Verdict::Shrink(recommendation) => Some(recommendation.proposed),
+            _ => None,
+        }
+    }
+
+    /// What a week of it saves, in money where there is a price, else nothing.
+    pub fn saving(&self) -> Option<Saving> {
+        match &self.verdict {
+            Verdict::Shrink(recommendation) => recommendation.saving_effective,
+            _ => None,
+        }
+    }
+}
+
+/// The answer for programs.
+#[derive(Serialize)]
+struct Row<'a> {
+    service: &'a str,
+    simulated: bool,
+    gpu_count: usize,
+    replica_count: u32,
+    mean: Option<f64>,
+    coverage: f64,
+    gpu_hours_by_state: &'a BTreeMap<GpuState, f64>,
+    verdict: &'static str,
+    why: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recommendation: Option<&'a crate::recommendation::Recommendation>,
+}
+
+impl RecommendReport {
+    /// The report as JSON.
+    ///
+    /// # Errors
+    /// [`crate::Error::Json`] if it cannot be written.
+    pub fn to_json(&self) -> Result<String> {
+        let services: Vec<_> = self.services.iter().map(ServiceVerdict::row).collect();
+        let currency = self.request.prices.as_ref().map(|prices| prices.currency.as_str());
+        Ok(serde_json::to_string_pretty(&serde_json::json!({
+            "window": self.request.window, "time_zone": self.request.zone.name(), "currency": currency,
+            "services": services, "unnamed_gpu_count": self.unnamed_gpu_count, "not_known": NOT_KNOWN,
+            "row_count": self.row_count, "queries": self.queries,
+        }))?)
+    }
+
+    fn to_batch(&self) -> Result<RecordBatch> {
+        let rows = || self.services.iter();
+        let shrink = |service: &ServiceVerdict| match &service.verdict {
+            Verdict::Shrink(recommendation) => Some(recommendation.as_ref().clone()),
+            _ => None,
+        };
+        let currency = self.request.prices.as_ref().map(|prices| prices.currency.clone()).unwrap_or_default();
+        let mut table = ResultTable::new(self.request.now_us, self.services.len());
+        table
+            .time("window_from", self.request.window.start_us)
+            .time("window_to", self.request.window.end_us)
+            .texts("service_name", rows().map(|row| Some(row.service.clone())))
+            .flags("simulated", rows().map(|row| row.simulated))
+            .texts("verdict", rows().map(|row| Some(row.verdict_name().to_owned())))
+            .texts("why", rows().map(|row| Some(row.why())))
+            .integers("gpu_count", rows().map(|row| i64::try_from(row.gpu_count).ok()))
+            .integers("replica_count", rows().map(|row| Some(i64::from(row.replica_count))))
+            .integers("proposed_count", rows().map(|row| row.proposed().map(i64::from)))
+            .numbers("confidence", rows().map(|row| shrink(row).map(|found| found.confidence)))
+            .numbers("gpu_hours_saved", rows().map(|row| shrink(row).map(|found| found.gpu_hours.expected)))
+            .numbers("saving_low", rows().map(|row| row.saving().map(|saving| saving.low)))
+            .numbers("saving_expected", rows().map(|row| row.saving().map(|saving| saving.expected)))
+            .numbers("saving_high", rows().map(|row| row.saving().map(|saving| saving.high)))
+            .text("currency", &currency)
+            .numbers("utilization_mean", rows().map(|row| row.mean))
+            .numbers("coverage", rows().map(|row| Some(row.coverage)))
+            .texts("state", rows().map(|row| shrink(row).map(|found| found.state.as_str().to_owned())))
+            .text("time_zone", self.request.zone.name())
+            .text("query", &self.queries.join(";\n"));
+        table.finish()
+    }
+}
+
+impl ServiceVerdict {
+    fn row(&self) -> Row<'_> {
+        let recommendation = match &self.verdict {
+            Verdict::Shrink(recommendation) => Some(recommendation.as_ref()),
+            _ => None,
+        };
+        Row {
+            service: &self.service,
+            simulated: self.simulated,
+            gpu_count: self.gpu_count,
+            replica_count: self.replica_count,
+            mean: self.mean,
+            coverage: self.coverage,
+            gpu_hours_by_state: &self.hours,
+            verdict: self.verdict_name(),
+            why: self.why(),
+            recommendation,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What else is told of cards and services: sizes and limits, errors, requests, queues, who scales them.
+
+use std::collections::{HashMap, HashSet};
+
+use datafusion::prelude::SessionContext;
+
+use crate::{
+    error::Result,
+    gpu_minutes::Gpu,
+    rows::{Rows, SIMULATED},
+    window::{Window, time_literal},
+};
+
+/// Host and id.
+type Card = (String, String);
+/// Simulated or not, and a service name.
+type Service = (bool, String);
+
+/// Answers of small questions.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    memory_total: HashMap<Card, f64>,
+    power_limit: HashMap<Card, f64>,
+    new_xid: HashSet<Card>,
+    criticality: HashMap<String, String>,
+    hpas: HashSet<String>,
+    requests: HashMap<Service, f64>,
+    queue_p95: HashMap<Service, f64>,
+    pub(super) queries: Vec<String>,
+}
+
+impl Told {
+    pub(super) async fn read(ctx: &SessionContext, window: Window) -> Result<Self> {
+        let mut told = Self::default();
+        told.read_cards(ctx, window).await?;
+        told.read_services(ctx, window).await?;
+        Ok(told)
+    }
+
+    async fn rows(&mut self, ctx: &SessionContext, query: String) -> Result<Rows> {
+        let rows = Rows::query(ctx, &query).await?;
+        self.queries.push(query);
+        Ok(rows)
+    }
+
+    async fn read_cards(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
+        let query = format!(
+            "SELECT coalesce(host_name, '') AS host, gpu_id, role, min(value) AS smallest, max(value) AS largest FROM gpu \
+             WHERE role IN ('gpu.memory.total', 'gpu.power.limit', 'gpu.xid.errors') AND gpu_id IS NOT NULL AND {} \
+             AND value IS NOT NULL GROUP BY 1, 2, 3",
+            window.condition("time")
+        );
+        let rows = self.rows(ctx, query).await?;
+        let (hosts, ids, roles) = (rows.texts("host")?, rows.texts("gpu_id")?, rows.texts("role")?);
+        let (smallest, largest) = (rows.numbers("smallest")?, rows.numbers("largest")?);
+        for row in 0..rows.len() {
+            let (Some(host), Some(id), Some(largest)) = (hosts[row].clone(), ids[row].clone(), largest[row]) else {
+                continue;
+            };
+            match roles[row].as_deref() {
+                Some("gpu.memory.total") => drop(self.memory_total.insert((host, id), largest)),
+                Some("gpu.power.limit") => drop(self.power_limit.insert((host, id), largest)),
+                // Exporters show the last error until the driver is loaded anew: a change is a new one.
+                _ if smallest[row].is_some_and(|smallest| smallest < largest) => drop(self.new_xid.insert((host, id))),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_services(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
+        let alive =
+            format!("last_time >= {} AND first_time < {}", time_literal(window.start_us), time_literal(window.end_us));
+        let query = format!(
+            "SELECT service_name AS service, max(attributes['service.criticality']) AS criticality \
+             FROM system.gpu_series WHERE service_name IS NOT NULL AND {alive} GROUP BY 1"
+        );
+        let rows = self.rows(ctx, query).await?;
+        let names = rows.texts("service")?.into_iter().zip(rows.texts("criticality")?);
+        self.criticality = names.filter_map(|(service, criticality)| service.zip(criticality)).collect();
+        let query = format!(
+            "SELECT DISTINCT attributes['horizontalpodautoscaler'] AS hpa FROM raw.series \
+             WHERE attributes['horizontalpodautoscaler'] IS NOT NULL AND {alive}"
+        );
+        self.hpas = self.rows(ctx, query).await?.texts("hpa")?.into_iter().flatten().collect();
+        let query = format!(
+            "SELECT {SIMULATED} AS simulated, service_name AS service, sum(CASE role WHEN 'latency.e2e' THEN count END) AS requests, \
+             percentile_cont(CASE role WHEN 'queue.length' THEN value END, 0.95) AS queue_p95 FROM latency \
+             WHERE role IN ('latency.e2e', 'queue.length') AND service_name IS NOT NULL AND {} GROUP BY 1, 2",
+            window.condition("time")
+        );
+        let rows = self.rows(ctx, query).await?;
+        let (simulated, services) = (rows.flags("simulated")?, rows.texts("service")?);
+        let (requests, queues) = (rows.numbers("requests")?, rows.numbers("queue_p95")?);
+        for row in 0..rows.len() {
+            let Some(service) = services[row].clone() else { continue };
+            let key = (simulated[row], service);
+            self.requests.extend(requests[row].map(|count| (key.clone(), count)));
+            self.queue_p95.extend(queues[row].map(|length| (key, length)));
+        }
+        Ok(())
+    }
+
+    fn card(gpu: &Gpu) -> Card {
+        (gpu.host.clone(), gpu.gpu_id.clone())
+    }
+
+    pub(super) fn memory_total(&self, gpu: &Gpu) -> Option<f64> {
+        self.memory_total.get(&Self::card(gpu)).copied().filter(|bytes| *bytes > 0.0)
+    }
+
+    pub(super) fn power_limit(&self, gpu: &Gpu) -> Option<f64> {
+        self.power_limit.get(&Self::card(gpu)).copied()
+    }
+
+    pub(super) fn has_new_xid(&self, gpu: &Gpu) -> bool {
+        self.new_xid.contains(&Self::card(gpu))
+    }
+
+    pub(super) fn criticality(&self, service: &str) -> Option<String> {
+        self.criticality.get(service).cloned()
+    }
+
+    pub(super) fn has_hpa(&self, service: &str) -> bool {
+        self.hpas.contains(service)
+    }
+
+    pub(super) fn requests(&self, service: &str, simulated: bool) -> Option<f64> {
+        self.requests.get(&(simulated, service.to_owned())).copied()
+    }
+
+    pub(super) fn queue_p95(&self, service: &str, simulated: bool) -> Option<f64> {
+        self.queue_p95.get(&(simulated, service.to_owned())).copied()
+    }
+}
