@@ -44,7 +44,8 @@ fn request(prices: Option<&str>) -> RecommendRequest {
 #[tokio::test]
 async fn idle_services_shrink_busy_ones_stay_and_silent_ones_get_no_verdict() {
     let mut samples = service("held", 8, |_| Some(0.0));
-    samples.extend(service("busy", 2, |_| Some(0.8)));
+    // A duty that never moves would be that of an exporter that hangs.
+    samples.extend(service("busy", 2, |minute| Some(0.8 + (minute % 7) as f64 / 100.0)));
     // Every other day is missing.
     samples.extend(service("silent", 2, |minute| (minute / 1_440 % 2 == 0).then_some(0.0)));
     let ctx = session(&samples, &[]);
