@@ -135,7 +135,7 @@ fn histograms(round: i64) -> WriteBatch {
             scope_name: "".into(),
             scope_version: "".into(),
             scope: vec![].into(),
-            point: vec![].into(),
+            point: vec![],
         }));
         for n in 0..40i64 {
             let counts: Vec<u64> = (0..=bounds.len() as i64).map(|bucket| ((n * 7 + bucket * 3) % 5) as u64).collect();
