@@ -13,6 +13,8 @@ except ImportError:
     sys.exit(3)
 rounds, sql = int(sys.argv[1]), sys.argv[2]
 db = duckdb.connect(config={"threads": 2})
+# It would stand between the answers.
+db.execute("SET enable_progress_bar = false")
 times = []
 for _ in range(rounds + 1):
     started = time.perf_counter()
