@@ -4,6 +4,7 @@
 //! time as an argument, states its data coverage, keeps simulated and real data apart, and writes its result with its
 //! inputs to a result table when it is given a store.
 
+pub mod allocation;
 pub mod drift;
 mod error;
 mod format;
