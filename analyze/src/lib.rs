@@ -16,6 +16,8 @@ mod result_table;
 mod rows;
 #[cfg(test)]
 mod test_session;
+pub mod unit_cost;
+pub mod waterfall;
 mod window;
 
 pub use error::{Error, Result};
