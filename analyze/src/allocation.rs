@@ -332,6 +332,18 @@ fn add_lines(lines: &mut Vec<Line>, fleet: &Fleet, asset: &Asset, held: BTreeMap
     }
 }
 
+impl LineKind {
+    /// `workload`, `shared`, `idle` or `overhead`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Shared => "shared",
+            Self::Idle => "idle",
+            Self::Overhead => "overhead",
+        }
+    }
+}
+
 impl Line {
     fn without_asset(
         kind: LineKind,

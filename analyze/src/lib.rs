@@ -5,8 +5,11 @@
 //! inputs to a result table when it is given a store.
 
 pub mod allocation;
+pub mod change;
 pub mod drift;
+pub mod energy;
 mod error;
+pub mod focus;
 mod format;
 pub mod idle;
 pub mod money;
