@@ -117,7 +117,7 @@ impl PriceBook {
         let bounds = prices.iter().map(|(period, _)| *period).chain(commitments.iter().map(|one| one.period));
         let mut pieces = Vec::new();
         for (period, units) in running(members, bounds, window) {
-            let list = self.prices(item, period).first().and_then(|(_, price)| *price);
+            let price = self.prices(item, period).first().and_then(|(_, price)| *price);
             let (mut left, mut paid) = (units, 0.0);
             for (commitment, unused_hours) in commitments.iter().zip(&mut unused_hours) {
                 if commitment.period.contains(period.start_us) {
@@ -127,11 +127,10 @@ impl PriceBook {
                     *unused_hours += (commitment.quantity - covered) * period.hours();
                 }
             }
-            let blended = list.filter(|_| units > 0.0).map(|price| {
-                // Without a commitment the negotiated price holds, as for any other item.
-                let above = if left < units { price.list } else { price.effective };
-                Price { list: price.list, effective: (paid + left * above) / units }
-            });
+            // Where a commitment holds, the book has one price for list and effective: what is above it is at list.
+            let blended = price
+                .filter(|_| units > 0.0)
+                .map(|price| Price { list: price.list, effective: (paid + left * price.effective) / units });
             pieces.push((period, blended));
         }
         for (commitment, unit_hours) in commitments.iter().zip(unused_hours) {
