@@ -15,10 +15,8 @@ pub enum Error {
     Week { text: String },
     #[error("the window is empty: it must end after it starts")]
     EmptyWindow,
-    #[error("price book: {0}")]
-    PriceBook(#[from] toml::de::Error),
-    #[error("price book: {name} is {value}, a price must be a number that is not negative")]
-    Price { name: String, value: f64 },
+    #[error(transparent)]
+    PriceBook(#[from] crate::price_book::PriceBookError),
     #[error("{0:?} is neither a label column nor attributes['key']")]
     Filter(String),
     #[error(
@@ -50,7 +48,6 @@ impl Error {
             Self::Week { .. }
             | Self::EmptyWindow
             | Self::PriceBook(_)
-            | Self::Price { .. }
             | Self::Filter(_)
             | Self::MixedSimulated { .. }
             | Self::Incomparable { .. }

@@ -4,18 +4,23 @@
 //! time as an argument, states its data coverage, keeps simulated and real data apart, and writes its result with its
 //! inputs to a result table when it is given a store.
 
+pub mod allocation;
+pub mod change;
 pub mod chart;
 pub mod delivery;
 pub mod demand;
 pub mod drift;
+pub mod energy;
 mod error;
+pub mod focus;
 mod format;
 pub mod gpu_minutes;
 pub mod gpu_state;
 pub mod idle;
+pub mod money;
 pub mod owner_mail;
 pub mod page;
-mod price_book;
+pub mod price_book;
 pub mod recommend;
 pub mod recommendation;
 pub mod replay;
@@ -27,7 +32,9 @@ pub mod simulated_fleet;
 pub mod sizing;
 #[cfg(test)]
 mod test_session;
+pub mod unit_cost;
 pub mod veto;
+pub mod waterfall;
 mod window;
 
 pub use error::{Error, Result};

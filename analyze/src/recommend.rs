@@ -366,7 +366,7 @@ impl RecommendReport {
             Verdict::Shrink(recommendation) => Some(recommendation.as_ref().clone()),
             _ => None,
         };
-        let currency = self.request.prices.as_ref().map(|prices| prices.currency.clone()).unwrap_or_default();
+        let currency = self.request.prices.as_ref().map(|prices| prices.currency.to_string()).unwrap_or_default();
         let mut table = ResultTable::new(self.request.now_us, self.services.len());
         table
             .time("window_from", self.request.window.start_us)

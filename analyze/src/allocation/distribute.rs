@@ -1,0 +1,99 @@
+//! Idle, shared and overhead cost given to the workloads.
+
+use std::collections::BTreeMap;
+
+use super::{Allocation, Fleet, Labels, Line, LineKind, Notice, Resource};
+use crate::price_book::Cost;
+
+/// How a cost that nobody holds is given to those who hold something.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Distribution {
+    /// It stays lines of its own.
+    #[default]
+    None,
+    /// The same to each holder.
+    Uniform,
+    /// By what each holder pays for the same resource; by what it pays in all where nobody holds that resource, and
+    /// for overhead.
+    ByShare,
+    /// By a metric of the holders, such as bytes sent; who has none gets nothing.
+    ByMetric(BTreeMap<String, f64>),
+}
+
+/// One for each kind of line.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Distributions {
+    /// Of what nobody held.
+    pub idle: Distribution,
+    /// Of what shared workloads held.
+    pub shared: Distribution,
+    /// Of what is not an asset.
+    pub overhead: Distribution,
+}
+
+/// Replaces the lines of each kind that is distributed by one line per holder and resource.
+///
+/// Such a line has the labels of the holder and no asset: the cost has left the host it came from. Weights are those of
+/// the workload lines, so that the order of the kinds does not matter.
+pub(super) fn distribute(allocation: &mut Allocation, fleet: &Fleet, distributions: &Distributions) {
+    let workload_cost = workload_cost(&allocation.lines);
+    for (kind, distribution) in [
+        (LineKind::Idle, &distributions.idle),
+        (LineKind::Shared, &distributions.shared),
+        (LineKind::Overhead, &distributions.overhead),
+    ] {
+        if *distribution == Distribution::None {
+            continue;
+        }
+        let (pool, kept): (Vec<Line>, Vec<Line>) =
+            std::mem::take(&mut allocation.lines).into_iter().partition(|line| line.kind == kind);
+        allocation.lines = kept;
+        let mut resources: BTreeMap<Option<Resource>, Vec<Line>> = BTreeMap::new();
+        for line in pool {
+            resources.entry(line.resource).or_default().push(line);
+        }
+        for (resource, lines) in resources {
+            let cost: Cost = lines.iter().map(|line| line.cost).sum();
+            let weights = weights(distribution, &workload_cost, resource);
+            let values: Vec<f64> = weights.values().copied().collect();
+            let Some(parts) = cost.split(&values) else {
+                allocation.lines.extend(lines);
+                allocation.notices.push(Notice::NotDistributed { kind });
+                continue;
+            };
+            for (holder, cost) in weights.keys().zip(parts).filter(|(_, cost)| !cost.is_zero()) {
+                let labels: Labels = fleet.holders.get(*holder).map(|known| known.labels.clone()).unwrap_or_default();
+                allocation.lines.push(Line::without_asset(kind, Some((*holder).to_owned()), resource, labels, cost));
+            }
+        }
+    }
+}
+
+/// Paid by each workload, by resource. In micro-units: what has no price has no weight.
+fn workload_cost(lines: &[Line]) -> BTreeMap<String, BTreeMap<Option<Resource>, f64>> {
+    let mut by_holder: BTreeMap<String, BTreeMap<Option<Resource>, f64>> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.kind == LineKind::Workload) {
+        if let Some(holder) = &line.holder {
+            let paid = by_holder.entry(holder.clone()).or_default().entry(line.resource).or_default();
+            *paid += line.cost.effective.micros() as f64;
+        }
+    }
+    by_holder
+}
+
+fn weights<'a>(
+    distribution: &Distribution,
+    workload_cost: &'a BTreeMap<String, BTreeMap<Option<Resource>, f64>>,
+    resource: Option<Resource>,
+) -> BTreeMap<&'a str, f64> {
+    let of_resource = |paid: &BTreeMap<Option<Resource>, f64>| paid.get(&resource).copied().unwrap_or(0.0);
+    let anybody = workload_cost.values().any(|paid| of_resource(paid) > 0.0);
+    let weight = |holder: &str, paid: &BTreeMap<Option<Resource>, f64>| match distribution {
+        Distribution::None => 0.0,
+        Distribution::Uniform => 1.0,
+        Distribution::ByShare if anybody => of_resource(paid),
+        Distribution::ByShare => paid.values().sum(),
+        Distribution::ByMetric(metric) => metric.get(holder).copied().unwrap_or(0.0),
+    };
+    workload_cost.iter().map(|(holder, paid)| (holder.as_str(), weight(holder, paid))).collect()
+}
