@@ -127,10 +127,13 @@ async fn pods_that_share_a_card_and_slices_of_one_are_one_card_in_sql_and_in_the
             let rows = report["rows"].as_array().unwrap();
             rows.iter().find(|row| row["dimension"] == dimension && row["name"] == name).unwrap()["usage"].clone()
         };
+        // A mean depends in its last digit on the order of its points.
+        let is_about =
+            |value: &Value, expected: f64| value.as_f64().is_some_and(|value| (value - expected).abs() < 1e-9);
         let five_minutes = 5.0 / 60.0;
         for (gpu, utilization, memory) in [("GPU-shared", 0.6, 4000.0), ("GPU-sliced", 0.4, 7000.0)] {
             let usage = usage("gpu", &format!("n1/{gpu}"));
-            assert_eq!(usage["gpu_utilization"]["average"], utilization, "{usage}");
+            assert!(is_about(&usage["gpu_utilization"]["average"], utilization), "{usage}");
             assert_eq!(usage["gpu_utilization"]["sample_count"], 5, "{usage}");
             assert_eq!(usage["gpu_memory"]["average"], memory * mib, "{usage}");
             assert_eq!(usage["gpu_memory"]["sample_count"], 5, "{usage}");
@@ -138,7 +141,8 @@ async fn pods_that_share_a_card_and_slices_of_one_are_one_card_in_sql_and_in_the
             assert!((usage["gpu_hours"].as_f64().unwrap() - five_minutes).abs() < 1e-9, "{usage}");
         }
         let host = usage("host", "n1");
-        assert_eq!((&host["gpu_count"], &host["gpu_utilization"]["average"]), (&json!(2), &json!(0.5)), "{host}");
+        assert_eq!(host["gpu_count"], 2, "{host}");
+        assert!(is_about(&host["gpu_utilization"]["average"], 0.5), "{host}");
         assert!((host["gpu_hours"].as_f64().unwrap() - 2.0 * five_minutes).abs() < 1e-9, "{host}");
     }
 }
