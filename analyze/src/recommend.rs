@@ -20,7 +20,7 @@ use crate::{
     error::Result,
     gpu_minutes::{Gpu, GpuMinutes, Holder, MINUTE_US},
     gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify, hours},
-    recommendation::{Examination, GpuPrice, Saving, SecondSignals, Verdict, VerdictRules, examine},
+    recommendation::{Examination, GpuPrice, Recommendation, Saving, SecondSignals, Verdict, VerdictRules, examine},
     result_table::ResultTable,
     sizing::ServiceShape,
     veto::{Evidence, Veto},
@@ -312,20 +312,22 @@ impl ServiceVerdict {
         }
     }
 
-    /// Replicas proposed.
-    pub fn proposed(&self) -> Option<u32> {
+    /// The change, if one is proposed.
+    pub fn recommendation(&self) -> Option<&Recommendation> {
         match &self.verdict {
-            Verdict::Shrink(recommendation) => Some(recommendation.proposed),
+            Verdict::Shrink(recommendation) => Some(recommendation),
             _ => None,
         }
     }
 
+    /// Replicas proposed.
+    pub fn proposed(&self) -> Option<u32> {
+        self.recommendation().map(|found| found.proposed)
+    }
+
     /// What a week of it saves, in money where there is a price, else nothing.
     pub fn saving(&self) -> Option<Saving> {
-        match &self.verdict {
-            Verdict::Shrink(recommendation) => recommendation.saving_effective,
-            _ => None,
-        }
+        self.recommendation()?.saving_effective
     }
 }
 
@@ -342,7 +344,7 @@ struct Row<'a> {
     verdict: &'static str,
     why: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    recommendation: Option<&'a crate::recommendation::Recommendation>,
+    recommendation: Option<&'a Recommendation>,
 }
 
 impl RecommendReport {
@@ -362,10 +364,6 @@ impl RecommendReport {
 
     fn to_batch(&self) -> Result<RecordBatch> {
         let rows = || self.services.iter();
-        let shrink = |service: &ServiceVerdict| match &service.verdict {
-            Verdict::Shrink(recommendation) => Some(recommendation.as_ref().clone()),
-            _ => None,
-        };
         let currency = self.request.prices.as_ref().map(|prices| prices.currency.to_string()).unwrap_or_default();
         let mut table = ResultTable::new(self.request.now_us, self.services.len());
         table
@@ -378,15 +376,15 @@ impl RecommendReport {
             .integers("gpu_count", rows().map(|row| i64::try_from(row.gpu_count).ok()))
             .integers("replica_count", rows().map(|row| Some(i64::from(row.replica_count))))
             .integers("proposed_count", rows().map(|row| row.proposed().map(i64::from)))
-            .numbers("confidence", rows().map(|row| shrink(row).map(|found| found.confidence)))
-            .numbers("gpu_hours_saved", rows().map(|row| shrink(row).map(|found| found.gpu_hours.expected)))
+            .numbers("confidence", rows().map(|row| row.recommendation().map(|found| found.confidence)))
+            .numbers("gpu_hours_saved", rows().map(|row| row.recommendation().map(|found| found.gpu_hours.expected)))
             .numbers("saving_low", rows().map(|row| row.saving().map(|saving| saving.low)))
             .numbers("saving_expected", rows().map(|row| row.saving().map(|saving| saving.expected)))
             .numbers("saving_high", rows().map(|row| row.saving().map(|saving| saving.high)))
             .text("currency", &currency)
             .numbers("utilization_mean", rows().map(|row| row.mean))
             .numbers("coverage", rows().map(|row| Some(row.coverage)))
-            .texts("state", rows().map(|row| shrink(row).map(|found| found.state.as_str().to_owned())))
+            .texts("state", rows().map(|row| row.recommendation().map(|found| found.state.as_str().to_owned())))
             .text("time_zone", self.request.zone.name())
             .text("query", &self.queries.join(";\n"));
         table.finish()
@@ -395,10 +393,6 @@ impl RecommendReport {
 
 impl ServiceVerdict {
     fn row(&self) -> Row<'_> {
-        let recommendation = match &self.verdict {
-            Verdict::Shrink(recommendation) => Some(recommendation.as_ref()),
-            _ => None,
-        };
         Row {
             service: &self.service,
             simulated: self.simulated,
@@ -409,7 +403,7 @@ impl ServiceVerdict {
             gpu_hours_by_state: &self.hours,
             verdict: self.verdict_name(),
             why: self.why(),
-            recommendation,
+            recommendation: self.recommendation(),
         }
     }
 }

@@ -82,9 +82,19 @@ async fn run(seconds: u64) -> anyhow::Result<()> {
         let dashboard = Dashboard::new(number, server.http_url(), Arc::clone(&sent_ns))?;
         viewers.spawn(dashboard.watch(end));
     }
-    let beside = send(&server, &mut loads, Duration::from_secs(seconds), &sent_ns).await;
-    let beside = beside.with_context(|| format!("server log:\n{}", server::log_tail(&log)))?;
     let mut latencies = Vec::new();
+    let beside = {
+        let sending = send(&server, &mut loads, Duration::from_secs(seconds), &sent_ns);
+        let mut sending = std::pin::pin!(sending);
+        // A dashboard that fails ends the run, not only its own part.
+        loop {
+            tokio::select! {
+                beside = &mut sending => break beside,
+                Some(viewer) = viewers.join_next() => latencies.extend(viewer.context("dashboard task")??),
+            }
+        }
+    };
+    let beside = beside.with_context(|| format!("server log:\n{}", server::log_tail(&log)))?;
     while let Some(viewer) = viewers.join_next().await {
         latencies.extend(viewer.context("dashboard task")??);
     }

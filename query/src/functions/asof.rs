@@ -7,7 +7,6 @@
 mod exec;
 mod keys;
 mod matches;
-mod memory_part;
 mod merge;
 mod node;
 mod planner;

@@ -9,6 +9,7 @@ use datafusion::{
     execution::{
         SendableRecordBatchStream, TaskContext,
         memory_pool::{MemoryConsumer, MemoryLimit},
+        runtime_env::RuntimeEnv,
     },
     physical_expr::{EquivalenceProperties, PhysicalExpr, expressions::Column, projection::ProjectionMapping},
     physical_plan::{
@@ -29,10 +30,10 @@ use super::{
     Nearest,
     keys::{Exprs, Keys},
     matches::Output,
-    memory_part::MemoryPart,
     merge::{Merge, merged, sorted, spilled},
     time_index::{Read, TimeIndex},
 };
+use crate::memory_part::MemoryPart;
 
 /// Holds the rows of the right in memory and streams the left. Where the right does not fit, both are sorted and merged.
 #[derive(Debug)]
@@ -176,6 +177,16 @@ fn memory_share(context: &TaskContext, partitions: usize) -> usize {
     }
 }
 
+/// The context of a sort that may take `bytes_max` of the memory of `context`: the first of two would take all that there is,
+/// and the second could not begin.
+fn part_of(context: &TaskContext, bytes_max: usize) -> Arc<TaskContext> {
+    let whole = Arc::clone(context.memory_pool());
+    let memory_pool = Arc::new(MemoryPart::new("sorting one side of an ASOF JOIN", bytes_max, whole));
+    let runtime = RuntimeEnv { memory_pool, ..context.runtime_env().as_ref().clone() };
+    let part = TaskContext::default().with_session_config(context.session_config().clone());
+    Arc::new(part.with_runtime(Arc::new(runtime)))
+}
+
 /// The rows of one partition.
 struct Sides {
     left: SendableRecordBatchStream,
@@ -208,8 +219,8 @@ impl Sides {
             Read::TooLarge { batches, rest } => {
                 let right = spilled(batches, rest, spills, &context)?;
                 drop(reservation);
-                let right = Merge::new(sorted(right, &exprs[1], MemoryPart::context(&context, bytes_max))?, right_keys);
-                let left = sorted(left, &exprs[0], MemoryPart::context(&context, bytes_max))?;
+                let right = Merge::new(sorted(right, &exprs[1], part_of(&context, bytes_max))?, right_keys);
+                let left = sorted(left, &exprs[0], part_of(&context, bytes_max))?;
                 merged(left, right, left_keys, nearest, output).boxed()
             }
         })

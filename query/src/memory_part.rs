@@ -1,4 +1,4 @@
-//! The memory of one user: a part of that of all queries, which is asked for as well.
+//! A part of the memory of queries: of one user, or of one of several sorts, the first of which would take all that there is.
 
 use std::{
     fmt,
@@ -13,68 +13,68 @@ use datafusion::{
     execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
 };
 
-/// Memory of all queries of a user, at most `limit_bytes` of `shared`.
+/// At most `bytes_max` of `whole`, in which it counts as well.
 #[derive(Debug)]
-pub(crate) struct UserMemory {
-    user: String,
-    limit_bytes: usize,
-    used_bytes: AtomicUsize,
-    shared: Arc<dyn MemoryPool>,
+pub(crate) struct MemoryPart {
+    /// What it is for, as the error says it, with the setting that raises it if there is one.
+    purpose: String,
+    bytes_max: usize,
+    bytes: AtomicUsize,
+    whole: Arc<dyn MemoryPool>,
 }
 
-impl UserMemory {
-    pub(crate) fn new(user: &str, limit_bytes: usize, shared: Arc<dyn MemoryPool>) -> Self {
-        Self { user: user.to_owned(), limit_bytes, used_bytes: AtomicUsize::new(0), shared }
+impl MemoryPart {
+    pub(crate) fn new(purpose: impl Into<String>, bytes_max: usize, whole: Arc<dyn MemoryPool>) -> Self {
+        Self { purpose: purpose.into(), bytes_max, bytes: AtomicUsize::new(0), whole }
     }
 }
 
-impl fmt::Display for UserMemory {
+impl fmt::Display for MemoryPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} bytes of user {}", self.reserved(), self.limit_bytes, self.user)
+        write!(f, "{} of {} bytes for {}", self.reserved(), self.bytes_max, self.purpose)
     }
 }
 
-impl MemoryPool for UserMemory {
+impl MemoryPool for MemoryPart {
     fn name(&self) -> &str {
-        "user"
+        "part"
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        self.shared.register(consumer);
+        self.whole.register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        self.shared.unregister(consumer);
+        self.whole.unregister(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.used_bytes.fetch_add(additional, Ordering::Relaxed);
-        self.shared.grow(reservation, additional);
+        self.bytes.fetch_add(additional, Ordering::Relaxed);
+        self.whole.grow(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.shared.shrink(reservation, shrink);
-        self.used_bytes.fetch_sub(shrink, Ordering::Relaxed);
+        self.whole.shrink(reservation, shrink);
+        self.bytes.fetch_sub(shrink, Ordering::Relaxed);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let more = |used: usize| used.checked_add(additional).filter(|used| *used <= self.limit_bytes);
-        if self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
-            let Self { user, limit_bytes, .. } = self;
-            let message = format!("{limit_bytes} bytes for user {user}, query.users.{user}.memory");
+        let grown = |bytes: usize| bytes.checked_add(additional).filter(|bytes| *bytes <= self.bytes_max);
+        if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_err() {
+            let message = format!("{} bytes for {}", self.bytes_max, self.purpose);
             return Err(DataFusionError::ResourcesExhausted(message));
         }
-        self.shared.try_grow(reservation, additional).inspect_err(|_full| {
-            self.used_bytes.fetch_sub(additional, Ordering::Relaxed);
+        self.whole.try_grow(reservation, additional).inspect_err(|_full| {
+            self.bytes.fetch_sub(additional, Ordering::Relaxed);
         })
     }
 
     fn reserved(&self) -> usize {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.limit_bytes)
+        MemoryLimit::Finite(self.bytes_max)
     }
 }
 
@@ -85,9 +85,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_has_a_part_of_the_memory_of_all() {
+    fn a_part_counts_in_the_whole() {
         let shared: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(100));
-        let user: Arc<dyn MemoryPool> = Arc::new(UserMemory::new("guest", 60, Arc::clone(&shared)));
+        let user: Arc<dyn MemoryPool> =
+            Arc::new(MemoryPart::new("user guest, query.users.guest.memory", 60, Arc::clone(&shared)));
         let one = MemoryConsumer::new("one").register(&user);
         let two = MemoryConsumer::new("two").register(&user);
         let other = MemoryConsumer::new("other").register(&shared);
