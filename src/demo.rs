@@ -8,7 +8,6 @@ mod host;
 mod layout;
 mod load;
 mod otlp;
-mod rng;
 mod send;
 mod trace;
 

@@ -5,10 +5,8 @@ use chrono::{DateTime, Datelike, NaiveDate, Timelike};
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use crate::gpu_state::Interval;
+use crate::{gpu_state::Interval, window::MINUTE_US};
 
-/// Microseconds of a minute.
-pub const MINUTE_US: i64 = 60_000_000;
 /// Buckets of an envelope: hours of a week, 0 = Monday 00:00 local time.
 pub const HOUR_OF_WEEK_COUNT: usize = 168;
 /// Of the rises from minute to minute, the one that counts as the burst slope.

@@ -11,8 +11,6 @@ use serde::Serialize;
 
 use crate::window::Window;
 
-/// Microseconds of one minute.
-pub const MINUTE_US: i64 = 60_000_000;
 /// The holder of a minute of which no series says whose it was.
 pub const NOBODY: u16 = u16::MAX;
 

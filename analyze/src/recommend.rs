@@ -18,13 +18,13 @@ use crate::{
     PriceBook,
     demand::{Calendar, Demand},
     error::Result,
-    gpu_minutes::{Gpu, GpuMinutes, Holder, MINUTE_US},
+    gpu_minutes::{Gpu, GpuMinutes, Holder},
     gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify, hours},
     recommendation::{Examination, GpuPrice, Recommendation, Saving, SecondSignals, Verdict, VerdictRules, examine},
     result_table::ResultTable,
     sizing::ServiceShape,
     veto::{Evidence, Veto},
-    window::{DAY_US, Window},
+    window::{DAY_US, MINUTE_US, Window},
 };
 use evidence::Told;
 

@@ -8,9 +8,9 @@ use crate::{
     replay::{Fixed, Replay, ReplayRules, replay},
     sizing::{RequiredSize, ServiceShape, SizingRules, required},
     veto::{Evidence, Veto, vetoes},
+    window::DAY_US,
 };
 
-const DAY_US: i64 = 86_400_000_000;
 const WEEK_HOURS: f64 = 168.0;
 /// Days of data from which age no longer lowers the confidence.
 const DAYS_FULL: f64 = 14.0;

@@ -149,8 +149,8 @@ fn wait(demand: f64, gpus: f64, rules: &ReplayRules) -> f64 {
 mod tests {
     use super::*;
     use crate::{
-        demand::MINUTE_US,
         gpu_state::{Cause, GpuState, Interval},
+        window::MINUTE_US,
     };
 
     fn demand(minutes: &[f64]) -> Demand {

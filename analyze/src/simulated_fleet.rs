@@ -9,7 +9,10 @@ pub mod verdicts;
 
 pub use rng::Rng;
 
-use crate::gpu_state::{GpuSample, GpuUse, Workload};
+use crate::{
+    gpu_state::{GpuSample, GpuUse, Workload},
+    window::MINUTE_US,
+};
 
 /// Minutes of a day.
 pub const DAY_MINUTES: usize = 1_440;
@@ -19,7 +22,6 @@ pub const OBSERVED_DAYS: usize = 14;
 pub const START_US: i64 = 1_772_409_600_000_000;
 
 const GIB: f64 = 1_073_741_824.0;
-const MINUTE_US: i64 = 60_000_000;
 const GPU_MEMORY_BYTES: f64 = 80.0 * GIB;
 /// A fleet is truly safe when at most this share of minutes ...
 const SAFE_OVER_SHARE: f64 = 0.001;

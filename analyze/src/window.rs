@@ -5,6 +5,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
+/// Microseconds of one minute.
+pub(crate) const MINUTE_US: i64 = 60_000_000;
 /// Microseconds of one hour.
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
 /// Microseconds of one day.

@@ -49,6 +49,7 @@ mod tls;
 mod user_turns;
 mod view_schema;
 mod views;
+mod yielding_pool;
 
 pub use answer::Answer;
 pub use config::{Config, RawConfig, RawUser, UserLimits};

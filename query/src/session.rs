@@ -1,12 +1,16 @@
 //! The one session factory.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider},
     common::internal_datafusion_err,
     error::DataFusionError,
-    execution::{runtime_env::RuntimeEnvBuilder, session_state::SessionStateBuilder},
+    execution::{
+        memory_pool::{MemoryPool, TrackConsumersPool},
+        runtime_env::RuntimeEnvBuilder,
+        session_state::SessionStateBuilder,
+    },
     logical_expr::ScalarUDF,
     optimizer::{Optimizer, OptimizerRule},
     prelude::{SessionConfig, SessionContext},
@@ -33,11 +37,15 @@ use crate::{
     system::{Planned, SystemSchema, role_table},
     view_schema::{ViewSchema, Views},
     views,
+    yielding_pool::YieldingPool,
 };
 
 /// Part of the memory of queries that their operators may account for. While a block of one grows, the old one stands beside
 /// the new, and what it hands on beside what it holds: neither is in its account.
 const ACCOUNTED_PART: f64 = 2.0 / 3.0;
+
+/// Holders of memory named in an error that there is too little of it.
+const HOLDERS_SHOWN: NonZeroUsize = NonZeroUsize::new(5).unwrap();
 
 const CATALOG: &str = "driftwatt";
 
@@ -65,7 +73,7 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     let questions = Arc::new(QuestionLog::default());
     options.set_extension(Arc::clone(&questions));
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(config.memory_bytes, ACCOUNTED_PART)
+        .with_memory_pool(memory_pool(config.memory_bytes))
         .with_max_temp_directory_size(config.spill_bytes);
     let runtime = runtime.build_arc().map_err(Error::Internal)?;
     let arms: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(ArmsOfRole);
@@ -90,6 +98,11 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
     add_functions(&ctx, store, &planned).await.map_err(Error::Internal)?;
     functions::register(&ctx).map_err(Error::Internal)?;
     Ok(ctx)
+}
+
+fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {
+    let accounted = (bytes as f64 * ACCOUNTED_PART) as usize;
+    Arc::new(TrackConsumersPool::new(YieldingPool::new(accounted), HOLDERS_SHOWN))
 }
 
 fn register(

@@ -1,5 +1,6 @@
 //! One simulated host: what it and the services on it report in an hour.
 
+use driftwatt_analyze::simulated_fleet::Rng;
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
     metrics::v1::{
@@ -16,7 +17,6 @@ use super::{
     otlp::{
         attribute, exponential, exponential_point, gauge, histogram, histogram_point, point, resource_metrics, up_down,
     },
-    rng::Rng,
 };
 
 /// Bounds of `http.server.request.duration` in the semantic conventions, and two more for slow models.

@@ -1,9 +1,8 @@
 //! What the simulated week is like: load by hour and weekday, the rollout, and the images that grow.
 
-use super::{
-    layout::{Behaviour, Service},
-    rng::Rng,
-};
+use driftwatt_analyze::simulated_fleet::Rng;
+
+use super::layout::{Behaviour, Service};
 
 pub(crate) const MINUTE_NANOS: u64 = 60_000_000_000;
 pub(crate) const HOUR_NANOS: u64 = 60 * MINUTE_NANOS;

@@ -12,13 +12,13 @@ use datafusion::{
 use futures::StreamExt as _;
 
 use super::{
-    Gpu, GpuMinutes, Holder, MINUTE_US, NOBODY,
+    Gpu, GpuMinutes, Holder, NOBODY,
     grid::{Grid, Quantity, add_share},
 };
 use crate::{
     error::{Error, Result},
     rows::Rows,
-    window::{Window, time_literal},
+    window::{MINUTE_US, Window, time_literal},
 };
 
 /// Simulated or not, host, id: what names a card.

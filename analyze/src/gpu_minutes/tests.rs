@@ -1,7 +1,10 @@
 //! Points whose minutes are known.
 
 use super::*;
-use crate::test_session::{Sample, labels, session};
+use crate::{
+    test_session::{Sample, labels, session},
+    window::MINUTE_US,
+};
 
 const SHARE: [(&str, Option<f64>); 3] = [("whole", None), ("one", Some(1.0 / 7.0)), ("two", Some(2.0 / 7.0))];
 

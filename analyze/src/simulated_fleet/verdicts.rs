@@ -4,11 +4,12 @@ use chrono_tz::Tz;
 
 use super::{DAY_MINUTES, KINDS, Kind, OBSERVED_DAYS, START_US, SimulatedService};
 use crate::{
-    demand::{Calendar, Demand, MINUTE_US},
+    demand::{Calendar, Demand},
     gpu_state::{StateRules, classify},
     recommendation::{Examination, GpuPrice, SecondSignals, Verdict, VerdictRules, examine},
     sizing::ServiceShape,
     veto::Evidence,
+    window::MINUTE_US,
 };
 
 /// Share of GPUs held below which shrinking is what should be said, if it is safe.
