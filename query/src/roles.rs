@@ -2,6 +2,7 @@
 
 mod advice;
 mod asked;
+mod claims;
 mod parse;
 mod resolve;
 mod spelling;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use advice::RoleSuggestion;
 pub(crate) use asked::{Asked, is_profiling};
+pub(crate) use claims::{CLAIMS_FUNCTION, claims_function};
 pub(crate) use resolve::{ROLE_FUNCTION, RoleOf};
 pub(crate) use spelling::label;
 pub(crate) use unit::Conversion;

@@ -32,7 +32,7 @@ use crate::{
     profiling::ProfilingTable,
     question_log::QuestionLog,
     role_views::{role_series, role_warnings},
-    roles::{RoleOf, RoleSuggestion, RoleTable, View},
+    roles::{RoleOf, RoleSuggestion, RoleTable, View, claims_function},
     series_runs::{AggregateRunsFirst, RunsQueryPlanner},
     system::{Planned, SystemSchema, role_table},
     view_schema::{ViewSchema, Views},
@@ -127,6 +127,7 @@ fn add_views(ctx: &SessionContext, table: &Arc<RoleTable>, planned: &Planned) ->
     let function = RoleOf::new(table);
     ctx.register_udf(ScalarUDF::from(RoleOf::new(table)));
     ctx.register_udf(ScalarUDF::from(RoleSuggestion::new(table)));
+    ctx.register_udwf(claims_function());
     ctx.register_udf(comment_function());
     let mut public = BTreeMap::from([
         ("metrics", views::metrics()),

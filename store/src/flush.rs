@@ -139,7 +139,9 @@ fn day_batches<'a>(
     Ok(match table {
         WalTable::Samples => Box::new(sample_file_batches(memtable.sorted(), day)),
         WalTable::Histograms => Box::new(histogram_batches(memtable.sorted(), day)),
-        WalTable::Series => Box::new(SeriesDay::new(snapshot, unflushed_rows([memtable], day).into(), day)?),
+        WalTable::Series => {
+            Box::new(SeriesDay::new(snapshot, unflushed_rows([memtable], day, |_metric| true).into(), day, None)?)
+        }
         WalTable::Rejections => {
             let rejections = memtable.rejections.iter().flat_map(|of_record| of_record.iter());
             let on_day: Vec<_> = rejections.filter(|rejection| day_of(rejection.time) == day).collect();

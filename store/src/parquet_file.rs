@@ -7,19 +7,26 @@ use std::{
     sync::Arc,
 };
 
-use datafusion::arrow::{
-    array::{Array, RecordBatch},
-    datatypes::{Schema, SchemaRef},
+use datafusion::{
+    arrow::{
+        array::{Array, AsArray, BooleanArray, RecordBatch, StringArray},
+        compute::cast,
+        datatypes::{DataType, Schema, SchemaRef},
+        error::ArrowError,
+    },
+    error::DataFusionError,
 };
 use parquet::{
     arrow::{
         ArrowWriter, ProjectionMask,
-        arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+        arrow_reader::{
+            ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
+        },
         arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves},
     },
     basic::{Compression, ZstdLevel},
     file::{
-        metadata::SortingColumn,
+        metadata::{PageIndexPolicy, SortingColumn},
         properties::{WriterProperties, WriterPropertiesBuilder},
         writer::SerializedFileWriter,
     },
@@ -331,6 +338,26 @@ pub fn write_compacted(dir: &Path, batches: &[RecordBatch], zstd_level: i32) -> 
 /// [`Error::Parquet`] if it is none.
 pub(crate) fn read_batches(file: File, batch_rows: usize) -> Result<ParquetRecordBatchReader> {
     Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(batch_rows).build()?)
+}
+
+/// Whether rows of a metric are wanted, for each row of an array of metrics.
+pub(crate) type MetricMask = Arc<dyn Fn(&StringArray) -> Result<BooleanArray, DataFusionError> + Send + Sync>;
+
+/// The same of the rows whose metric is wanted; the other columns are decoded for those only.
+///
+/// # Errors
+/// [`Error::Parquet`] if it is none.
+pub(crate) fn read_metrics(file: File, batch_rows: usize, wanted: &MetricMask) -> Result<ParquetRecordBatchReader> {
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
+    let metric = ProjectionMask::columns(reader.parquet_schema(), ["metric"]);
+    let wanted = Arc::clone(wanted);
+    let matches = move |batch: RecordBatch| {
+        let metrics = cast(batch.column(0), &DataType::Utf8)?;
+        wanted(metrics.as_string()).map_err(|error| ArrowError::ExternalError(Box::new(error)))
+    };
+    let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(metric, matches))]);
+    Ok(reader.with_batch_size(batch_rows).with_row_filter(filter).build()?)
 }
 
 /// Reads a whole file, without the partition column.

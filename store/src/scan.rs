@@ -162,8 +162,11 @@ fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Fi
             replaced_days = memtables.iter().flat_map(|memtable| memtable.days.iter().copied()).collect();
             let days: Vec<i32> = replaced_days.iter().copied().collect();
             let days = filter.keep(&days, |day| KeyRange { date: Some((*day, *day)), ..KeyRange::default() })?;
-            let rows = |day| unflushed_rows(memtables.iter().map(Arc::as_ref), day);
-            series_days.extend(days.into_iter().map(|day| SeriesSource::new(&snapshot, rows(day), day)));
+            let metrics = filter.keep_metrics(memtables.iter().flat_map(|memtable| memtable.series()))?;
+            let wanted = |metric: &str| metrics.contains(metric);
+            let rows = |day| unflushed_rows(memtables.iter().map(Arc::as_ref), day, wanted);
+            let source = |day| SeriesSource::new(&snapshot, rows(day), day, filter.metric_mask());
+            series_days.extend(days.into_iter().map(source));
         }
     }
     unflushed.retain(|rows| !rows.rows.is_empty());

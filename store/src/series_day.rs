@@ -12,8 +12,9 @@ use datafusion::arrow::{
 use crate::{
     delta_log::TableSnapshot,
     error::Result,
+    live_file::LiveFile,
     memtable::Memtable,
-    parquet_file::{read_batches, read_columns},
+    parquet_file::{MetricMask, read_batches, read_columns, read_metrics},
     rows::{SeriesRow, series_batch},
     schema::series_schema,
 };
@@ -21,11 +22,17 @@ use crate::{
 /// Stored rows, and unflushed ones, that are merged at a time.
 const BATCH_ROWS: usize = 8192;
 
-/// Rows of `memtables` on `day` in table order, one per series.
-pub(crate) fn unflushed_rows<'a>(memtables: impl IntoIterator<Item = &'a Memtable>, day: i32) -> Vec<SeriesRow> {
+/// Rows of `memtables` on `day` in table order, one per series, of the metrics that are wanted.
+pub(crate) fn unflushed_rows<'a>(
+    memtables: impl IntoIterator<Item = &'a Memtable>,
+    day: i32,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<SeriesRow> {
     let mut rows: HashMap<_, SeriesRow> = HashMap::new();
     for points in memtables.into_iter().flat_map(Memtable::series) {
-        if let Some((first, last)) = points.time_range_on(day) {
+        if wanted(&points.series.definition.metric)
+            && let Some((first, last)) = points.time_range_on(day)
+        {
             let row = rows.entry(points.series.id).or_insert_with(|| (Arc::clone(&points.series), first, last));
             row.1 = row.1.min(first);
             row.2 = row.2.max(last);
@@ -50,12 +57,18 @@ pub(crate) struct SeriesDay {
 }
 
 impl SeriesDay {
-    /// The rows on `day` of `snapshot`, and the [`unflushed_rows`] of that day.
+    /// The rows on `day` of `snapshot`, and the [`unflushed_rows`] of that day. `wanted` tells the metrics of stored rows
+    /// to read; none for all.
     ///
     /// # Errors
     /// Any failure to open the day's files.
-    pub(crate) fn new(snapshot: &TableSnapshot, unflushed: Arc<[SeriesRow]>, day: i32) -> Result<Self> {
-        let stored = stored_rows(snapshot, day)?;
+    pub(crate) fn new(
+        snapshot: &TableSnapshot,
+        unflushed: Arc<[SeriesRow]>,
+        day: i32,
+        wanted: Option<&MetricMask>,
+    ) -> Result<Self> {
+        let stored = stored_rows(snapshot, day, wanted)?;
         Ok(Self { stored, rest: None, unflushed, merged: 0, day })
     }
 
@@ -111,17 +124,24 @@ fn keys(batch: &RecordBatch) -> Result<(StringArray, ScalarBuffer<i64>)> {
 
 /// The stored rows of `day` in table order. One sorted file, as a flush leaves it, is read batch by batch;
 /// what others wrote is sorted in memory.
-fn stored_rows(snapshot: &TableSnapshot, day: i32) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+fn stored_rows(
+    snapshot: &TableSnapshot,
+    day: i32,
+    wanted: Option<&MetricMask>,
+) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+    let read = |file: &LiveFile| match wanted {
+        Some(wanted) => read_metrics(snapshot.storage.open(file)?, BATCH_ROWS, wanted),
+        None => read_batches(snapshot.storage.open(file)?, BATCH_ROWS),
+    };
     let files: Vec<_> = snapshot.files.iter().filter(|file| file.date == day).collect();
     if let [file] = files.as_slice()
         && is_sorted(snapshot.storage.open(file)?)?
     {
-        let reader = read_batches(snapshot.storage.open(file)?, BATCH_ROWS)?;
-        return Ok(Box::new(reader.map(move |batch| with_date(&batch?, day)).filter(is_not_empty)));
+        return Ok(Box::new(read(file)?.map(move |batch| with_date(&batch?, day)).filter(is_not_empty)));
     }
     let mut batches = Vec::new();
     for file in files {
-        for batch in read_batches(snapshot.storage.open(file)?, BATCH_ROWS)? {
+        for batch in read(file)? {
             batches.push(with_date(&batch?, day)?);
         }
     }

@@ -3,7 +3,7 @@
 use driftwatt_store::PROMOTED;
 
 use super::{LABELS, ROLE_LABELS, quoted};
-use crate::roles::{Asked, LabelKey, ROLE_FUNCTION, RoleOf, RoleTable, View, label};
+use crate::roles::{Asked, CLAIMS_FUNCTION, LabelKey, ROLE_FUNCTION, RoleOf, RoleTable, View, label};
 
 /// What the table says of a series, as fields of `role_of`.
 const FACTS: [&str; 19] = [
@@ -115,33 +115,28 @@ fn device(view: View) -> String {
 /// last at `copied_until`, it began before this one, so it covers this one's points up to there.
 pub(super) fn deduplicated(view: View, series: &str) -> String {
     let never = "CAST(NULL AS TIMESTAMP)";
-    let device = device(view);
-    let better =
-        "PARTITION BY date, role, device ORDER BY precedence RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING";
-    let better =
-        format!("min(first_time) OVER ({better}) AS better_from, max(last_time) OVER ({better}) AS better_until");
-    match view {
-        View::Gpu => {
-            let same = "PARTITION BY date, role, device, slice, place, part";
-            let slice = "CASE WHEN card THEN '' ELSE coalesce(mig_id, '') END";
+    let (claim, precedence) = match view {
+        View::Gpu => (
+            "concat(CASE WHEN card THEN '' ELSE coalesce(mig_id, '') END, '|', coalesce(CAST(place AS VARCHAR), ''), '|', \
+             coalesce(part, ''))",
             // What is said of the card goes before what is said of its slices, which would add up to it once more.
-            let precedence = "CASE WHEN card OR mig_id IS NULL THEN rank ELSE rank + 1000000 END";
-            format!(
-                "(SELECT *, max(last_time) OVER ({same} ORDER BY first_time, series_id \
-                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS copied_until, \
-                 count(*) OVER ({same}) AS shared_by, {better} FROM \
-                 (SELECT *, {device} AS device, {slice} AS slice, {precedence} AS precedence FROM {series}))"
-            )
+            "CASE WHEN card OR mig_id IS NULL THEN rank ELSE rank + 1000000 END",
+        ),
+        View::System => ("series_id", "rank"),
+        View::Latency | View::Inputs | View::Models => {
+            return format!(
+                "(SELECT *, {never} AS copied_until, {never} AS better_from, {never} AS better_until, \
+                 CAST(1 AS BIGINT) AS shared_by FROM {series})"
+            );
         }
-        View::System => format!(
-            "(SELECT *, {never} AS copied_until, CAST(1 AS BIGINT) AS shared_by, {better} FROM \
-             (SELECT *, {device} AS device, rank AS precedence FROM {series}))"
-        ),
-        View::Latency | View::Inputs | View::Models => format!(
-            "(SELECT *, {never} AS copied_until, {never} AS better_from, {never} AS better_until, \
-             CAST(1 AS BIGINT) AS shared_by FROM {series})"
-        ),
-    }
+    };
+    let decided = ["copied_until", "shared_by", "better_from", "better_until"];
+    let decided = decided.map(|column| format!("claims['{column}'] AS {column}")).join(", ");
+    format!(
+        "(SELECT *, {decided} FROM (SELECT *, {CLAIMS_FUNCTION}({device}, {claim}, {precedence}, first_time, last_time, \
+         series_id) OVER (PARTITION BY date, role) AS claims FROM {series}))",
+        device = device(view),
+    )
 }
 
 /// SQL for whether the row at `time` of a series `d` is said better by another series.

@@ -100,7 +100,7 @@ fn lists_and_missing_lists_come_back() {
                 "time" => Arc::new(TimestampMicrosecondArray::from(vec![1; rows]).with_timezone("UTC")),
                 "bucket_counts" => {
                     let list = ListArray::from_iter_primitive::<Int64Type, _, _>((0..rows).map(lists));
-                    datafusion::arrow::compute::cast(&list, field.data_type()).unwrap()
+                    cast(&list, field.data_type()).unwrap()
                 }
                 _ if is_key => unreachable!("no other key"),
                 _ => datafusion::arrow::array::new_null_array(field.data_type(), rows),

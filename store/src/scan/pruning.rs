@@ -18,6 +18,7 @@ use datafusion::{
 use crate::{
     live_file::{KeyRange, KeyRanges},
     memtable::{Memtable, SeriesPoints, day_of, sort_in_table_order},
+    parquet_file::MetricMask,
 };
 
 /// The pushed-down predicate, applied to ranges of keys.
@@ -52,7 +53,7 @@ impl Filter {
     ) -> Result<Arc<[Arc<SeriesPoints>]>> {
         let mut series: Vec<&Arc<SeriesPoints>> = memtable.series().filter(|points| times(points).is_some()).collect();
         if let Some(predicate) = &self.0 {
-            let metrics = self.keep_metrics(&series)?;
+            let metrics = self.keep_metrics(series.iter().copied())?;
             series.retain(|points| metrics.contains(&*points.series.definition.metric));
             if !series.is_empty() {
                 let mut kept = predicate.prune(&SeriesRanges::new(&series, times))?.into_iter();
@@ -65,13 +66,29 @@ impl Filter {
     }
 
     /// Series are many and metrics few, so these are looked at first, each once.
-    fn keep_metrics<'a>(&self, series: &[&'a Arc<SeriesPoints>]) -> Result<HashSet<&'a str>> {
-        let metrics: HashSet<&str> = series.iter().map(|points| &*points.series.definition.metric).collect();
+    pub(super) fn keep_metrics<'a>(
+        &self,
+        series: impl Iterator<Item = &'a Arc<SeriesPoints>>,
+    ) -> Result<HashSet<&'a str>> {
+        let metrics: HashSet<&str> = series.map(|points| &*points.series.definition.metric).collect();
         let metrics: Vec<&str> = metrics.into_iter().collect();
-        let range = |metric: &&str| Some(((*metric).to_owned(), (*metric).to_owned()));
-        let kept = self.keep(&metrics, |metric| KeyRange { metric: range(metric), ..KeyRange::default() })?;
-        Ok(kept.into_iter().collect())
+        Ok(self.keep(&metrics, |metric| of_metric(metric))?.into_iter().collect())
     }
+
+    /// The rows whose metric may match; none where nothing is asked of it.
+    pub(super) fn metric_mask(&self) -> Option<MetricMask> {
+        self.0.as_ref()?;
+        let filter = self.clone();
+        Some(Arc::new(move |metrics| {
+            let distinct: Vec<&str> = metrics.iter().flatten().collect::<HashSet<_>>().into_iter().collect();
+            let kept: HashSet<&str> = filter.keep(&distinct, |metric| of_metric(metric))?.into_iter().collect();
+            Ok(metrics.iter().map(|metric| Some(metric.is_some_and(|metric| kept.contains(metric)))).collect())
+        }))
+    }
+}
+
+fn of_metric(metric: &str) -> KeyRange {
+    KeyRange { metric: Some((metric.to_owned(), metric.to_owned())), ..KeyRange::default() }
 }
 
 /// Keys of some series as pruning statistics.

@@ -17,7 +17,9 @@ use datafusion::{
     },
 };
 
-use crate::{delta_log::TableSnapshot, rows::SeriesRow, schema::series_schema, series_day::SeriesDay};
+use crate::{
+    delta_log::TableSnapshot, parquet_file::MetricMask, rows::SeriesRow, schema::series_schema, series_day::SeriesDay,
+};
 
 /// Batches made before they are asked for.
 const BATCHES_AHEAD: usize = 1;
@@ -28,11 +30,18 @@ pub(super) struct SeriesSource {
     snapshot: Arc<TableSnapshot>,
     unflushed: Arc<[SeriesRow]>,
     day: i32,
+    /// The metrics to read; none for all.
+    wanted: Option<MetricMask>,
 }
 
 impl SeriesSource {
-    pub(super) fn new(snapshot: &Arc<TableSnapshot>, unflushed: Vec<SeriesRow>, day: i32) -> Self {
-        Self { schema: series_schema(), snapshot: Arc::clone(snapshot), unflushed: unflushed.into(), day }
+    pub(super) fn new(
+        snapshot: &Arc<TableSnapshot>,
+        unflushed: Vec<SeriesRow>,
+        day: i32,
+        wanted: Option<MetricMask>,
+    ) -> Self {
+        Self { schema: series_schema(), snapshot: Arc::clone(snapshot), unflushed: unflushed.into(), day, wanted }
     }
 
     fn row_count(&self) -> usize {
@@ -55,9 +64,10 @@ impl PartitionStream for SeriesSource {
     fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
         let (snapshot, unflushed, day) = (Arc::clone(&self.snapshot), Arc::clone(&self.unflushed), self.day);
+        let wanted = self.wanted.clone();
         let batches = stream.tx();
         stream.spawn_blocking(move || {
-            for batch in SeriesDay::new(&snapshot, unflushed, day)? {
+            for batch in SeriesDay::new(&snapshot, unflushed, day, wanted.as_ref())? {
                 if batches.blocking_send(batch.map_err(Into::into)).is_err() {
                     // The query is over.
                     break;
@@ -85,7 +95,7 @@ pub(super) fn series_scan(
 #[derive(Debug)]
 struct SeriesDaysExec {
     days: Arc<StreamingTableExec>,
-    /// About; a series in a file and beside it counts twice.
+    /// About: a series in a file and beside it counts twice, and those of other metrics count.
     row_count: usize,
 }
 
