@@ -31,7 +31,9 @@ impl Filter {
         let df_schema = DFSchema::try_from(Arc::clone(schema))?;
         let predicate = state.create_physical_expr(filter, &df_schema)?;
         // A predicate that pruning cannot use is not an error: the filter above the scan still applies it.
-        Ok(Self(PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).build(predicate)))
+        let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
+        let longest = state.config_options().execution.parquet.max_in_list_size;
+        Ok(Self(builder.with_max_in_list_size(longest).build(predicate)))
     }
 
     pub(super) fn keep<T: Clone>(&self, items: &[T], keys: impl Fn(&T) -> KeyRange) -> Result<Vec<T>> {
