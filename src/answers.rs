@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, ValueEnum};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
-    drift::{self, DriftRequest, Filter, Side, Source, Subject},
+    drift::{self, DriftRequest, Filter, Side, Source, Subject, decision::Thresholds},
     idle::{self, IdleRequest},
     recommend::{self, RecommendRequest},
     report::{self, WeeklyRequest},
@@ -133,6 +133,11 @@ pub(crate) struct RecommendQuestion {
     pub(crate) format: Format,
 }
 
+/// A reference that moves along.
+const TRAILING: &str = "trailing";
+
+const TRAILING_US: i64 = 7 * 86_400_000_000;
+
 /// What is asked of the drift score.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
@@ -140,8 +145,8 @@ pub(crate) struct DriftQuestion {
     /// Metric as it was sent, such as driftwatt.input.pixels
     #[arg(long)]
     pub(crate) metric: String,
-    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16
-    #[arg(long)]
+    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16, or `trailing`: the seven days before the current one
+    #[arg(long, default_value = TRAILING)]
     pub(crate) reference: String,
     /// Current window, UTC: FROM/TO
     #[arg(long)]
@@ -155,6 +160,15 @@ pub(crate) struct DriftQuestion {
     /// Labels of the current side only
     #[arg(long, default_value = "")]
     pub(crate) current_where: String,
+    /// PSI from which a change is a warning [default: 0.1]
+    #[arg(long)]
+    pub(crate) psi_warn: Option<f64>,
+    /// PSI from which it is critical [default: 0.25]
+    #[arg(long)]
+    pub(crate) psi_critical: Option<f64>,
+    /// Windows in a row, as long as the current one, that a warning needs [default: 2]
+    #[arg(long)]
+    pub(crate) persistence: Option<u32>,
     /// text or json
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -164,7 +178,7 @@ pub(crate) struct DriftQuestion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) text: String,
-    /// Of a drift score: `drift`, `no drift` or `not enough data`.
+    /// Of a drift score: its status, such as `ok` or `critical`.
     pub(crate) verdict: Option<String>,
 }
 
@@ -258,28 +272,54 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, sides that cannot be compared, a failed query.
     pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<Answer> {
-        let side = |window: &str, own: &str| side(window, &[&question.filter, own]);
+        let side = |span: Window, own: &str| side(span, &[&question.filter, own]);
+        let current = span(&question.current)?;
+        // Over HTTP nothing stands for the default.
+        let reference = match question.reference.as_str() {
+            TRAILING | "" => Window::new(current.start_us - TRAILING_US, current.start_us)?,
+            given => span(given)?,
+        };
         let request = DriftRequest {
             subject: Subject::Metric(question.metric.clone()),
             source: Source::Auto,
-            reference: side(&question.reference, &question.reference_where)?,
-            current: side(&question.current, &question.current_where)?,
+            reference: side(reference, &question.reference_where)?,
+            current: side(current, &question.current_where)?,
         };
-        let score = drift::score(self.session, self.store, &request, now_us()).await?;
+        let thresholds = question.thresholds()?;
+        let score = drift::score(self.session, self.store, &request, &thresholds, now_us()).await?;
         let text = match question.format {
             Format::Text => score.to_text(),
             Format::Json => score.to_json()?,
             _ => bail!("a drift score is written as text or json"),
         };
-        Ok(Answer { text, verdict: Some(score.verdict.as_str().to_owned()) })
+        Ok(Answer { text, verdict: Some(score.status.as_str().to_owned()) })
     }
 }
 
-fn side(span: &str, filters: &[&str]) -> anyhow::Result<Side> {
+fn span(text: &str) -> anyhow::Result<Window> {
     let (from, to) =
-        span.split_once('/').with_context(|| format!("{span:?} is not a window like 2026-11-09/2026-11-16"))?;
+        text.split_once('/').with_context(|| format!("{text:?} is not a window like 2026-11-09/2026-11-16"))?;
+    window(from, to)
+}
+
+fn side(window: Window, filters: &[&str]) -> anyhow::Result<Side> {
     let filters = filters.iter().flat_map(|list| list.split(',')).filter(|filter| !filter.is_empty());
-    Ok(Side { window: window(from, to)?, filters: filters.map(Filter::parse).collect::<Result<_, _>>()? })
+    Ok(Side { window, filters: filters.map(Filter::parse).collect::<Result<_, _>>()? })
+}
+
+impl DriftQuestion {
+    fn thresholds(&self) -> anyhow::Result<Thresholds> {
+        let usual = Thresholds::default();
+        let psi_warn = self.psi_warn.unwrap_or(usual.psi_warn);
+        let psi_critical = self.psi_critical.unwrap_or(usual.psi_critical.max(psi_warn));
+        ensure!(
+            psi_warn > 0.0 && psi_warn <= psi_critical,
+            "a PSI of {psi_warn} for warnings and {psi_critical} for what is critical: the first is above 0 and not above the second"
+        );
+        let persistence = self.persistence.unwrap_or(usual.persistence);
+        ensure!((1..=24).contains(&persistence), "a warning needs 1 to 24 windows in a row, not {persistence}");
+        Ok(Thresholds { psi_warn, psi_critical, persistence, ..usual })
+    }
 }
 
 #[cfg(test)]
@@ -301,8 +341,9 @@ mod tests {
 
     #[test]
     fn both_sides_get_the_shared_filter() {
-        let side = side("2026-11-09/2026-11-16", &["service.name=chat", "model_version=2"]).unwrap();
+        let window = span("2026-11-09/2026-11-16").unwrap();
+        let side = side(window, &["service.name=chat", "model_version=2"]).unwrap();
         assert_eq!(side.filters.len(), 2);
-        assert!(super::side("2026-11-09", &[]).is_err());
+        assert!(span("2026-11-09").is_err());
     }
 }

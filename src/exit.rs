@@ -19,12 +19,12 @@ pub(crate) fn faults() -> ExitCode {
     ExitCode::from(1)
 }
 
-/// What a drift score says, as its verdict in words; a server of an older version does not say it.
+/// What the status of a drift score says; a server of an older version does not say it.
 pub(crate) fn of_verdict(verdict: Option<&str>) -> ExitCode {
     match verdict {
-        Some("no drift") => SOUND,
-        Some("drift") => ExitCode::from(1),
-        Some("not enough data") => ExitCode::from(3),
+        Some("ok") => SOUND,
+        Some("warn" | "critical") => ExitCode::from(1),
+        Some("insufficient_data" | "gate_failed") => ExitCode::from(3),
         _ => unchecked(&anyhow::anyhow!("the server did not say its verdict; bring it to the version of this command")),
     }
 }

@@ -139,7 +139,10 @@ async fn the_exit_code_of_drift_is_its_verdict() {
     // The hour before the last one, and the last one.
     let (now, half) = (now_nanos(), 30_000_000_000);
     let values = |minutes: std::ops::Range<u64>, shift: f64| {
-        minutes.map(move |minute| point(now - minute * MINUTE - half, (minute % 10) as f64 + shift, vec![]))
+        minutes.flat_map(move |minute| {
+            let at = now - minute * MINUTE - half;
+            (0..5).map(move |part| point(at - part * 1_000_000_000, (minute % 10) as f64 + shift, vec![]))
+        })
     };
     let metrics = vec![
         gauge("same", values(0..120, 0.0).collect()),
@@ -160,12 +163,12 @@ async fn the_exit_code_of_drift_is_its_verdict() {
     let url = format!("http://{}", server.http);
     let data_text = data.to_string_lossy().into_owned();
     let check = |source: &[&str]| {
-        for (metric, code, verdict) in [("same", 0, "NO DRIFT"), ("other", 1, "DRIFT"), ("few", 3, "NOT ENOUGH DATA")] {
+        for (metric, code, verdict) in [("same", 0, "OK"), ("other", 1, "CRITICAL"), ("few", 3, "INSUFFICIENT DATA")] {
             let (found, said) = drift(metric, source);
             assert!(found == Some(code) && said.contains(verdict), "{metric}: {found:?} {said}");
         }
         let json = drift("other", &[source, &["--format", "json"]].concat());
-        assert!(json.0 == Some(1) && json.1.contains("\"drift\""), "{json:?}");
+        assert!(json.0 == Some(1) && json.1.contains("\"critical\""), "{json:?}");
     };
     check(&["--server", &url]);
     server.terminate();

@@ -1,5 +1,7 @@
 //! All scores of one window against its reference, from raw values, from histograms or from categories.
 
+use serde::Serialize;
+
 use super::{
     category_counts::CategoryCounts,
     contingency::{CategoryPair, ChiSquareTest, chi_square_homogeneity, cramers_v_corrected, pool_rare},
@@ -28,7 +30,8 @@ pub enum CompareError {
 }
 
 /// What the scores were computed from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Raw values: exact.
     Samples,
@@ -53,7 +56,7 @@ pub struct ColumnOptions {
 }
 
 /// One bin of both sides.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bin {
     /// Category, or the range as `(lower, upper]`.
     pub label: String,
@@ -64,7 +67,7 @@ pub struct Bin {
 }
 
 /// Categories that came or went.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CategoryChange {
     /// Names only in the current window.
     pub new: Vec<String>,
@@ -79,7 +82,7 @@ pub struct CategoryChange {
 }
 
 /// Scores of one window.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// Source of the scores.
     pub basis: Basis,

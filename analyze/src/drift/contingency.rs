@@ -1,9 +1,11 @@
 //! Tests and effect sizes of two rows of counts: homogeneity, Cramer's V, and categories that came or went.
 
+use serde::Serialize;
+
 use super::{category_counts::CategoryCounts, category_counts::OTHER, chi_square};
 
 /// A chi-square test.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ChiSquareTest {
     /// The statistic.
     pub statistic: f64,

@@ -1,5 +1,7 @@
 //! From scores to an alarm: effect and sampling noise and learnt noise and persistence and size and gate, all of them.
 
+use serde::Serialize;
+
 use super::{comparison::Comparison, statistics};
 
 /// Limits of one column.
@@ -23,6 +25,17 @@ pub struct Thresholds {
     pub q_max: f64,
     /// Windows in a row that a warning needs; critical needs one.
     pub persistence: u32,
+}
+
+impl Confidence {
+    /// Its name, as in the column `confidence` of `drift_scores`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
 }
 
 impl Default for Thresholds {
@@ -66,7 +79,8 @@ pub struct Evidence<'a> {
 }
 
 /// How far a window is beyond the limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Below.
     None,
@@ -77,7 +91,8 @@ pub enum Level {
 }
 
 /// Verdict on one window; only `Ok` is a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Judged, no alarm.
     Ok,
@@ -92,6 +107,17 @@ pub enum Status {
 }
 
 impl Status {
+    /// Its name, as in the column `status` of `drift_scores`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Critical => "critical",
+            Self::InsufficientData => "insufficient_data",
+            Self::GateFailed => "gate_failed",
+        }
+    }
+
     /// Whether this is to be told to somebody as drift.
     pub fn is_alarm(self) -> bool {
         matches!(self, Self::Warn | Self::Critical)
@@ -99,7 +125,8 @@ impl Status {
 }
 
 /// How much the verdict can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Confidence {
     /// Noise could not be learnt, or a side is small.
     Low,
@@ -110,7 +137,7 @@ pub enum Confidence {
 }
 
 /// The decision with what it rests on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Decision {
     /// Verdict.
     pub status: Status,

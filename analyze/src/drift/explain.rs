@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::{comparison::Comparison, decision::Decision, decision::Thresholds, distance::JEFFREYS, statistics};
 
 /// One bin's part of the PSI.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BinContribution {
     /// Category or range.
     pub label: String,

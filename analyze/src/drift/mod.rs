@@ -17,6 +17,7 @@ pub mod feature_state;
 mod histogram;
 pub mod multiplicity;
 pub mod numeric;
+mod observed;
 #[cfg(test)]
 mod property_tests;
 mod read;
@@ -34,17 +35,27 @@ mod tests;
 pub mod two_sample;
 
 pub use request::{DriftRequest, Filter, Side, Source, Subject, VALUES_MAX};
-pub use score::{DriftScore, PSI_THRESHOLD, SideSummary, VALUES_MIN, Verdict};
+pub use score::{DriftScore, SideSummary};
 
 use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    window::Window,
+};
+use comparison::{CompareError, Comparison};
+use decision::{Decision, Evidence, Gate, Level, Status, Thresholds, decide, leave_one_out_psi};
+use explain::explain;
+use observed::Observed;
 
 /// Result table of this job.
 pub const TABLE: &str = "drift_scores";
 
-/// Scores the current side against the reference and, given a store, writes the score to `drift_scores`.
+/// Scores the current side against the reference, decides and, given a store, writes the score to `drift_scores`.
+///
+/// The reference's own variation is learnt from its windows as long as the current one. A change that is not critical must have
+/// been there in the window before, too, which is read and scored for it.
 ///
 /// # Errors
 /// [`Error::MixedSimulated`] where a side mixes simulated and real data; [`Error::Incomparable`] for histograms without common
@@ -53,18 +64,62 @@ pub async fn score(
     ctx: &SessionContext,
     store: Option<&Store>,
     request: &DriftRequest,
+    thresholds: &Thresholds,
     now_us: i64,
 ) -> Result<DriftScore> {
-    let score = match request.source {
-        Source::Samples => from_samples(ctx, request).await?,
-        Source::Histograms => from_histograms(ctx, request).await?,
-        Source::Auto => {
-            let score = from_samples(ctx, request).await?;
-            let no_samples = score.reference.row_count == 0 && score.current.row_count == 0;
-            if no_samples && matches!(request.subject, Subject::Metric(_)) {
-                from_histograms(ctx, request).await?
-            } else {
-                score
+    let length_us = request.current.window.end_us - request.current.window.start_us;
+    let pair = async |source| -> Result<(Observed, Observed)> {
+        let reference = read(ctx, source, "reference", request, &request.reference, Some(length_us)).await?;
+        Ok((reference, read(ctx, source, "current", request, &request.current, None).await?))
+    };
+    let (mut source, mut sides) = match request.source {
+        Source::Histograms => (Source::Histograms, pair(Source::Histograms).await?),
+        Source::Auto | Source::Samples => (Source::Samples, pair(Source::Samples).await?),
+    };
+    let no_samples = sides.0.summary.row_count == 0 && sides.1.summary.row_count == 0;
+    if request.source == Source::Auto && no_samples && matches!(request.subject, Subject::Metric(_)) {
+        (source, sides) = (Source::Histograms, pair(Source::Histograms).await?);
+    }
+    let (reference, current) = sides;
+    let score = match compare(request, &reference, &current)? {
+        None => DriftScore {
+            request: request.clone(),
+            source,
+            reasons: vec![format!(
+                "{} reference and {} current values: widen the empty window, or check that it was collected",
+                reference.values.count(),
+                current.values.count()
+            )],
+            reference: reference.summary,
+            current: current.summary,
+            comparison: None,
+            status: Status::InsufficientData,
+            decision: None,
+            bins: vec![],
+            reference_window_count: 0,
+        },
+        Some(comparison) => {
+            let windows = reference.window_counts(&comparison, thresholds.values_min);
+            let judged = Judged { comparison: &comparison, leave_one_out: &leave_one_out_psi(&windows), thresholds };
+            let mut decision = judged.decide(0);
+            // What is critical, or nothing, needs no window before.
+            if decision.level == Level::Warn {
+                let before = windows_before(ctx, source, request, &reference, &judged).await?;
+                decision = judged.decide(before);
+            }
+            let [reference, current] =
+                [(reference, 0), (current, 1)].map(|(side, at)| summary_with_quantiles(side.summary, &comparison, at));
+            DriftScore {
+                request: request.clone(),
+                source,
+                reference,
+                current,
+                status: decision.status,
+                bins: explain(&comparison, &decision, thresholds).bins,
+                reasons: decision.reasons.clone(),
+                reference_window_count: windows.len(),
+                comparison: Some(comparison),
+                decision: Some(decision),
             }
         }
     };
@@ -74,47 +129,75 @@ pub async fn score(
     Ok(score)
 }
 
-async fn from_samples(ctx: &SessionContext, request: &DriftRequest) -> Result<DriftScore> {
-    let (reference, reference_summary) = read::samples(ctx, "reference", &request.subject, &request.reference).await?;
-    let (current, current_summary) = read::samples(ctx, "current", &request.subject, &request.current).await?;
-    let (n, m) = (reference.len() as u64, current.len() as u64);
-    let mut score = DriftScore::new(request, Source::Samples, reference_summary, current_summary);
-    if n > 0 && m > 0 {
-        let cuts = statistics::decile_cuts(&reference);
-        score.set_binned(&statistics::bin_counts(&reference, &cuts), &statistics::bin_counts(&current, &cuts));
-        let ks = statistics::kolmogorov_smirnov(&reference, &current);
-        (score.ks_lower, score.ks_upper) = (Some(ks), Some(ks));
-        score.ks_p_value = Some(statistics::kolmogorov_p_value(ks, n, m));
-        let distance = statistics::wasserstein(&reference, &current);
-        score.wasserstein = Some(distance);
-        score.wasserstein_over_std =
-            statistics::standard_deviation(&reference).filter(|std| *std > 0.0).map(|std| distance / std);
-    }
-    Ok(score.decide())
+/// A comparison with the noise of its reference.
+struct Judged<'a> {
+    comparison: &'a Comparison,
+    leave_one_out: &'a [f64],
+    thresholds: &'a Thresholds,
 }
 
-async fn from_histograms(ctx: &SessionContext, request: &DriftRequest) -> Result<DriftScore> {
-    let (reference, reference_summary) =
-        read::histograms(ctx, "reference", &request.subject, &request.reference).await?;
-    let (current, current_summary) = read::histograms(ctx, "current", &request.subject, &request.current).await?;
-    let (n, m) = (reference.count(), current.count());
-    let mut score = DriftScore::new(request, Source::Histograms, reference_summary, current_summary);
-    if n > 0 && m > 0 {
-        let incomparable = |reason| Error::Incomparable { metric: request.subject.name().to_owned(), reason };
-        let aligned = reference.align(current).map_err(incomparable)?;
-        let (p, q) = (&aligned.reference, &aligned.current);
-        let cuts = statistics::snapped_decile_cuts(p);
-        score.set_binned(&statistics::merge_bins(p, &cuts), &statistics::merge_bins(q, &cuts));
-        let (lower, upper) = statistics::kolmogorov_smirnov_bounds(p, q);
-        (score.ks_lower, score.ks_upper) = (Some(lower), Some(upper));
-        score.ks_p_value = Some(statistics::kolmogorov_p_value(lower, n, m));
-        let (distance, radius) = statistics::wasserstein_binned(&aligned.edges, p, q);
-        let reference_moments = statistics::moments_binned(&aligned.edges, p);
-        score.wasserstein = Some(distance);
-        score.wasserstein_radius = (!aligned.unbounded).then_some(radius);
-        score.wasserstein_over_std = reference_moments.filter(|(_, std)| *std > 0.0).map(|(_, std)| distance / std);
-        score.reference.mean = reference_moments.map(|(mean, _)| mean);
-        score.current.mean = statistics::moments_binned(&aligned.edges, q).map(|(mean, _)| mean);
+impl Judged<'_> {
+    fn decide(&self, windows_before: u32) -> Decision {
+        let evidence =
+            Evidence { leave_one_out: self.leave_one_out, q_value: None, windows_before, gate: Gate::NotDeclared };
+        decide(self.comparison, &evidence, self.thresholds)
     }
-    Ok(score.decide())
+}
+
+/// Windows directly before the current one, as many as a warning needs, that are beyond every limit themselves.
+async fn windows_before(
+    ctx: &SessionContext,
+    source: Source,
+    request: &DriftRequest,
+    reference: &Observed,
+    judged: &Judged<'_>,
+) -> Result<u32> {
+    let mut side = request.current.clone();
+    for count in 0..judged.thresholds.persistence.saturating_sub(1) {
+        let Window { start_us, end_us } = side.window;
+        let Ok(window) = Window::new(start_us - (end_us - start_us), start_us) else { return Ok(count) };
+        side.window = window;
+        let before = read(ctx, source, "current", request, &side, None).await?;
+        let Some(comparison) = compare(request, reference, &before)? else { return Ok(count) };
+        if (Judged { comparison: &comparison, ..*judged }).decide(0).level == Level::None {
+            return Ok(count);
+        }
+    }
+    Ok(judged.thresholds.persistence.saturating_sub(1))
+}
+
+async fn read(
+    ctx: &SessionContext,
+    source: Source,
+    name: &'static str,
+    request: &DriftRequest,
+    side: &Side,
+    length_us: Option<i64>,
+) -> Result<Observed> {
+    match source {
+        Source::Histograms => read::histograms(ctx, name, &request.subject, side, length_us).await,
+        Source::Auto | Source::Samples => read::samples(ctx, name, &request.subject, side, length_us).await,
+    }
+}
+
+/// None where a side is empty.
+fn compare(request: &DriftRequest, reference: &Observed, current: &Observed) -> Result<Option<Comparison>> {
+    match reference.values.compare(&current.values) {
+        Ok(comparison) => Ok(Some(comparison)),
+        Err(CompareError::Empty { .. }) => Ok(None),
+        Err(CompareError::Layout { reason }) => {
+            Err(Error::Incomparable { metric: request.subject.name().to_owned(), reason })
+        }
+    }
+}
+
+/// Histograms give quantiles only where both sides are compared.
+fn summary_with_quantiles(summary: SideSummary, comparison: &Comparison, side: usize) -> SideSummary {
+    let Some(numeric) = &comparison.numeric else { return summary };
+    let of = |pair: (f64, f64)| Some(if side == 0 { pair.0 } else { pair.1 });
+    SideSummary {
+        median: summary.median.or_else(|| of(numeric.median)),
+        p95: summary.p95.or_else(|| of(numeric.p95)),
+        ..summary
+    }
 }

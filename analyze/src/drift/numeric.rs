@@ -2,13 +2,15 @@
 
 use std::cmp::Ordering;
 
+use serde::Serialize;
+
 use super::{comparison::ColumnOptions, histogram::AlignedHistograms, statistics};
 
 /// A normal distribution's interquartile range in standard deviations.
 const IQR_OF_NORMAL: f64 = 1.349;
 
 /// Numeric scores of one window.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NumericChange {
     /// Interval that holds the KS statistic; both ends equal from raw values.
     pub ks: (f64, f64),

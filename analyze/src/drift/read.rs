@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use datafusion::prelude::SessionContext;
 
 use super::{
+    feature_state::FeatureState,
     histogram::{Exponential, MergedHistogram},
+    observed::{Observed, Values},
     request::{Side, Subject, VALUES_MAX},
     score::SideSummary,
+    sort::sort_values,
     statistics::{mean, quantile},
 };
 use crate::{
@@ -17,6 +20,8 @@ use crate::{
 
 /// Most histogram points read per side.
 const HISTOGRAM_POINTS_MAX: usize = 200_000;
+/// Most windows that a reference is cut in; of more the last ones are kept.
+const WINDOWS_MAX: i64 = 4 * 168;
 /// A window is cut in this many slots to say how much of it has data.
 const SLOTS: i64 = 100;
 
@@ -26,6 +31,15 @@ fn slot_us(side: &Side) -> i64 {
     ((side.window.end_us - side.window.start_us) / SLOTS).max(1)
 }
 
+/// The windows of `length_us` that fit in `side`, counted back from its end: from where, and how many.
+fn windows(side: &Side, length_us: Option<i64>) -> (i64, i64) {
+    let span_us = side.window.end_us - side.window.start_us;
+    let count = length_us.map_or(0, |length_us| (span_us / length_us.max(1)).min(WINDOWS_MAX));
+    // One window is the reference itself, against nothing.
+    let count = if count < 2 { 0 } else { count };
+    (side.window.end_us - count * length_us.unwrap_or(0), count)
+}
+
 fn refuse_mixed(name: &'static str, subject: &Subject, simulated: u64, real: u64) -> Result<bool> {
     if simulated > 0 && real > 0 {
         return Err(Error::MixedSimulated { side: name, metric: subject.name().to_owned() });
@@ -33,13 +47,14 @@ fn refuse_mixed(name: &'static str, subject: &Subject, simulated: u64, real: u64
     Ok(simulated > 0)
 }
 
-/// The finite values of a side, sorted, and where they came from.
+/// The finite values of a side, also by windows of `length_us` if that is given.
 pub(crate) async fn samples(
     ctx: &SessionContext,
     name: &'static str,
     subject: &Subject,
     side: &Side,
-) -> Result<(Vec<f64>, SideSummary)> {
+    length_us: Option<i64>,
+) -> Result<Observed> {
     let (view, selects) = subject.samples();
     let from = format!("FROM {view} WHERE {selects} AND {}{}", side.window.condition("time"), side.filter_sql());
     let (start, slot) = (side.window.start_us, slot_us(side));
@@ -56,17 +71,35 @@ pub(crate) async fn samples(
     let simulated_count = count("simulated_count")?;
     let simulated = refuse_mixed(name, subject, simulated_count, row_count - simulated_count)?;
     let stride = value_count.div_ceil(VALUES_MAX).max(1);
+    let (windows_start, window_count) = windows(side, length_us);
+    let columns = match window_count {
+        0 => "value".to_owned(),
+        // Truncation towards zero would put what lies before the first window into it.
+        _ => format!(
+            "value, CAST(floor((CAST(time AS BIGINT) - {windows_start}) / CAST({} AS DOUBLE)) AS BIGINT) AS number",
+            length_us.unwrap_or(1)
+        ),
+    };
     let query = if stride == 1 {
-        format!("SELECT value {from} AND {FINITE}")
+        format!("SELECT {columns} {from} AND {FINITE}")
     } else {
         // Every k-th in time order keeps the window's shape, where a plain limit would keep its beginning.
         format!(
-            "SELECT value FROM (SELECT value, row_number() OVER (ORDER BY time, value) AS position {from} AND {FINITE}) \
-             WHERE position % {stride} = 0"
+            "SELECT {columns} FROM (SELECT time, value, row_number() OVER (ORDER BY time, value) AS position {from} \
+             AND {FINITE}) WHERE position % {stride} = 0"
         )
     };
-    let mut values: Vec<f64> = Rows::query(ctx, &query).await?.numbers("value")?.into_iter().flatten().collect();
-    values.sort_by(f64::total_cmp);
+    let rows = Rows::query(ctx, &query).await?;
+    let mut values: Vec<f64> = rows.numbers("value")?.into_iter().flatten().collect();
+    let (mut windows, mut keys) = (vec![vec![]; window_count as usize], vec![]);
+    if window_count > 0 {
+        for (value, number) in values.iter().zip(rows.integers("number")?) {
+            let window = number.and_then(|number| usize::try_from(number).ok()).and_then(|at| windows.get_mut(at));
+            window.into_iter().for_each(|window| window.push(*value));
+        }
+        windows.iter_mut().for_each(|window| sort_values(window, &mut keys));
+    }
+    sort_values(&mut values, &mut keys);
     let summary = SideSummary {
         row_count,
         value_count,
@@ -79,7 +112,11 @@ pub(crate) async fn samples(
         query,
         ..SideSummary::empty(side)
     };
-    Ok((values, summary))
+    Ok(Observed {
+        values: Values::Samples(values),
+        windows: windows.into_iter().map(Values::Samples).collect(),
+        summary,
+    })
 }
 
 /// One stored point, as read.
@@ -90,19 +127,21 @@ struct Point {
     exponential: Option<Exponential>,
 }
 
-/// Merges the histogram points of a side.
+/// The merged histogram points of a side, also by windows of `length_us` if that is given.
 pub(crate) async fn histograms(
     ctx: &SessionContext,
     name: &'static str,
     subject: &Subject,
     side: &Side,
-) -> Result<(MergedHistogram, SideSummary)> {
+    length_us: Option<i64>,
+) -> Result<Observed> {
     let metric = literal(subject.name());
     let (start, slot) = (side.window.start_us, slot_us(side));
     let query = format!(
         "SELECT h.series_id, CAST(h.start_time AS BIGINT) AS start_us, h.min, h.max, h.bucket_counts, h.scale, \
          h.zero_count, h.zero_threshold, h.positive_offset, h.positive_counts, h.negative_offset, h.negative_counts, \
-         s.temporality, s.bounds, s.simulated, (CAST(h.time AS BIGINT) - {start}) / {slot} AS slot \
+         s.temporality, s.bounds, s.simulated, CAST(h.time AS BIGINT) AS time_us, \
+         (CAST(h.time AS BIGINT) - {start}) / {slot} AS slot \
          FROM raw.histograms h JOIN (SELECT series_id, date, temporality, bounds, {SIMULATED} AS simulated \
          FROM raw.series WHERE metric = {metric}{}) s ON s.series_id = h.series_id AND s.date = h.date \
          WHERE h.metric = {metric} AND {} AND h.count IS NOT NULL ORDER BY h.series_id, h.time LIMIT {}",
@@ -116,7 +155,9 @@ pub(crate) async fn histograms(
     }
     let simulated_count = rows.flags("simulated")?.into_iter().filter(|flag| *flag).count() as u64;
     let simulated = refuse_mixed(name, subject, simulated_count, rows.len() as u64 - simulated_count)?;
-    let merged = merge(&rows, side)?;
+    let (windows_start, window_count) = windows(side, length_us);
+    let number = |time_us: i64| (time_us - windows_start).div_euclid(length_us.unwrap_or(1));
+    let (merged, windows) = merge(&rows, side, window_count as usize, number)?;
     let mut slots: Vec<i64> = rows.integers("slot")?.into_iter().flatten().collect();
     slots.sort_unstable();
     slots.dedup();
@@ -129,7 +170,8 @@ pub(crate) async fn histograms(
         query,
         ..SideSummary::empty(side)
     };
-    Ok((merged, summary))
+    let of = |histogram| Values::Histograms(Box::new(FeatureState { histogram, ..FeatureState::default() }));
+    Ok(Observed { values: of(merged), windows: windows.into_iter().map(of).collect(), summary })
 }
 
 fn counts(list: Vec<i64>) -> Vec<u64> {
@@ -163,28 +205,39 @@ fn points(rows: &Rows) -> Result<Vec<Point>> {
         .collect())
 }
 
-fn merge(rows: &Rows, side: &Side) -> Result<MergedHistogram> {
+/// All of them, and by windows: a point belongs to that of its time, of the `window_count` that `number` counts.
+fn merge(
+    rows: &Rows,
+    side: &Side,
+    window_count: usize,
+    number: impl Fn(i64) -> i64,
+) -> Result<(MergedHistogram, Vec<MergedHistogram>)> {
     let (series, temporalities) = (rows.integers("series_id")?, rows.texts("temporality")?);
     let (bounds, mins, maxes) = (rows.number_lists("bounds")?, rows.numbers("min")?, rows.numbers("max")?);
-    let points = points(rows)?;
+    let (points, times) = (points(rows)?, rows.integers("time_us")?);
     let mut merged = MergedHistogram::default();
+    let mut windows = vec![MergedHistogram::default(); window_count];
     for (row, point) in points.iter().enumerate() {
         let cumulative = temporalities[row].as_deref() == Some("cumulative");
         let previous = row.checked_sub(1).filter(|before| series[*before] == series[row]).map(|before| &points[before]);
         let Some(change) = (if cumulative { increase(previous, point, side) } else { Some(point.clone()) }) else {
             continue;
         };
-        if let (Some(counts), Some(bounds)) = (&change.explicit, &bounds[row])
-            && counts.len() == bounds.len() + 1
-        {
-            merged.add_explicit(bounds, counts);
+        let number = times[row].and_then(|time_us| usize::try_from(number(time_us)).ok());
+        let window = number.and_then(|number| windows.get_mut(number));
+        for merged in std::iter::once(&mut merged).chain(window) {
+            if let (Some(counts), Some(bounds)) = (&change.explicit, &bounds[row])
+                && counts.len() == bounds.len() + 1
+            {
+                merged.add_explicit(bounds, counts);
+            }
+            if let Some(exponential) = &change.exponential {
+                merged.add_exponential(exponential.clone());
+            }
+            merged.widen(mins[row], maxes[row]);
         }
-        if let Some(exponential) = change.exponential {
-            merged.add_exponential(exponential);
-        }
-        merged.widen(mins[row], maxes[row]);
     }
-    Ok(merged)
+    Ok((merged, windows))
 }
 
 /// What a cumulative point added since the point before it in the window.

@@ -1,30 +1,19 @@
-//! The score: statistics, verdict, and its text and table forms.
+//! The score: comparison, decision, and their text and table forms.
 
 use datafusion::arrow::array::RecordBatch;
 use serde::Serialize;
 
 use super::{
+    comparison::Comparison,
+    decision::{Decision, Status},
+    explain::BinContribution,
+    numeric::NumericChange,
     request::{DriftRequest, Side, Source},
-    statistics,
 };
 use crate::{error::Result, result_table::ResultTable, window::time_text};
 
-/// PSI above which a change is worth an alarm, if it is also beyond noise.
-pub const PSI_THRESHOLD: f64 = 0.1;
-/// Values per side below which there is no verdict.
-pub const VALUES_MIN: u64 = 30;
-
-/// What the statistics say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// PSI is above [`PSI_THRESHOLD`] and beyond what sampling noise explains.
-    Drift,
-    /// It is not.
-    NoDrift,
-    /// A side has fewer than [`VALUES_MIN`] values: a status, not a pass.
-    NotEnoughData,
-}
+/// Bins that a text shows.
+const TOP_BINS: usize = 5;
 
 /// One side: what was read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,9 +33,9 @@ pub struct SideSummary {
     pub simulated: bool,
     /// Mean of the values.
     pub mean: Option<f64>,
-    /// Median; none from histograms.
+    /// Median; from histograms that of a bucket.
     pub median: Option<f64>,
-    /// 95th percentile; none from histograms.
+    /// 95th percentile; from histograms that of a bucket.
     pub p95: Option<f64>,
     /// The SQL that read it.
     pub query: String,
@@ -63,30 +52,18 @@ pub struct DriftScore {
     pub reference: SideSummary,
     /// The current side.
     pub current: SideSummary,
-    /// Bins of PSI and Jensen-Shannon.
-    pub bin_count: usize,
-    /// Population stability index over the reference's deciles, Jeffreys-smoothed. The headline.
-    pub psi: Option<f64>,
-    /// PSI that sampling noise alone exceeds in 1 % of cases.
-    pub psi_noise_critical: Option<f64>,
-    /// Jensen-Shannon distance, base 2, in `[0, 1]`.
-    pub jensen_shannon: Option<f64>,
-    /// Kolmogorov-Smirnov statistic; from histograms its lower bound.
-    pub ks_lower: Option<f64>,
-    /// The same; from histograms its upper bound.
-    pub ks_upper: Option<f64>,
-    /// Asymptotic p-value of the statistic (of the lower bound, from histograms). Information only.
-    pub ks_p_value: Option<f64>,
-    /// Wasserstein-1 distance in the unit of the values.
-    pub wasserstein: Option<f64>,
-    /// From histograms, how far the true distance can be from `wasserstein`; none where an outer bucket has no end.
-    pub wasserstein_radius: Option<f64>,
-    /// `wasserstein` over the reference's standard deviation; none where that is 0.
-    pub wasserstein_over_std: Option<f64>,
-    /// What it means.
-    pub verdict: Verdict,
-    /// Why, in one sentence.
-    pub reason: String,
+    /// Every score; none where a side is empty.
+    pub comparison: Option<Comparison>,
+    /// Verdict. Only `ok` is a pass.
+    pub status: Status,
+    /// What the verdict rests on; none where a side is empty.
+    pub decision: Option<Decision>,
+    /// Bins with their parts of the PSI.
+    pub bins: Vec<BinContribution>,
+    /// Windows of the reference that its own variation was learnt from.
+    pub reference_window_count: usize,
+    /// Why, in sentences.
+    pub reasons: Vec<String>,
 }
 
 impl SideSummary {
@@ -128,109 +105,45 @@ impl SideSummary {
     }
 }
 
-impl Verdict {
-    /// `drift`, `no drift` or `not enough data`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Drift => "drift",
-            Self::NoDrift => "no drift",
-            Self::NotEnoughData => "not enough data",
-        }
-    }
-}
-
 impl DriftScore {
-    pub(crate) fn new(request: &DriftRequest, source: Source, reference: SideSummary, current: SideSummary) -> Self {
-        Self {
-            request: request.clone(),
-            source,
-            reference,
-            current,
-            bin_count: 0,
-            psi: None,
-            psi_noise_critical: None,
-            jensen_shannon: None,
-            ks_lower: None,
-            ks_upper: None,
-            ks_p_value: None,
-            wasserstein: None,
-            wasserstein_radius: None,
-            wasserstein_over_std: None,
-            verdict: Verdict::NotEnoughData,
-            reason: String::new(),
-        }
-    }
-
     /// Whether a side is simulated.
     pub fn simulated(&self) -> bool {
         self.reference.simulated || self.current.simulated
     }
 
-    pub(crate) fn set_binned(&mut self, reference: &[u64], current: &[u64]) {
-        let (n, m) = (self.reference.used_count, self.current.used_count);
-        self.bin_count = reference.len();
-        self.psi = Some(statistics::psi(reference, current, 0.5));
-        self.psi_noise_critical = statistics::psi_noise_critical(reference.len(), n, m);
-        self.jensen_shannon = Some(statistics::jensen_shannon(reference, current));
+    fn numeric(&self) -> Option<&NumericChange> {
+        self.comparison.as_ref()?.numeric.as_ref()
     }
 
-    pub(crate) fn decide(mut self) -> Self {
-        let (n, m) = (self.reference.used_count, self.current.used_count);
-        let critical = self.psi_noise_critical.unwrap_or(0.0);
-        let psi = self.psi.filter(|_| n >= VALUES_MIN && m >= VALUES_MIN);
-        (self.verdict, self.reason) = match psi {
-            None => (
-                Verdict::NotEnoughData,
-                format!("{n} reference and {m} current values; a verdict takes {VALUES_MIN} on each side"),
-            ),
-            Some(psi) if psi > PSI_THRESHOLD && psi > critical => (
-                Verdict::Drift,
-                format!("PSI {psi:.4} is above {PSI_THRESHOLD} and beyond sampling noise ({critical:.4} at 99 %)"),
-            ),
-            Some(psi) if psi > PSI_THRESHOLD => (
-                Verdict::NoDrift,
-                format!("PSI {psi:.4} is above {PSI_THRESHOLD} but within sampling noise ({critical:.4} at 99 %)"),
-            ),
-            Some(psi) => (Verdict::NoDrift, format!("PSI {psi:.4} is not above {PSI_THRESHOLD}")),
-        };
-        self
+    /// The bins that make most of the PSI, largest first.
+    fn top_bins(&self) -> Vec<&BinContribution> {
+        let mut bins: Vec<_> = self.bins.iter().collect();
+        bins.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
+        bins.truncate(TOP_BINS);
+        bins
     }
 
     /// A few lines for a terminal.
     pub fn to_text(&self) -> String {
-        let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.4}"));
         let source = if self.source == Source::Histograms { "histograms" } else { "samples" };
         let mark = if self.simulated() { " [SIMULATED DATA]" } else { "" };
-        let ks = match (self.ks_lower, self.ks_upper) {
-            (Some(lower), Some(upper)) if lower != upper => format!("between {lower:.4} and {upper:.4}"),
-            (lower, _) => number(lower),
-        };
-        let radius = match (self.source, self.wasserstein_radius) {
-            (Source::Histograms, Some(radius)) => format!(" ± {radius:.4}"),
-            (Source::Histograms, None) if self.wasserstein.is_some() => {
-                " (an outer bucket has no end: no bound)".into()
+        let status = self.status.as_str().replace('_', " ").to_uppercase();
+        let mut text = format!("{}: {status}{mark}, from {source}\n", self.request.subject.name());
+        if let Some(decision) = self.decision.as_ref().filter(|_| self.status != Status::InsufficientData) {
+            let confidence = decision.confidence.as_str();
+            text += &format!("severity {:.0} of 100, confidence {confidence}\n", decision.severity);
+        }
+        text += &format!("\n{}{}\n", self.reference.line("reference"), self.current.line("current"));
+        text += &self.reasons.iter().map(|reason| format!("- {reason}\n")).collect::<String>();
+        if let Some(comparison) = &self.comparison {
+            text += &scores_text(comparison);
+            text += &format!("\n{:<28} {:>11} {:>11} {:>8}\n", "most of it in", "reference", "current", "PSI");
+            for bin in self.top_bins() {
+                let [reference, current] = [bin.share_reference, bin.share_current].map(|share| share * 100.0);
+                text += &format!("{:<28} {reference:>9.2} % {current:>9.2} % {:>8.4}\n", bin.label, bin.contribution);
             }
-            _ => String::new(),
-        };
-        format!(
-            "{}: {}{mark}, from {source}\n{}\n\n{}{}\n\
-             PSI              {} over {} bins; sampling noise up to {}\n\
-             KS               {ks} (p {}, information only)\n\
-             Wasserstein      {}{radius}; over the reference's standard deviation {}\n\
-             Jensen-Shannon   {} (0 same, 1 disjoint)\n",
-            self.request.subject.name(),
-            self.verdict.as_str().to_uppercase(),
-            self.reason,
-            self.reference.line("reference"),
-            self.current.line("current"),
-            number(self.psi),
-            self.bin_count,
-            number(self.psi_noise_critical),
-            self.ks_p_value.map_or_else(|| "–".into(), |p| format!("{p:.2e}")),
-            number(self.wasserstein),
-            number(self.wasserstein_over_std),
-            number(self.jensen_shannon),
-        )
+        }
+        text
     }
 
     /// The score as JSON.
@@ -244,12 +157,20 @@ impl DriftScore {
     pub(crate) fn to_batch(&self, now_us: i64) -> Result<RecordBatch> {
         let mut table = ResultTable::new(now_us, 1);
         let (reference, current) = (&self.reference, &self.current);
+        let (comparison, numeric) = (self.comparison.as_ref(), self.numeric());
+        let decision = self.decision.as_ref();
         let count = |value: u64| [i64::try_from(value).ok()];
+        let score = |of: fn(&Comparison) -> f64| [comparison.map(of)];
+        let some_score = |of: fn(&Comparison) -> Option<f64>| [comparison.and_then(of)];
+        let change = |of: fn(&NumericChange) -> Option<f64>| [numeric.and_then(of)];
+        let decided = |of: fn(&Decision) -> Option<f64>| [decision.and_then(of)];
         table
             .text("subject", self.request.subject.name())
             .text("source", if self.source == Source::Histograms { "histograms" } else { "samples" })
-            .text("verdict", self.verdict.as_str())
-            .text("reason", &self.reason)
+            .text("status", self.status.as_str())
+            .numbers("severity", decided(|decision| Some(decision.severity)))
+            .text("confidence", decision.map_or("low", |decision| decision.confidence.as_str()))
+            .text("reasons", &self.reasons.join("\n"))
             .flags("simulated", [self.simulated()])
             .time("reference_from", reference.side.window.start_us)
             .time("reference_to", reference.side.window.end_us)
@@ -261,19 +182,60 @@ impl DriftScore {
             .integers("current_row_count", count(current.row_count))
             .numbers("reference_coverage", [Some(reference.covered)])
             .numbers("current_coverage", [Some(current.covered)])
-            .numbers("psi", [self.psi])
-            .numbers("psi_noise_critical", [self.psi_noise_critical])
-            .integers("bin_count", count(self.bin_count as u64))
-            .numbers("ks_lower", [self.ks_lower])
-            .numbers("ks_upper", [self.ks_upper])
-            .numbers("ks_p_value", [self.ks_p_value])
-            .numbers("wasserstein", [self.wasserstein])
-            .numbers("wasserstein_radius", [self.wasserstein_radius])
-            .numbers("wasserstein_over_std", [self.wasserstein_over_std])
-            .numbers("jensen_shannon", [self.jensen_shannon])
+            .numbers("reference_median", [reference.median])
+            .numbers("current_median", [current.median])
+            .numbers("psi", score(|comparison| comparison.psi))
+            .numbers("psi_excess", score(|comparison| comparison.psi_excess))
+            .numbers("psi_noise", some_score(|comparison| comparison.psi_noise))
+            .numbers("psi_p_value", some_score(|comparison| comparison.psi_p_value))
+            .numbers("learnt_noise", decided(|decision| decision.learnt_noise))
+            .integers("reference_window_count", count(self.reference_window_count as u64))
+            .integers("persistence_count", [decision.map(|decision| i64::from(decision.persistence_count))])
+            .numbers("jensen_shannon", score(|comparison| comparison.jensen_shannon))
+            .numbers("total_variation", score(|comparison| comparison.total_variation))
+            .numbers("hellinger", score(|comparison| comparison.hellinger))
+            .numbers("l_infinity", score(|comparison| comparison.l_infinity))
+            .numbers("cramers_v", some_score(|comparison| comparison.cramers_v))
+            .numbers("ks_lower", change(|numeric| Some(numeric.ks.0)))
+            .numbers("ks_upper", change(|numeric| Some(numeric.ks.1)))
+            .numbers("ks_p_value", change(|numeric| Some(numeric.ks_p_value)))
+            .numbers("wasserstein", change(|numeric| numeric.wasserstein))
+            .numbers("wasserstein_radius", change(|numeric| numeric.wasserstein_radius))
+            .numbers("wasserstein_scaled", change(|numeric| numeric.wasserstein_scaled))
+            .numbers("wasserstein_log", change(|numeric| numeric.wasserstein_log))
+            .text("bins", &serde_json::to_string(&self.bins)?)
             .text("parameters", &serde_json::to_string(&self.request)?)
             .text("reference_query", &reference.query)
             .text("current_query", &current.query);
         table.finish()
     }
+}
+
+fn scores_text(comparison: &Comparison) -> String {
+    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+    let mut text = format!(
+        "\nPSI              {:.4} over {} bins, {:.4} beyond the mean of sampling\n",
+        comparison.psi,
+        comparison.bins.len(),
+        comparison.psi_excess
+    );
+    if let Some(numeric) = &comparison.numeric {
+        let (lower, upper) = numeric.ks;
+        let ks = if lower == upper { format!("{lower:.4}") } else { format!("between {lower:.4} and {upper:.4}") };
+        let radius = match numeric.wasserstein_radius {
+            Some(0.0) => String::new(),
+            Some(radius) => format!(" ± {radius:.4}"),
+            None => " (an outer bucket has no end: no bound)".into(),
+        };
+        text += &format!("KS               {ks} (p {:.2e}, information only)\n", numeric.ks_p_value);
+        text += &format!(
+            "Wasserstein      {}{radius}; in robust deviations of the reference {}\n",
+            number(numeric.wasserstein),
+            number(numeric.wasserstein_scaled)
+        );
+        if let Some(log) = numeric.wasserstein_log {
+            text += &format!("                 by a factor of {:.2}\n", log.exp());
+        }
+    }
+    text + &format!("Jensen-Shannon   {:.4} (0 same, 1 disjoint)\n", comparison.jensen_shannon)
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     Window,
+    simulated_fleet::Rng,
     test_session::{Sample, labels, register_histograms, session},
 };
 
@@ -43,25 +44,30 @@ fn request(reference: &[&str], current: &[&str]) -> DriftRequest {
 #[tokio::test]
 async fn code_against_chat_drifts_and_half_against_half_does_not() {
     let ctx = session(&azure(), &[]);
-    let drift = score(&ctx, None, &request(&["service.name=code"], &["service_name=chat"]), 0).await.unwrap();
-    assert_eq!(drift.verdict, Verdict::Drift, "{}", drift.to_text());
+    let drift = score(&ctx, None, &request(&["service.name=code"], &["service_name=chat"]), &Thresholds::default(), 0)
+        .await
+        .unwrap();
+    assert_eq!(drift.status, Status::Critical, "{}", drift.to_text());
     assert_eq!((drift.reference.value_count, drift.current.value_count), (2940, 6456));
     for service in ["code", "chat"] {
         let service = format!("service_name={service}");
         let halves = request(&[&service, "model_version=even"], &[&service, "model_version=odd"]);
-        let none = score(&ctx, None, &halves, 0).await.unwrap();
-        assert_eq!(none.verdict, Verdict::NoDrift, "{}", none.to_text());
-        assert!(none.psi < none.psi_noise_critical, "{}", none.to_text());
+        let none = score(&ctx, None, &halves, &Thresholds::default(), 0).await.unwrap();
+        assert_eq!(none.status, Status::Ok, "{}", none.to_text());
+        let comparison = none.comparison.as_ref().unwrap();
+        assert!(Some(comparison.psi) < comparison.psi_noise, "{}", none.to_text());
     }
 }
 
 #[tokio::test]
 async fn too_few_values_are_no_verdict() {
     let ctx = session(&azure()[..40], &[]);
-    let few = score(&ctx, None, &request(&["model_version=even"], &["model_version=odd"]), 0).await.unwrap();
-    assert_eq!(few.verdict, Verdict::NotEnoughData);
-    let none = score(&ctx, None, &request(&["service_name=none"], &[]), 0).await.unwrap();
-    assert_eq!((none.verdict, none.psi), (Verdict::NotEnoughData, None));
+    let few = score(&ctx, None, &request(&["model_version=even"], &["model_version=odd"]), &Thresholds::default(), 0)
+        .await
+        .unwrap();
+    assert_eq!(few.status, Status::InsufficientData);
+    let none = score(&ctx, None, &request(&["service_name=none"], &[]), &Thresholds::default(), 0).await.unwrap();
+    assert_eq!((none.status, none.comparison), (Status::InsufficientData, None));
 }
 
 #[tokio::test]
@@ -69,11 +75,11 @@ async fn simulated_and_real_values_are_never_pooled() {
     let mut samples = azure();
     samples[7].simulated = true;
     let ctx = session(&samples, &[]);
-    let mixed = score(&ctx, None, &request(&[], &[]), 0).await;
+    let mixed = score(&ctx, None, &request(&[], &[]), &Thresholds::default(), 0).await;
     assert!(matches!(mixed, Err(Error::MixedSimulated { side: "reference", .. })), "{mixed:?}");
     let real = ["driftwatt.simulated=false"];
-    let score = score(&ctx, None, &request(&real, &real), 0).await.unwrap();
-    assert_eq!((score.verdict, score.reference.value_count), (Verdict::NoDrift, 9395));
+    let score = score(&ctx, None, &request(&real, &real), &Thresholds::default(), 0).await.unwrap();
+    assert_eq!((score.status, score.reference.value_count), (Status::Ok, 9395));
 }
 
 #[tokio::test]
@@ -81,9 +87,10 @@ async fn values_that_are_not_finite_are_counted_not_scored() {
     let mut samples = azure();
     samples[0].value = f64::NAN;
     samples[1].value = f64::INFINITY;
-    let score = score(&session(&samples, &[]), None, &request(&[], &[]), 0).await.unwrap();
+    let score = score(&session(&samples, &[]), None, &request(&[], &[]), &Thresholds::default(), 0).await.unwrap();
     assert_eq!((score.reference.row_count, score.reference.value_count), (9396, 9394));
-    assert_eq!((score.ks_lower, score.wasserstein), (Some(0.0), Some(0.0)));
+    let numeric = score.comparison.as_ref().unwrap().numeric.as_ref().unwrap();
+    assert_eq!((numeric.ks, numeric.wasserstein), ((0.0, 0.0), Some(0.0)));
     let batch = score.to_batch(5).unwrap();
     assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (1, "time"));
 }
@@ -92,7 +99,7 @@ async fn values_that_are_not_finite_are_counted_not_scored() {
 async fn filters_cannot_leave_their_quotes() {
     let ctx = session(&azure(), &[]);
     let hostile = request(&["service_name=' OR '1'='1"], &["x']='' OR attributes['y=z"]);
-    let score = score(&ctx, None, &hostile, 0).await.unwrap();
+    let score = score(&ctx, None, &hostile, &Thresholds::default(), 0).await.unwrap();
     assert_eq!((score.reference.row_count, score.current.row_count), (0, 0));
     assert!(Filter::parse("no equals sign").is_err());
 }
@@ -111,13 +118,92 @@ async fn cumulative_histograms_are_differenced_and_compared() {
     register_histograms(&ctx, &[1.0, 2.0], &points);
     let mut request = request(&["service_name=s0"], &["service_name=s1"]);
     request.subject = Subject::Metric("h".into());
-    let score = score(&ctx, None, &request, 0).await.unwrap();
+    let score = score(&ctx, None, &request, &Thresholds::default(), 0).await.unwrap();
     assert_eq!(score.source, Source::Histograms);
     assert_eq!((score.reference.value_count, score.current.value_count), (100, 150));
     // Reference 40, 40, 20 of 100; current 10, 40, 100 of 150.
     let (lower, upper) = (0.8 - 50.0 / 150.0, 0.8 - 10.0 / 150.0);
-    assert!((score.ks_lower.unwrap() - lower).abs() < 1e-12, "{}", score.to_text());
-    assert!((score.ks_upper.unwrap() - upper).abs() < 1e-12, "{}", score.to_text());
-    assert_eq!(score.wasserstein_radius, None, "no minimum and maximum were recorded");
-    assert_eq!(score.verdict, Verdict::Drift, "{}", score.to_text());
+    let numeric = score.comparison.as_ref().unwrap().numeric.as_ref().unwrap();
+    assert!((numeric.ks.0 - lower).abs() < 1e-12, "{}", score.to_text());
+    assert!((numeric.ks.1 - upper).abs() < 1e-12, "{}", score.to_text());
+    assert_eq!(numeric.wasserstein_radius, None, "no minimum and maximum were recorded");
+    assert_eq!(score.status, Status::InsufficientData, "{}", score.to_text());
+    let fewer = Thresholds { values_min: 100, ..Thresholds::default() };
+    let judged = super::score(&ctx, None, &request, &fewer, 0).await.unwrap();
+    assert_eq!(judged.status, Status::Critical, "{}", judged.to_text());
+}
+
+/// A value each second of two hours; the last half hour, and the one before it, are shifted by these.
+fn shifted(before: f64, last: f64) -> Vec<Sample> {
+    let mut rng = Rng::new(7);
+    let value = |second: i64, rng: &mut Rng| match second {
+        5_400.. => rng.normal() + last,
+        3_600.. => rng.normal() + before,
+        _ => rng.normal(),
+    };
+    let sample = |second: i64| Sample {
+        time_us: second * 1_000_000,
+        role: "input.tokens",
+        value: value(second, &mut rng),
+        labels: labels(&[("service_name", "chat")]),
+        simulated: false,
+    };
+    (0..7_200).map(sample).collect()
+}
+
+#[tokio::test]
+async fn a_warning_needs_the_window_before_and_what_is_critical_does_not() {
+    let window = |from: i64, to: i64| Window::new(from * 60_000_000, to * 60_000_000).unwrap();
+    let side = |window| Side { window, filters: vec![] };
+    let request = DriftRequest {
+        subject: Subject::Role("input.tokens".into()),
+        source: Source::Auto,
+        reference: side(window(0, 60)),
+        current: side(window(90, 120)),
+    };
+    let usual = Thresholds::default();
+    for (before, last, status, level) in [
+        (0.0, 0.0, Status::Ok, Level::None),
+        (0.0, 0.4, Status::Ok, Level::Warn),
+        (0.4, 0.4, Status::Warn, Level::Warn),
+        (0.0, 0.8, Status::Critical, Level::Critical),
+    ] {
+        let score = score(&session(&shifted(before, last), &[]), None, &request, &usual, 0).await.unwrap();
+        let decision = score.decision.as_ref().unwrap();
+        assert_eq!((score.status, decision.level), (status, level), "{before} {last}: {}", score.to_text());
+        assert_eq!(score.reference_window_count, 2, "{}", score.to_text());
+    }
+}
+
+#[tokio::test]
+async fn a_reference_that_varies_by_itself_tolerates_more() {
+    // Ten windows of the reference that move as far apart as the current one does from them.
+    let mut rng = Rng::new(3);
+    let sample = |second: i64, rng: &mut Rng, moving: bool| {
+        let window = second / 600;
+        let shift =
+            if moving { [0.0, 0.8, -0.8][window as usize % 3] } else { 0.0 } + if window == 10 { 0.45 } else { 0.0 };
+        Sample {
+            time_us: second * 1_000_000,
+            role: "input.tokens",
+            value: rng.normal() + shift,
+            labels: labels(&[("service_name", "chat")]),
+            simulated: false,
+        }
+    };
+    let window =
+        |from: i64, to: i64| Side { window: Window::new(from * 1_000_000, to * 1_000_000).unwrap(), filters: vec![] };
+    let request = DriftRequest {
+        subject: Subject::Role("input.tokens".into()),
+        source: Source::Auto,
+        reference: window(0, 6_000),
+        current: window(6_000, 6_600),
+    };
+    let once = Thresholds { persistence: 1, ..Thresholds::default() };
+    for (moving, status) in [(false, Status::Warn), (true, Status::Ok)] {
+        let samples: Vec<_> = (0..6_600).map(|second| sample(second, &mut rng, moving)).collect();
+        let score = score(&session(&samples, &[]), None, &request, &once, 0).await.unwrap();
+        assert_eq!(score.status, status, "{moving}: {}", score.to_text());
+        assert_eq!(score.reference_window_count, 10);
+    }
 }

@@ -1,0 +1,74 @@
+//! What one side of a comparison holds, whole and by windows as long as the one under test.
+
+use super::{
+    comparison::{ColumnOptions, CompareError, Comparison},
+    feature_state::FeatureState,
+    numeric,
+    score::SideSummary,
+    statistics,
+};
+
+/// Values of one side.
+#[derive(Debug, Clone)]
+pub(crate) enum Values {
+    /// Finite, ascending.
+    Samples(Vec<f64>),
+    /// Merged histograms.
+    Histograms(Box<FeatureState>),
+}
+
+/// One side as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Observed {
+    pub(crate) values: Values,
+    /// The same by windows of the length that was asked for, in order of time; empty where none was.
+    pub(crate) windows: Vec<Values>,
+    pub(crate) summary: SideSummary,
+}
+
+impl Values {
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            Self::Samples(values) => values.len() as u64,
+            Self::Histograms(state) => state.count(),
+        }
+    }
+
+    /// Compares with `current`, which is of the same kind.
+    ///
+    /// # Errors
+    /// Those of [`Comparison`]; [`CompareError::Layout`] for samples against histograms.
+    pub(crate) fn compare(&self, current: &Self) -> Result<Comparison, CompareError> {
+        let options = ColumnOptions::default();
+        match (self, current) {
+            (Self::Samples(reference), Self::Samples(current)) => Comparison::of_samples(reference, current, options),
+            (Self::Histograms(reference), Self::Histograms(current)) => {
+                Comparison::of_states(reference, current, options)
+            }
+            _ => Err(CompareError::Layout { reason: "one side has samples, the other histograms".to_owned() }),
+        }
+    }
+}
+
+impl Observed {
+    /// Counts of each window in the bins of `comparison`, which this side is the reference of. Windows of fewer than `count_min`
+    /// values say more of their size than of how the reference varies, and are left out, as are histograms that do not fit
+    /// the bins.
+    pub(crate) fn window_counts(&self, comparison: &Comparison, count_min: u64) -> Vec<Vec<u64>> {
+        let windows = self.windows.iter().filter(|window| window.count() >= count_min);
+        let Values::Samples(all) = &self.values else {
+            let counts = windows.filter_map(|window| {
+                let compared = self.values.compare(window).ok()?;
+                let fits = compared.bins.iter().map(|bin| &bin.label).eq(comparison.bins.iter().map(|bin| &bin.label));
+                fits.then(|| compared.current_counts())
+            });
+            return counts.collect();
+        };
+        let cuts = numeric::reference_cuts(all);
+        let counts = windows.filter_map(|window| match window {
+            Values::Samples(values) => Some(statistics::bin_counts(values, &cuts)),
+            Values::Histograms(_) => None,
+        });
+        counts.collect()
+    }
+}
