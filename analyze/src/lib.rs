@@ -5,6 +5,7 @@
 //! inputs to a result table when it is given a store.
 
 pub mod allocation;
+pub mod autoscaler;
 pub mod change;
 pub mod chart;
 pub mod delivery;
