@@ -17,6 +17,7 @@ pub mod focus;
 mod format;
 pub mod gpu_minutes;
 pub mod gpu_state;
+pub mod hpa_advice;
 pub mod idle;
 pub mod money;
 pub mod owner_mail;

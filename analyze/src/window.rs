@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Weekday};
 use chrono_tz::Tz;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -87,6 +87,11 @@ pub(crate) fn time_literal(time_us: i64) -> String {
 pub(crate) fn local_hour_of_week(time_us: i64, zone: Tz) -> Option<usize> {
     let local = DateTime::from_timestamp_micros(time_us)?.with_timezone(&zone);
     Some((local.weekday().num_days_from_monday() * 24 + local.hour()) as usize)
+}
+
+/// A time zone by its IANA name.
+pub(crate) fn serialize_zone<S: Serializer>(zone: &Tz, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(zone.name())
 }
 
 /// `2026-11-16 00:00 UTC`.
