@@ -20,6 +20,7 @@ pub mod gpu_state;
 pub mod hpa_advice;
 pub mod idle;
 pub mod money;
+pub mod off_peak;
 pub mod owner_mail;
 pub mod page;
 pub mod price_book;
