@@ -5,6 +5,7 @@
 //! inputs to a result table when it is given a store.
 
 pub mod allocation;
+pub mod autoscaler;
 pub mod change;
 pub mod chart;
 pub mod delivery;
@@ -16,8 +17,11 @@ pub mod focus;
 mod format;
 pub mod gpu_minutes;
 pub mod gpu_state;
+pub mod hpa_advice;
 pub mod idle;
+pub mod manifest;
 pub mod money;
+pub mod off_peak;
 pub mod owner_mail;
 pub mod page;
 pub mod price_book;

@@ -1,7 +1,8 @@
 //! A half-open period of UTC time in microseconds.
 
-use chrono::{DateTime, Datelike, NaiveDate, Weekday};
-use serde::Serialize;
+use chrono::{DateTime, Datelike, NaiveDate, Timelike, Weekday};
+use chrono_tz::Tz;
+use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -80,6 +81,17 @@ impl Window {
 /// A timestamp constant of the type of the `time` columns, so that no cast stands between it and file statistics.
 pub(crate) fn time_literal(time_us: i64) -> String {
     format!("arrow_cast({time_us}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
+}
+
+/// Hour of the week of `time_us` in `zone`, 0 = Monday 00:00; none past the calendar's end.
+pub(crate) fn local_hour_of_week(time_us: i64, zone: Tz) -> Option<usize> {
+    let local = DateTime::from_timestamp_micros(time_us)?.with_timezone(&zone);
+    Some((local.weekday().num_days_from_monday() * 24 + local.hour()) as usize)
+}
+
+/// A time zone by its IANA name.
+pub(crate) fn serialize_zone<S: Serializer>(zone: &Tz, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(zone.name())
 }
 
 /// `2026-11-16 00:00 UTC`.

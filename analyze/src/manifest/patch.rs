@@ -1,0 +1,234 @@
+//! Patches of what is there: replicas, requests and limits, schedules, Helm values and MIG.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{Change, File, ManifestError, Target, checked, yaml::document};
+use crate::{autoscaler::HpaSpec, off_peak::CronLine, sizing::mig::Profile};
+
+const MEBIBYTE: f64 = 1_048_576.0;
+
+/// Requests and limits of a container; none where there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct ContainerResources {
+    /// Cores requested.
+    pub cpu_request: Option<f64>,
+    /// Bytes requested.
+    pub memory_request: Option<f64>,
+    /// Most cores.
+    pub cpu_limit: Option<f64>,
+    /// Most bytes.
+    pub memory_limit: Option<f64>,
+}
+
+/// How a node's cards are cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MigChange<'a> {
+    /// Node.
+    pub node: &'a str,
+    /// Profile of all its instances.
+    pub profile: Profile,
+    /// Value of its label `nvidia.com/mig.config` today; `all-disabled` where cards are whole.
+    pub former_config: &'a str,
+    /// Container that takes an instance instead of a card.
+    pub container: &'a str,
+}
+
+/// A request or limit, and what the other direction sets.
+struct Amount {
+    field: &'static str,
+    value: Option<f64>,
+    other: Option<f64>,
+}
+
+/// Another number of replicas.
+pub fn replicas(target: &Target, from: u32, to: u32, comment: &str) -> Change {
+    let patch = |count: u32| json!({ "spec": { "replicas": count } });
+    patched(target, "replicas", comment, &patch(to), &patch(from))
+}
+
+/// Other requests and limits of `container`. What had none before is removed again by the undo.
+///
+/// # Errors
+/// [`ManifestError::Name`] and [`ManifestError::Amount`].
+pub fn resources(
+    target: &Target,
+    container: &str,
+    from: &ContainerResources,
+    to: &ContainerResources,
+    comment: &str,
+) -> Result<Change, ManifestError> {
+    checked("container", container)?;
+    let patch = |resources: &ContainerResources, other: &ContainerResources| -> Result<Value, ManifestError> {
+        let fields = json!({
+            "requests": quantities(
+                Amount { field: "cpu request", value: resources.cpu_request, other: other.cpu_request },
+                Amount { field: "memory request", value: resources.memory_request, other: other.memory_request },
+            )?,
+            "limits": quantities(
+                Amount { field: "cpu limit", value: resources.cpu_limit, other: other.cpu_limit },
+                Amount { field: "memory limit", value: resources.memory_limit, other: other.memory_limit },
+            )?,
+        });
+        Ok(of_container(container, fields))
+    };
+    Ok(patched(target, "resources", comment, &patch(to, from)?, &patch(from, to)?))
+}
+
+/// Another schedule of a `CronJob`; `from` is what it has, without a zone that of the controller.
+///
+/// # Errors
+/// [`ManifestError::Name`].
+pub fn cron_job(
+    namespace: &str,
+    name: &str,
+    from: (&str, Option<&str>),
+    to: &CronLine,
+    comment: &str,
+) -> Result<Change, ManifestError> {
+    checked("namespace", namespace)?;
+    checked("name", name)?;
+    let patch = |schedule: &str, zone: Option<&str>| json!({ "spec": { "schedule": schedule, "timeZone": zone } });
+    let (apply, undo) = ("do-schedule.yaml", "undo-schedule.yaml");
+    let command = |file: &str| format!("kubectl -n {namespace} patch cronjob {name} --type merge --patch-file {file}");
+    Ok(Change {
+        files: vec![
+            file(apply, comment, &patch(&to.schedule, Some(&to.time_zone))),
+            file(undo, "the schedule before", &patch(from.0, from.1)),
+        ],
+        apply: vec![command(apply)],
+        undo: vec![command(undo)],
+    })
+}
+
+/// Values for a chart as `helm create` makes them: `replicaCount` and `autoscaling`. Other charts name them otherwise.
+///
+/// # Errors
+/// [`ManifestError::Name`].
+pub fn helm_values(
+    release: &str,
+    replica_count: (u32, u32),
+    autoscaling: (Option<&HpaSpec>, Option<&HpaSpec>),
+    comment: &str,
+) -> Result<Change, ManifestError> {
+    checked("release", release)?;
+    let values = |replicas: u32, spec: Option<&HpaSpec>| match spec {
+        None => json!({ "replicaCount": replicas, "autoscaling": { "enabled": false } }),
+        Some(spec) => {
+            let mut autoscaling = Map::new();
+            autoscaling.insert("enabled".into(), json!(true));
+            autoscaling.insert("minReplicas".into(), json!(spec.min_replicas));
+            autoscaling.insert("maxReplicas".into(), json!(spec.max_replicas));
+            for (key, percent) in spec.helm_percentages() {
+                autoscaling.insert(key.into(), json!(percent));
+            }
+            json!({ "autoscaling": autoscaling })
+        }
+    };
+    let (apply, undo) = ("do-values.yaml", "undo-values.yaml");
+    let command = |file: &str| format!("helm upgrade {release} CHART --reuse-values --values {file}");
+    Ok(Change {
+        files: vec![
+            file(apply, comment, &values(replica_count.1, autoscaling.1)),
+            file(undo, "the values before", &values(replica_count.0, autoscaling.0)),
+        ],
+        apply: vec![command(apply)],
+        undo: vec![command(undo)],
+    })
+}
+
+/// Cards of a node cut into instances, and a container that takes one (mixed strategy of NVIDIA's device plugin).
+///
+/// The file is a configuration of `nvidia-mig-parted`, which the GPU operator's MIG manager reads; the label selects it. A node has
+/// to be drained first.
+///
+/// # Errors
+/// [`ManifestError::Name`].
+pub fn mig(target: &Target, change: &MigChange<'_>, comment: &str) -> Result<Change, ManifestError> {
+    let MigChange { node, profile, former_config, container } = change;
+    checked("node", node)?;
+    checked("container", container)?;
+    checked("mig.config", former_config)?;
+    let config_name = format!("driftwatt-{}", profile.name);
+    let config = json!({
+        "version": "v1",
+        "mig-configs": {
+            &config_name: [{
+                "devices": "all",
+                "mig-enabled": true,
+                "mig-devices": { profile.name: profile.instance_count },
+            }],
+        },
+    });
+    let instance = format!("nvidia.com/mig-{}", profile.name);
+    let limits = |card: Value, slice: Value| {
+        of_container(container, json!({ "limits": { "nvidia.com/gpu": card, &instance: slice } }))
+    };
+    let mut both =
+        patched(target, "mig-resource", comment, &limits(Value::Null, json!("1")), &limits(json!("1"), Value::Null));
+    both.files.push(file("mig-parted.yaml", comment, &config));
+    let label = |config: &str| format!("kubectl label node {node} nvidia.com/mig.config={config} --overwrite");
+    let drain = format!("kubectl drain {node} --ignore-daemonsets --delete-emptydir-data");
+    let uncordon = format!("kubectl uncordon {node}");
+    let around = |config: &str, patch: &[String]| {
+        let mut commands = vec![drain.clone(), label(config)];
+        commands.extend_from_slice(patch);
+        commands.push(uncordon.clone());
+        commands
+    };
+    both.apply = around(&config_name, &both.apply);
+    both.undo = around(former_config, &both.undo);
+    Ok(both)
+}
+
+/// A change of `target` by a patch and one back.
+fn patched(target: &Target, what: &str, comment: &str, to: &Value, from: &Value) -> Change {
+    let (apply, undo) = (format!("do-{what}.yaml"), format!("undo-{what}.yaml"));
+    Change {
+        apply: vec![target.patch_command(&apply)],
+        undo: vec![target.patch_command(&undo)],
+        files: vec![file(&apply, comment, to), file(&undo, "as it was before", from)],
+    }
+}
+
+/// The file and the command that set the replicas of before.
+pub(super) fn undo_replicas(target: &Target, count: u32) -> (File, String) {
+    let name = "undo-replicas.yaml";
+    (file(name, "the replicas before", &json!({ "spec": { "replicas": count } })), target.patch_command(name))
+}
+
+pub(super) fn file(name: &str, comment: &str, value: &Value) -> File {
+    File { name: name.to_owned(), text: document(comment, value) }
+}
+
+fn of_container(container: &str, resources: Value) -> Value {
+    json!({ "spec": { "template": { "spec": { "containers": [{ "name": container, "resources": resources }] } } } })
+}
+
+/// CPU and memory as quantities; null removes what only the `other` side has.
+fn quantities(cpu: Amount, memory: Amount) -> Result<Value, ManifestError> {
+    let mut fields = Map::new();
+    for (key, amount, text) in [("cpu", cpu, cpu_quantity as fn(f64) -> String), ("memory", memory, memory_quantity)] {
+        let Amount { field, value, other } = amount;
+        match (value, other) {
+            (Some(value), _) if !(value.is_finite() && value > 0.0) => {
+                return Err(ManifestError::Amount { field, value });
+            }
+            (Some(value), _) => fields.insert(key.into(), Value::String(text(value))),
+            (None, Some(_)) => fields.insert(key.into(), Value::Null),
+            (None, None) => continue,
+        };
+    }
+    Ok(Value::Object(fields))
+}
+
+/// Thousandths of a core, rounded up.
+fn cpu_quantity(cores: f64) -> String {
+    let milli = (cores * 1_000.0 - 1e-6).ceil() as u64;
+    if milli.is_multiple_of(1_000) { (milli / 1_000).to_string() } else { format!("{milli}m") }
+}
+
+/// Whole mebibytes, rounded up.
+fn memory_quantity(bytes: f64) -> String {
+    format!("{}Mi", (bytes / MEBIBYTE).ceil() as u64)
+}

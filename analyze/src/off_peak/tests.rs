@@ -1,0 +1,165 @@
+use chrono_tz::{Europe::Berlin, UTC};
+
+use super::*;
+use crate::{demand::Bucket, price_book::PriceBook, window::HOUR_US};
+
+const DAY_US: i64 = 24 * HOUR_US;
+/// 2026-11-16, a Monday, 00:00 UTC.
+const MONDAY_US: i64 = 1_794_787_200_000_000;
+
+/// Serving needs `p95(day, hour)` GPUs.
+fn envelope(p95: impl Fn(usize, usize) -> Option<f64>) -> Envelope {
+    let bucket = |hour: usize| {
+        let p95 = p95(hour / 24, hour % 24);
+        Bucket { minute_count: p95.map_or(0, |_| 60), p95, ..Bucket::default() }
+    };
+    Envelope {
+        buckets: (0..HOUR_OF_WEEK_COUNT).map(bucket).collect(),
+        slope_per_minute: 0.0,
+        holiday_minute_count: 0,
+        deploy_minute_count: 0,
+    }
+}
+
+/// 8 GPUs on working days from 9 to 18, else 2.
+fn office() -> Envelope {
+    envelope(|day, hour| Some(if day < 5 && (9..18).contains(&hour) { 8.0 } else { 2.0 }))
+}
+
+fn spans(plan: &OffPeakPlan) -> Vec<(usize, usize)> {
+    plan.windows.iter().map(|window| (window.from_hour, window.hour_count)).collect()
+}
+
+#[test]
+fn windows_are_where_enough_is_free() {
+    let rules = OffPeakRules { gpus_needed: 4.0, ..OffPeakRules::default() };
+    // 10 x 0.9 - 2 = 7 free, 1 free at peak. Friday 18:00 to Monday 9:00 is 63 hours, the nights are 15.
+    let plan = plan(Some(&office()), 10.0, Berlin, &HourlyEnergy::default(), &rules);
+    assert_eq!(plan.source, WindowSource::Measured);
+    assert_eq!(spans(&plan), [(114, 63), (18, 15), (42, 15), (66, 15), (90, 15)]);
+    assert_eq!((plan.hours[9].free_gpus, plan.hours[18].free_gpus), (Some(1.0), Some(7.0)));
+    assert_eq!((plan.windows[0].free_gpus, plan.windows[0].price_per_kwh), (Some(7.0), None));
+    assert!(plan.windows[0].contains(0) && plan.windows[0].contains(167) && !plan.windows[0].contains(9));
+    // Nothing is left of 8 GPUs for a job of 6, and everything is left of 100.
+    let wide = OffPeakRules { gpus_needed: 6.0, ..OffPeakRules::default() };
+    assert_eq!(spans(&super::plan(Some(&office()), 8.0, Berlin, &HourlyEnergy::default(), &wide)), []);
+    assert_eq!(spans(&super::plan(Some(&office()), 100.0, Berlin, &HourlyEnergy::default(), &wide)), [(0, 168)]);
+}
+
+#[test]
+fn without_demand_the_clock_decides_and_capacity_is_unknown() {
+    let partly = envelope(|day, _| (day < 3).then_some(1.0));
+    for envelope in [None, Some(&partly)] {
+        let plan = plan(envelope, 10.0, Berlin, &HourlyEnergy::default(), &OffPeakRules::default());
+        assert_eq!(plan.source, WindowSource::RuleOfThumb);
+        let expected: Vec<_> = (0..7).map(|day| (day * 24 + 18, 15)).collect();
+        assert_eq!(spans(&plan), expected, "18:00 to 9:00 of every day");
+        assert_eq!((plan.hours[20].free_gpus, plan.windows[0].free_gpus), (None, None));
+    }
+}
+
+#[test]
+fn cheap_hours_come_first_and_unknown_prices_last() {
+    let rules = OffPeakRules { gpus_needed: 4.0, ..OffPeakRules::default() };
+    let price = |hour: usize| match hour / 24 {
+        1 | 2 => Some(0.20),
+        3 => None,
+        _ => Some(0.30),
+    };
+    let carbon = |hour: usize| Some(if hour / 24 == 2 { 100.0 } else { 400.0 });
+    let week = |of: &dyn Fn(usize) -> Option<f64>| (0..HOUR_OF_WEEK_COUNT).map(of).collect::<Vec<_>>();
+    let energy = HourlyEnergy::new(week(&price), week(&carbon));
+    let order = |rules: &OffPeakRules| {
+        plan(Some(&office()), 10.0, UTC, &energy, rules)
+            .windows
+            .iter()
+            .map(|window| window.from_hour)
+            .collect::<Vec<_>>()
+    };
+    // Tuesday night is 0.20 throughout; Monday night 6 x 0.30 + 9 x 0.20 = 0.24; the weekend 0.30; the nights of Wednesday and
+    // Thursday hold hours of unknown price, the cleaner first: 6 x 100 + 9 x 400 = 280 g.
+    assert_eq!(order(&rules), [42, 18, 114, 66, 90]);
+    let monday = &plan(Some(&office()), 10.0, UTC, &energy, &rules).windows[1];
+    assert!(monday.price_per_kwh.is_some_and(|price| (price - 0.24).abs() < 1e-9), "{monday:?}");
+    // At 1000 a tonne: Tuesday night (6 x 400 + 9 x 100) / 15 = 220 g = 0.22 on 0.20; Monday night 0.40 on 0.24.
+    let priced = OffPeakRules { carbon_price_per_tonne: 1_000.0, ..rules };
+    assert_eq!(order(&priced)[..2], [42, 18]);
+}
+
+#[test]
+fn the_price_book_gives_the_hours_of_a_week() {
+    let book = PriceBook::parse(
+        "currency = \"EUR\"\npue = 1.5\n[carbon_g_per_kwh]\nde = 400.0\n[[period]]\nuntil = \"2026-11-18\"\nkwh = 0.2\n\
+         [[period]]\nfrom = \"2026-11-18\"\nuntil = \"2026-11-22\"\nkwh = 0.3\n",
+    )
+    .unwrap();
+    let energy = HourlyEnergy::from_book(&book, "de", UTC, MONDAY_US);
+    let near = |value: Option<f64>, expected: f64| value.is_some_and(|value| (value - expected).abs() < 1e-9);
+    assert!(near(energy.price_per_kwh(0), 0.3) && near(energy.price_per_kwh(48), 0.45));
+    assert_eq!(energy.price_per_kwh(6 * 24), None, "Sunday is in no period");
+    assert!(near(energy.carbon_g_per_kwh(100), 600.0));
+    assert_eq!(HourlyEnergy::from_book(&book, "fr", UTC, MONDAY_US).carbon_g_per_kwh(0), None);
+    let without = PriceBook::parse("currency = \"EUR\"\nkwh = 0.2\n").unwrap();
+    assert_eq!(HourlyEnergy::from_book(&without, "de", UTC, MONDAY_US).price_per_kwh(0), None, "no effectiveness");
+}
+
+#[test]
+fn windows_become_lines_of_a_cron_in_their_zone() {
+    let rules = OffPeakRules { gpus_needed: 4.0, ..OffPeakRules::default() };
+    let lines = cron_lines(&plan(Some(&office()), 10.0, Berlin, &HourlyEnergy::default(), &rules).windows, Berlin);
+    let schedules: Vec<_> = lines.iter().map(|line| (line.schedule.as_str(), line.hour_count)).collect();
+    assert_eq!(schedules, [("0 18 * * 5", 63), ("0 18 * * 1,2,3,4", 15)]);
+    assert_eq!(lines[1].crontab("train --date %F"), "CRON_TZ=Europe/Berlin\n0 18 * * 1,2,3,4 train --date \\%F\n");
+    let daily = plan(None, 10.0, Berlin, &HourlyEnergy::default(), &OffPeakRules::default());
+    assert_eq!(cron_lines(&daily.windows, Berlin)[0].schedule, "0 18 * * *");
+    for line in lines {
+        line.schedule.parse::<croner::Cron>().unwrap();
+    }
+}
+
+#[test]
+fn jobs_at_peak_are_found_with_what_moving_them_frees() {
+    let rules = OffPeakRules { gpus_needed: 4.0, ..OffPeakRules::default() };
+    let price =
+        (0..HOUR_OF_WEEK_COUNT).map(|hour| Some(if (9..18).contains(&(hour % 24)) { 0.4 } else { 0.2 })).collect();
+    let energy = HourlyEnergy::new(price, vec![Some(300.0); HOUR_OF_WEEK_COUNT]);
+    let plan = plan(Some(&office()), 10.0, UTC, &energy, &rules);
+    let job = |name: &str, from_hours: f64, hours: f64, gpus, power_watts| TrainingJob {
+        name: name.into(),
+        start_us: MONDAY_US + (from_hours * HOUR_US as f64) as i64,
+        end_us: MONDAY_US + ((from_hours + hours) * HOUR_US as f64) as i64,
+        gpus,
+        power_watts,
+    };
+    let jobs = [
+        job("night", 20.0, 8.0, 4.0, None),
+        job("morning", 7.0, 4.0, 4.0, Some(2_000.0)),
+        job("noon", 12.0, 3.5, 4.0, None),
+        job("huge", 10.0, 2.0, 20.0, Some(9_000.0)),
+    ];
+    let found = peak_jobs(&plan, &jobs);
+    let names: Vec<_> = found.iter().map(|found| (found.job.name.as_str(), found.peak_gpu_hours)).collect();
+    assert_eq!(names, [("huge", 40.0), ("noon", 14.0), ("morning", 8.0)]);
+    // Two of its four hours are at peak, where 1 GPU is free.
+    let morning = &found[2];
+    assert_eq!((morning.peak_share, morning.tightest), (0.5, Some((9, 1.0))));
+    // The nights cost 0.20 throughout (15 hours from Monday 18:00); it ran 2 x 0.2 + 2 x 0.4 = 1.2 at 2 kW: (1.2 - 0.8) x 2.
+    assert!(morning.window.is_some_and(|window| window.hour_count >= 15));
+    assert!(morning.saving.is_some_and(|saving| (saving - 0.8).abs() < 1e-9), "{morning:?}");
+    assert!(morning.carbon_g.is_some_and(|grams| grams.abs() < 1e-9));
+    assert_eq!((found[1].saving, found[1].window.is_some()), (None, true), "its power is not known");
+    assert_eq!((found[0].window, found[0].saving), (None, None), "no window has 20 GPUs");
+}
+
+#[test]
+fn jobs_are_told_in_local_time_over_a_clock_change() {
+    let plan = plan(None, 10.0, Berlin, &HourlyEnergy::default(), &OffPeakRules::default());
+    // 2026-03-27 and 2026-03-30, 07:00 to 08:00 UTC: 08:00 before the change (off-peak), 09:00 after it.
+    let job =
+        |start_us| TrainingJob { name: "j".into(), start_us, end_us: start_us + HOUR_US, gpus: 1.0, power_watts: None };
+    let friday_us = 1_774_594_800_000_000;
+    assert!(peak_jobs(&plan, &[job(friday_us)]).is_empty());
+    let after = peak_jobs(&plan, &[job(friday_us + 3 * DAY_US)]);
+    assert_eq!((after.len(), after[0].peak_share, after[0].tightest), (1, 1.0, None));
+    assert!(peak_jobs(&plan, &[TrainingJob { end_us: 0, ..job(friday_us) }]).is_empty(), "it ends before it starts");
+}
