@@ -17,6 +17,7 @@ mod format;
 pub mod gpu_minutes;
 pub mod gpu_state;
 pub mod idle;
+pub mod lineage;
 pub mod money;
 pub mod owner_mail;
 pub mod page;
