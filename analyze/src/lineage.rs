@@ -10,5 +10,7 @@
 
 pub mod artifact_name;
 mod artifact_version;
+pub mod deployment;
+pub mod timeline;
 
 pub use artifact_version::{ArtifactVersion, VersionError};
