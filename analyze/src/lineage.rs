@@ -11,6 +11,10 @@
 pub mod artifact_name;
 mod artifact_version;
 pub mod deployment;
+pub mod dvc;
+pub mod git_commit;
+pub mod mlflow;
+pub mod open_lineage;
 pub mod timeline;
 
 pub use artifact_version::{ArtifactVersion, VersionError};
