@@ -10,11 +10,15 @@
 
 pub mod artifact_name;
 mod artifact_version;
+pub mod checkpoint;
 pub mod deployment;
 pub mod dvc;
+pub mod findings;
 pub mod git_commit;
 pub mod mlflow;
 pub mod open_lineage;
+pub mod rollback_advice;
 pub mod timeline;
+pub mod version_card;
 
 pub use artifact_version::{ArtifactVersion, VersionError};
