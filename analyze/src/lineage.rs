@@ -17,6 +17,7 @@ pub mod findings;
 pub mod git_commit;
 pub mod mlflow;
 pub mod open_lineage;
+pub mod records;
 pub mod rollback_advice;
 pub mod timeline;
 pub mod version_card;

@@ -135,8 +135,9 @@ fn common_folder(git: &Path) -> Result<PathBuf, GitError> {
 
 /// A ref inside the repository: a name with `..` would lead out of it.
 fn ref_name(name: &str, place: &Path) -> Result<String, GitError> {
-    let plain =
-        name.starts_with("refs/") && !name.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    let plain = name.starts_with("refs/")
+        && !name.contains(char::is_control)
+        && !name.split('/').any(|part| part.is_empty() || part == "." || part == "..");
     if plain {
         return Ok(name.to_owned());
     }
@@ -222,6 +223,7 @@ mod tests {
 
     const FIRST: &str = "1111111111111111111111111111111111111111";
     const SECOND: &str = "2222222222222222222222222222222222222222";
+    const TAG: &str = "3333333333333333333333333333333333333333";
 
     fn write(root: &Path, file: &str, text: &str) {
         let place = root.join(file);
@@ -234,7 +236,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), ".git/HEAD", "ref: refs/heads/feature/x\n");
         let tagged =
-            format!("# pack-refs with: peeled\n{FIRST} refs/heads/feature/x\n{SECOND} refs/tags/v1.0\n^{FIRST}\n");
+            format!("# pack-refs with: peeled\n{FIRST} refs/heads/feature/x\n{TAG} refs/tags/v1.0\n^{FIRST}\n");
         write(root.path(), ".git/packed-refs", &tagged);
         write(root.path(), "src/deep/file", "");
         let head = read_head(&root.path().join("src/deep")).unwrap();
@@ -253,7 +255,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), ".git/HEAD", FIRST);
         let head = read_head(root.path()).unwrap();
-        assert_eq!((head.describe(), head.branch), ("111111111111", None));
+        assert_eq!((head.describe(), head.branch.as_deref()), ("111111111111", None));
     }
 
     #[test]

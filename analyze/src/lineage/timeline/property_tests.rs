@@ -164,20 +164,27 @@ proptest! {
             truth[begin.min(MINUTES)..].fill(version);
         }
         let mut observations = vec![alias(1, 1, "1")];
+        // Moves noticed by the poll at this minute; all minutes of its period are in doubt.
+        let mut noticed = std::collections::BTreeSet::new();
         let polls: Vec<usize> = (1..MINUTES).filter(|minute| minute % poll_minutes == 0).collect();
         let mut known = 1;
-        for pair in polls.windows(2) {
-            if truth[pair[1]] != known {
-                known = truth[pair[1]];
-                let (before, minute) = (i64::try_from(pair[0]).unwrap(), i64::try_from(pair[1]).unwrap());
+        let mut before = 1;
+        for &poll in &polls {
+            if truth[poll] != known {
+                known = truth[poll];
+                let minute = i64::try_from(poll).unwrap();
                 observations.push(alias(before, minute, &known.to_string()));
+                noticed.insert(poll);
             }
+            before = i64::try_from(poll).unwrap();
         }
         let last_poll = *polls.last().unwrap();
         let built = build(&observations, last_poll);
         for (minute, version) in truth.iter().enumerate().take(last_poll + 1).skip(1) {
             let status = built.at(i64::try_from(minute).unwrap() * MINUTE_US);
             prop_assert!(status.candidates().contains(&release(&version.to_string())), "minute {minute}: {status:?}");
+            let next_poll = (minute / poll_minutes + 1) * poll_minutes;
+            prop_assert_eq!(status.release().is_none(), noticed.contains(&next_poll), "minute {}: {:?}", minute, status);
         }
     }
 }

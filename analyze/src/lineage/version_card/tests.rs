@@ -16,7 +16,7 @@ fn release(version: &str) -> Release {
 fn side(low_ms: f64, high_ms: f64) -> SideAggregates {
     let mut side = SideAggregates { window_minutes: 20, minutes_seen: 20, ..SideAggregates::default() };
     for minute in 0..20 {
-        let (latency_ms, requests) = if minute % 2 == 0 { (low_ms, 40) } else { (high_ms, 60) };
+        let (latency_ms, requests) = if minute % 2 == 0 { (low_ms, 40u32) } else { (high_ms, 60) };
         let n = f64::from(requests);
         side.latency_ms.add_minute(latency_ms * n, requests.into());
         side.latency_ms_squared += latency_ms * latency_ms * n;
@@ -114,8 +114,8 @@ fn quantiles_are_those_computed_by_hand() {
 #[test]
 fn sums_merge_to_the_sums_of_all_minutes() {
     let (mut all, mut first, mut second) = (MinuteSums::default(), MinuteSums::default(), MinuteSums::default());
-    for minute in 0..10 {
-        let (numerator, requests) = (f64::from(minute * minute), u64::from(minute.unsigned_abs()) + 1);
+    for minute in 0..10u32 {
+        let (numerator, requests) = (f64::from(minute * minute), u64::from(minute) + 1);
         all.add_minute(numerator, requests);
         (if minute < 4 { &mut first } else { &mut second }).add_minute(numerator, requests);
     }
