@@ -200,11 +200,12 @@ fn sizes(newest_first: &[&CheckpointFile]) -> Vec<CheckpointAlarm> {
     let whole = before.iter().filter(|file| file.size_bytes > 0 && format(file) == own).take(SIZE_FILES_MAX);
     let mut usual: Vec<u64> = whole.map(|file| file.size_bytes).collect();
     usual.sort_unstable();
-    if let Some(&usual_bytes) = usual.get(usual.len() / 2) {
-        if newest.size_bytes > 0 && (newest.size_bytes as f64) < usual_bytes as f64 * SHRUNK_SHARE {
-            let (path, size_bytes) = (newest.path.clone(), newest.size_bytes);
-            alarms.push(CheckpointAlarm::Shrunk { path, size_bytes, usual_bytes });
-        }
+    let shrunk = |usual_bytes: u64| (newest.size_bytes as f64) < usual_bytes as f64 * SHRUNK_SHARE;
+    if let Some(&usual_bytes) =
+        usual.get(usual.len() / 2).filter(|&&usual_bytes| newest.size_bytes > 0 && shrunk(usual_bytes))
+    {
+        let (path, size_bytes) = (newest.path.clone(), newest.size_bytes);
+        alarms.push(CheckpointAlarm::Shrunk { path, size_bytes, usual_bytes });
     }
     alarms
 }

@@ -8,9 +8,9 @@ use super::deployment::Release;
 use super::timeline::{Interval, Status, Timeline};
 use super::version_card::{Measure, Row, Verdict, VersionCard};
 
-/// A window of comparison, UTC microseconds, end exclusive.
+/// One side of the comparison of a card, UTC microseconds, end exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct CardWindow {
     /// Start, inclusive.
     pub from_us: i64,
     /// End, exclusive.
@@ -71,7 +71,7 @@ const OWN_MEASURES: &[Measure] =
 pub fn advise(
     card: &VersionCard,
     timeline: &Timeline,
-    (before, after): (Span, Span),
+    (before, after): (CardWindow, CardWindow),
     availability: &Availability,
 ) -> Advice {
     let of = |verdict: &Verdict| -> Vec<Row> {
@@ -128,7 +128,7 @@ fn reason(card: &VersionCard, measure: Measure) -> Option<String> {
 }
 
 /// What keeps a window from being that of one release.
-fn unclean(timeline: &Timeline, window: Span, expected: &Release, side: &str) -> Vec<String> {
+fn unclean(timeline: &Timeline, window: CardWindow, expected: &Release, side: &str) -> Vec<String> {
     let mut found = Vec::new();
     if window.from_us >= window.to_us {
         found.push(format!("the window {side} the move is empty"));
@@ -176,7 +176,8 @@ mod tests {
     use super::super::version_card::Estimate;
     use super::*;
 
-    const WINDOWS: (Span, Span) = (Span { from_us: 10, to_us: 100 }, Span { from_us: 100, to_us: 200 });
+    const WINDOWS: (CardWindow, CardWindow) =
+        (CardWindow { from_us: 10, to_us: 100 }, CardWindow { from_us: 100, to_us: 200 });
 
     fn release(version: &str) -> Release {
         Release { model: "resnet".to_owned(), version: version.to_owned() }

@@ -12,7 +12,9 @@ const MILLISECOND_US: i64 = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     /// UTC microseconds at which the poll began: whatever changed later may or may not be in it.
-    pub taken_us: i64,
+    pub began_us: i64,
+    /// UTC microseconds at which the poll ended: whatever is in it was so by then.
+    pub ended_us: i64,
     /// Models by name.
     pub models: BTreeMap<String, RegisteredModel>,
     /// Versions by name of the model and version.
@@ -108,15 +110,15 @@ fn alias_moves(previous: Option<&Snapshot>, before: &Snapshot, next: &Snapshot) 
                 let version = next.versions.get(&(model.clone(), version.clone()))?;
                 version.creation_timestamp?.checked_mul(MILLISECOND_US)
             });
-            let not_before_us = previous.map(|previous| previous.taken_us).max(registered_us);
+            let not_before_us = previous.map(|previous| previous.began_us).max(registered_us);
             moves.push(Change::AliasMoved {
                 model: model.clone(),
                 alias: alias.clone(),
                 from: old.get(alias).cloned(),
                 to,
                 // Neither a poll nor a registration tells more than that it is so now.
-                not_before_us: not_before_us.unwrap_or(next.taken_us).min(next.taken_us),
-                seen_us: next.taken_us,
+                not_before_us: not_before_us.unwrap_or(next.ended_us).min(next.ended_us),
+                seen_us: next.ended_us,
             });
         }
     }

@@ -85,7 +85,7 @@ impl Poll {
         let carried = previous.filter(|_| !options.full);
         let versions = carried.map(|previous| previous.versions.clone()).unwrap_or_default();
         let known_until_ms = versions.values().filter_map(|version| version.last_updated_timestamp).max();
-        let snapshot = Snapshot { taken_us: now_us, models: Default::default(), versions };
+        let snapshot = Snapshot { began_us: now_us, ended_us: now_us, models: Default::default(), versions };
         Self {
             options,
             phase: Phase::Models,
@@ -150,12 +150,15 @@ impl Poll {
         Ok(())
     }
 
-    /// The complete snapshot.
+    /// The complete snapshot, at `now_us`, UTC microseconds.
     ///
     /// # Errors
     /// The poll itself, if requests are still open.
-    pub fn finish(self) -> Result<Snapshot, Box<Self>> {
-        if self.phase == Phase::Done { Ok(self.snapshot) } else { Err(Box::new(self)) }
+    pub fn finish(self, now_us: i64) -> Result<Snapshot, Box<Self>> {
+        if self.phase != Phase::Done {
+            return Err(Box::new(self));
+        }
+        Ok(Snapshot { ended_us: now_us, ..self.snapshot })
     }
 
     fn accept_versions(&mut self, path: &'static str, page: Page<super::ModelVersion>) -> Result<(), PollError> {

@@ -65,7 +65,7 @@ impl FakeRegistry {
             let (status, body) = self.answer(&request);
             poll.accept(status, &body).unwrap();
         }
-        poll.finish().unwrap()
+        poll.finish(now_us).unwrap()
     }
 }
 
@@ -170,7 +170,7 @@ fn a_poll_that_would_not_end_does() {
 
     let mut poll = Poll::start(None, PollOptions { pages_max: 1, ..PollOptions::default() }, 1);
     assert!(matches!(poll.accept(200, page), Err(PollError::TooManyPages { pages_max: 1, .. })));
-    assert!(poll.finish().is_err());
+    assert!(poll.finish(1).is_err());
 }
 
 #[test]

@@ -51,7 +51,10 @@ fn settle_window(earlier: &[Edge], edge: &mut Edge) {
             return;
         }
     }
+    // Moves that polls noticed one after the other are in order, although the window of a poll reaches back to the start
+    // of the poll before.
     let contradicting = earlier.iter().rev().take_while(|inside| inside.time_us > edge.not_before_us);
+    let contradicting = contradicting.filter(|inside| inside.basis != edge.basis);
     let open: Vec<Release> = contradicting.take(1).flat_map(|inside| inside.releases.iter().cloned()).collect();
     edge.releases.extend(open);
     edge.releases.sort();

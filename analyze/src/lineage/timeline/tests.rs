@@ -66,6 +66,14 @@ fn an_alias_that_moved_between_two_polls_is_uncertain_in_between() {
 }
 
 #[test]
+fn moves_noticed_by_polls_that_took_a_while_stay_in_order() {
+    check(
+        &[alias(5, 5, "2"), alias(9, 20, "3"), alias(19, 30, "4")],
+        &["5 2 Alias Stated", "9 uncertain 2|3", "19 uncertain 2|3|4", "20 uncertain 3|4", "30 4 Alias Stated"],
+    );
+}
+
+#[test]
 fn a_mark_dates_the_alias_move_that_was_noticed_later() {
     check(
         &[alias(5, 5, "2"), mark(20, "3"), alias(18, 22, "3")],
