@@ -20,6 +20,7 @@ pub mod gpu_state;
 pub mod hpa_advice;
 pub mod idle;
 pub mod manifest;
+pub mod lineage;
 pub mod money;
 pub mod off_peak;
 pub mod owner_mail;

@@ -1,0 +1,25 @@
+//! Which data, parameters and code made what ran at a given moment, and whether it was better than what ran before.
+//!
+//! Everything in here is a pure function of what was observed: no clock, no network. The sources (a model registry, DVC
+//! files, a git work tree, OpenLineage events, resource attributes of telemetry, marks of scripts) are parsed into
+//! observations, and observations become intervals of one version per service and environment.
+//!
+//! Invariants:
+//! - The same set of observations gives the same intervals, whatever the order of their arrival.
+//! - What the evidence does not settle has a status with its reason, and no version.
+
+pub mod artifact_name;
+mod artifact_version;
+pub mod checkpoint;
+pub mod deployment;
+pub mod dvc;
+pub mod findings;
+pub mod git_commit;
+pub mod mlflow;
+pub mod open_lineage;
+pub mod records;
+pub mod rollback_advice;
+pub mod timeline;
+pub mod version_card;
+
+pub use artifact_version::{ArtifactVersion, VersionError};
