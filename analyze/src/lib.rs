@@ -14,6 +14,7 @@ pub mod energy;
 mod error;
 pub mod focus;
 mod format;
+pub mod gates;
 pub mod gpu_minutes;
 pub mod gpu_state;
 pub mod idle;
