@@ -98,7 +98,9 @@ impl BatchName {
             match reading {
                 Reading::Period(period) if self.period.is_none() => self.period = Some(period),
                 Reading::Period(_) => self.oddities.push(Oddity::SecondPeriod(parts[index..index + used].join("-"))),
-                Reading::Impossible => self.oddities.push(Oddity::ImpossiblePeriod(parts[index..index + used].join("-"))),
+                Reading::Impossible => {
+                    self.oddities.push(Oddity::ImpossiblePeriod(parts[index..index + used].join("-")))
+                }
                 Reading::Word if self.period.is_none() => dataset.push(parts[index]),
                 Reading::Word => model.push(parts[index]),
             }
@@ -153,8 +155,10 @@ fn period(year: u32, month: u32, day: Option<u32>) -> Reading {
 
 /// Drops what a file format or a compression adds, and nothing else: `v1.5` is a part of the name.
 fn without_extensions(file: &str) -> &str {
-    const EXTENSIONS: [&str; 14] =
-        ["parquet", "csv", "tsv", "jsonl", "ndjson", "json", "arrow", "feather", "ipc", "gz", "zst", "snappy", "zip", "tar"];
+    const EXTENSIONS: [&str; 14] = [
+        "parquet", "csv", "tsv", "jsonl", "ndjson", "json", "arrow", "feather", "ipc", "gz", "zst", "snappy", "zip",
+        "tar",
+    ];
     let mut stem = file;
     while let Some((head, extension)) = stem.rsplit_once('.') {
         if !EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)) {
@@ -198,7 +202,13 @@ mod tests {
         check("202408_resnet", None, Some("2024-08"), Some("resnet"), &[Oddity::NoDataset]);
         let impossible = Oddity::ImpossiblePeriod("202413".into());
         check("a_202413_m", Some("a_m"), None, None, &[impossible, Oddity::NoPeriod]);
-        check("a_2023-02-29", Some("a"), None, None, &[Oddity::ImpossiblePeriod("2023-02-29".into()), Oddity::NoPeriod]);
+        check(
+            "a_2023-02-29",
+            Some("a"),
+            None,
+            None,
+            &[Oddity::ImpossiblePeriod("2023-02-29".into()), Oddity::NoPeriod],
+        );
         check("a_202408_202409_m", Some("a"), Some("2024-08"), Some("m"), &[Oddity::SecondPeriod("202409".into())]);
         check("a b_202408", Some("a_b"), Some("2024-08"), None, &[Oddity::Unprintable]);
         check("données_202408_modèle", Some("données"), Some("2024-08"), Some("modèle"), &[]);

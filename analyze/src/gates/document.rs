@@ -148,7 +148,8 @@ impl<'a> At<'a> {
             Value::Scalar { text, plain: true } => text.parse::<f64>().ok().filter(|number| number.is_finite()),
             _ => None,
         };
-        number.ok_or_else(|| self.error(format!("a number was expected, not {}", self.what()), "write it without quotes"))
+        number
+            .ok_or_else(|| self.error(format!("a number was expected, not {}", self.what()), "write it without quotes"))
     }
 
     /// The number `key`; `None` if it is absent.
@@ -232,5 +233,15 @@ mod tests {
         assert!(Node::from_json("c.json", "{\"a\":\n 1,}").unwrap_err().to_string().starts_with("c.json:2"));
         let large = "x".repeat(DOCUMENT_BYTES_MAX + 1);
         assert!(Node::from_yaml("c.yaml", &large).unwrap_err().to_string().contains("split it"));
+    }
+
+    proptest::proptest! {
+        /// Whatever the bytes, the reader answers; it does not panic, and what it reads is bounded.
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-a:{}\\[\\],&*!|>'\" \n#?%@0-9\t]{0,80}") {
+            if let Ok(node) = Node::from_yaml("f", &text) {
+                proptest::prop_assert!(!node.root("f").what().is_empty());
+            }
+        }
     }
 }

@@ -221,7 +221,8 @@ impl ImageScan {
                 results.push(self.counted(metric, expected, broken, self.readable));
             }
         };
-        let sizes = rules.sizes.iter().map(|(width, height)| format!("{width}x{height}")).collect::<Vec<_>>().join(", ");
+        let sizes =
+            rules.sizes.iter().map(|(width, height)| format!("{width}x{height}")).collect::<Vec<_>>().join(", ");
         add(!rules.sizes.is_empty(), "imageSize", format!("sizes other than {sizes}"), &self.wrong_size);
         let side = rules.side_min.unwrap_or_default();
         add(rules.side_min.is_some(), "imageSide", format!("shorter side below {side} pixels"), &self.small);
@@ -311,7 +312,11 @@ fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> 
         let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
         if kind.is_dir() {
             collect(&path, depth + 1, paths)?;
-        } else if path.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x))) {
+        } else if path
+            .extension()
+            .and_then(|e| e.to_str())
+            .is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x)))
+        {
             paths.push(path);
         }
     }

@@ -339,7 +339,9 @@ impl RuleKind {
         Some(match self {
             Self::RowCount(_) | Self::Missing { .. } => Dimension::Completeness,
             Self::RowCountOfPast { .. } | Self::ClassBalance { .. } => Dimension::Coverage,
-            Self::NonFinite(_) | Self::IqrOutliers { .. } | Self::RobustZ { .. } | Self::Range { .. } => Dimension::Accuracy,
+            Self::NonFinite(_) | Self::IqrOutliers { .. } | Self::RobustZ { .. } | Self::Range { .. } => {
+                Dimension::Accuracy
+            }
             Self::Type { .. } | Self::AllowedSet { .. } | Self::Pattern { .. } | Self::LabelFormat { .. } => {
                 Dimension::Conformity
             }
@@ -504,7 +506,10 @@ mod tests {
         let rule = Rule::default_row_count();
         assert_eq!((rule.id.as_str(), rule.kind.expected().as_str()), ("rowCount", "number of rows ≥ 1000"));
         let rule = Rule::new(Some("unit"), RuleKind::AllowedSet { values: vec!["kg".into()], limit: Limit::none() });
-        assert_eq!((rule.id.as_str(), rule.kind.expected().as_str()), ("unit.allowedSet", "outside of \"kg\" = 0 rows"));
+        assert_eq!(
+            (rule.id.as_str(), rule.kind.expected().as_str()),
+            ("unit.allowedSet", "outside of \"kg\" = 0 rows")
+        );
         assert_eq!(duration(Duration::from_secs(4 * 86_400)), "4d");
         assert_eq!(duration(Duration::from_secs(90)), "90s");
         let open = Interval { min: Some(0.0), max_exclusive: true, ..Interval::default() };

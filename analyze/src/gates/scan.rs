@@ -95,7 +95,8 @@ impl Scan {
         let shared = self.steps.iter_mut().position(|step| {
             step.columns == columns
                 && match (&mut step.state, &state) {
-                    (Accumulator::Order(_), Accumulator::Order(_)) | (Accumulator::Classes(_), Accumulator::Classes(_)) => true,
+                    (Accumulator::Order(_), Accumulator::Order(_))
+                    | (Accumulator::Classes(_), Accumulator::Classes(_)) => true,
                     (Accumulator::Keys { set, .. }, Accumulator::Keys { set: wanted, .. }) => {
                         set.raise_limit(wanted.keys_max());
                         true

@@ -74,7 +74,9 @@ fn rule(at: &At<'_>, entry: &At<'_>, level: &Level<'_>) -> Result<RuleKind> {
     }
     match (of_column, level.column) {
         (true, None) => Err(name_at.error(format!("{name} is a rule of a column"), "move it under a property")),
-        (false, Some(_)) => Err(name_at.error(format!("{name} is a rule of a table"), "move it to the quality of the table")),
+        (false, Some(_)) => {
+            Err(name_at.error(format!("{name} is a rule of a table"), "move it to the quality of the table"))
+        }
         _ => kind(name, at, entry, level),
     }
 }
@@ -92,7 +94,9 @@ fn kind(name: &str, at: &At<'_>, entry: &At<'_>, level: &Level<'_>) -> Result<Ru
         }
         "schema" => RuleKind::Schema { columns: schema_columns(at, level)?, open: at.flag("open")? },
         "nonFinite" => RuleKind::NonFinite(none()?),
-        "allowedSet" => RuleKind::AllowedSet { values: at.require("values", "list the values")?.texts()?, limit: none()? },
+        "allowedSet" => {
+            RuleKind::AllowedSet { values: at.require("values", "list the values")?.texts()?, limit: none()? }
+        }
         "pattern" => {
             let pattern = at.require("pattern", "write the regular expression")?;
             RuleKind::Pattern { regex: checked_pattern(&pattern)?, limit: none()? }
@@ -148,7 +152,11 @@ fn schema_columns(at: &At<'_>, level: &Level<'_>) -> Result<Vec<String>> {
 fn positive(at: &At<'_>, key: &str, default: f64) -> Result<f64> {
     let Some(member) = at.get(key) else { return Ok(default) };
     let number = member.number()?;
-    if number > 0.0 { Ok(number) } else { Err(member.error(format!("{number} is not above 0"), "write a positive number")) }
+    if number > 0.0 {
+        Ok(number)
+    } else {
+        Err(member.error(format!("{number} is not above 0"), "write a positive number"))
+    }
 }
 
 fn ratios(at: &At<'_>) -> Result<(f64, f64)> {
@@ -185,7 +193,11 @@ fn balance(at: &At<'_>) -> Result<RuleKind> {
         let Some(member) = at.get(key) else { return Ok(None) };
         let number = member.number()?;
         let fits = (0.0..=1.0).contains(&number);
-        if fits { Ok(Some(number)) } else { Err(member.error(format!("{number} is no share"), "write a number from 0 to 1")) }
+        if fits {
+            Ok(Some(number))
+        } else {
+            Err(member.error(format!("{number} is no share"), "write a number from 0 to 1"))
+        }
     };
     let (share_min, share_max) = (share("shareMin")?, share("shareMax")?);
     let classes = at.get("classes").map_or(Ok(Vec::new()), |classes| classes.texts())?;

@@ -20,7 +20,10 @@ const OPERATORS: [(&str, Make); 8] = [
 
 /// Whether a key is an operator or the unit.
 pub(super) fn is_operator(key: &str) -> bool {
-    key == "unit" || key == "mustBeBetween" || key == "mustNotBeBetween" || OPERATORS.iter().any(|(name, _)| *name == key)
+    key == "unit"
+        || key == "mustBeBetween"
+        || key == "mustNotBeBetween"
+        || OPERATORS.iter().any(|(name, _)| *name == key)
 }
 
 /// The limit that a rule states; `None` if it has no operator.
@@ -42,7 +45,8 @@ pub(super) fn limit(rule: &At<'_>) -> Result<Option<Limit>> {
 
 /// The limit of a rule that means nothing without one.
 pub(super) fn required_limit(rule: &At<'_>) -> Result<Limit> {
-    limit(rule)?.ok_or_else(|| rule.error("the rule has no operator", "add one, such as `mustBe: 0` or `mustBeLessThan: 1`"))
+    limit(rule)?
+        .ok_or_else(|| rule.error("the rule has no operator", "add one, such as `mustBe: 0` or `mustBeLessThan: 1`"))
 }
 
 fn pair(rule: &At<'_>, key: &str) -> Result<Option<(f64, f64)>> {

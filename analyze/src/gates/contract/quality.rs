@@ -46,7 +46,8 @@ pub(super) fn read(entry: &At<'_>, level: &Level<'_>) -> Result<Rule> {
         let text = dimension.text()?;
         let known = "use accuracy, completeness, conformity, consistency, coverage, timeliness or uniqueness";
         let read = Dimension::parse(text);
-        rule.dimension = Some(read.ok_or_else(|| dimension.error(format!("the dimension {text:?} is not known"), known))?);
+        rule.dimension =
+            Some(read.ok_or_else(|| dimension.error(format!("the dimension {text:?} is not known"), known))?);
     }
     rule.description = entry.text_of("description")?.or(entry.text_of("businessImpact")?).map(str::to_string);
     rule.source = entry.path().to_string();
@@ -102,8 +103,12 @@ fn library(entry: &At<'_>, level: &Level<'_>) -> Result<RuleKind> {
         "invalidValues" => match (argument(entry, "validValues"), argument(entry, "pattern")) {
             (Some(values), None) => Ok(RuleKind::AllowedSet { values: values.texts()?, limit }),
             (None, Some(pattern)) => Ok(RuleKind::Pattern { regex: checked_pattern(&pattern)?, limit }),
-            (Some(_), Some(pattern)) => Err(pattern.error("validValues and pattern in one rule", "make two rules of it")),
-            (None, None) => Err(entry.error("nothing says what is valid", "add `arguments` with validValues or pattern")),
+            (Some(_), Some(pattern)) => {
+                Err(pattern.error("validValues and pattern in one rule", "make two rules of it"))
+            }
+            (None, None) => {
+                Err(entry.error("nothing says what is valid", "add `arguments` with validValues or pattern"))
+            }
         },
         "duplicateValues" => Ok(RuleKind::Duplicates { columns: key_columns(entry, level)?, limit }),
         other => Err(metric.error(

@@ -163,7 +163,9 @@ fn add_defaults(names: &[(String, String)], table: &mut Table) {
     if table.primary_key.len() > 1 {
         table.push(Rule::new(None, RuleKind::Duplicates { columns: table.primary_key.clone(), limit: Limit::none() }));
     } else if let [key] = table.primary_key.as_slice() {
-        let stated = table.rules.iter().any(|rule| matches!(&rule.kind, RuleKind::Duplicates { columns, .. } if columns == &[key.clone()]));
+        let stated = table.rules.iter().any(
+            |rule| matches!(&rule.kind, RuleKind::Duplicates { columns, .. } if columns == std::slice::from_ref(key)),
+        );
         if !stated {
             let kind = RuleKind::Duplicates { columns: vec![key.clone()], limit: Limit::none() };
             table.push(Rule::new(Some(&key.clone()), kind));

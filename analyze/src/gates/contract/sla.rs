@@ -34,9 +34,10 @@ fn add(property: &At<'_>, contract: &mut Contract, element: &str, age_max: Durat
         None if only => (None, element),
         None => return Err(property.error(format!("{element:?} names no table"), "write `element: table.column`")),
     };
-    let found = contract.tables.iter_mut().find(|known| {
-        table.is_none_or(|table| known.name == table || known.physical_name.as_deref() == Some(table))
-    });
+    let found = contract
+        .tables
+        .iter_mut()
+        .find(|known| table.is_none_or(|table| known.name == table || known.physical_name.as_deref() == Some(table)));
     let Some(found) = found else {
         // The standard's own example refers to a table that it does not describe.
         let text = format!("{element:?} is no table of this contract, so its latency is not checked");

@@ -56,7 +56,9 @@ impl Tree<'_> {
 
     fn take(&mut self, event: Event<'_>, line: usize) -> Result<()> {
         let anchored = match &event {
-            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => *anchor > 0,
+            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                *anchor > 0
+            }
             Event::Alias(_) => true,
             _ => false,
         };

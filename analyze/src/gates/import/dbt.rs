@@ -65,7 +65,8 @@ fn read_test(test: &At<'_>, column: Option<&str>, table: &mut Table, import: &mu
         let body = body.as_ref()?;
         body.get("config").and_then(|config| config.get(key)).or_else(|| body.get(key))
     };
-    let condition = ["where", "limit", "error_if", "warn_if", "fail_calc"].into_iter().find(|key| config(key).is_some());
+    let condition =
+        ["where", "limit", "error_if", "warn_if", "fail_calc"].into_iter().find(|key| config(key).is_some());
     let mapped = match condition {
         Some(key) => Err(format!("its `{key}` is SQL, which is not evaluated")),
         None => map(name, body.as_ref(), column)?,

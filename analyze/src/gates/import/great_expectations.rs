@@ -72,7 +72,8 @@ fn map(kind: &str, kwargs: &At<'_>, column: Option<&str>) -> Result<Mapped> {
         },
         "expect_column_proportion_of_unique_values_to_be_between" => {
             let columns = column.map(str::to_string).into_iter().collect();
-            bounds(kwargs, 100.0, Unit::Percent).map(|limit| limit.map(|limit| RuleKind::Uniqueness { columns, limit }))?
+            bounds(kwargs, 100.0, Unit::Percent)
+                .map(|limit| limit.map(|limit| RuleKind::Uniqueness { columns, limit }))?
         }
         "expect_table_row_count_to_be_between" => bounds(kwargs, 1.0, Unit::Rows)?.map(RuleKind::RowCount),
         "expect_table_row_count_to_equal" => match kwargs.number_of("value")? {
@@ -136,9 +137,8 @@ fn type_of(kwargs: &At<'_>) -> Result<Mapped> {
     let Some(name) = kwargs.text_of("type_")? else { return Ok(Err("it has no type_".into())) };
     let logical = match name.to_ascii_lowercase().as_str() {
         "str" | "string" | "stringtype" | "text" | "varchar" | "char" => LogicalType::String,
-        "int" | "int8" | "int16" | "int32" | "int64" | "integer" | "integertype" | "longtype" | "bigint" | "smallint" => {
-            LogicalType::Integer
-        }
+        "int" | "int8" | "int16" | "int32" | "int64" | "integer" | "integertype" | "longtype" | "bigint"
+        | "smallint" => LogicalType::Integer,
         "float" | "float32" | "float64" | "double" | "doubletype" | "floattype" | "decimal" | "numeric" | "real" => {
             LogicalType::Number
         }

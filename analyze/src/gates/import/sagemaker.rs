@@ -44,7 +44,11 @@ pub(super) fn read(root: &At<'_>) -> Result<Import> {
         if let Some(overrides) = feature.get("monitoringConfigOverrides").or(feature.get("monitoring_config_overrides"))
             && !overrides.members()?.is_empty()
         {
-            import.leave_out(&overrides, "monitoringConfigOverrides", "thresholds of single features are not taken over");
+            import.leave_out(
+                &overrides,
+                "monitoringConfigOverrides",
+                "thresholds of single features are not taken over",
+            );
         }
     }
     // The checks missing_column_check and extra_column_check.

@@ -15,18 +15,40 @@ pub(crate) const CLASSES_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) enum Accumulator {
     /// Rows that break a test of their own.
-    Rows { test: RowTest, checked: u64, failed: u64, samples: Samples },
+    Rows {
+        test: RowTest,
+        checked: u64,
+        failed: u64,
+        samples: Samples,
+    },
     /// Order statistics of the finite numbers.
     Order(OrderHistogram),
     /// Distinct keys. Samples are rows whose key came again in the batches of one scan: what came again only in another
     /// one is counted by a merge, but its row is not known.
-    Keys { set: KeySet, samples: Samples },
+    Keys {
+        set: KeySet,
+        samples: Samples,
+    },
     /// The first key, and whether another one came.
-    Constant { first: Option<u64>, varied: bool, checked: u64 },
+    Constant {
+        first: Option<u64>,
+        varied: bool,
+        checked: u64,
+    },
     /// Steps back.
-    Monotone { strict: bool, first: Option<(u64, Sample)>, last: Option<u64>, checked: u64, failed: u64, samples: Samples },
+    Monotone {
+        strict: bool,
+        first: Option<(u64, Sample)>,
+        last: Option<u64>,
+        checked: u64,
+        failed: u64,
+        samples: Samples,
+    },
     /// Newest time, in nanoseconds since 1970-01-01.
-    Newest { newest_ns: Option<i128>, checked: u64 },
+    Newest {
+        newest_ns: Option<i128>,
+        checked: u64,
+    },
     Classes(ClassCounts),
 }
 
@@ -135,7 +157,14 @@ impl Accumulator {
     fn merge_monotone(&mut self, other: &Self, rows_before: u64) {
         let (
             Self::Monotone { strict, first, last, checked, failed, samples },
-            Self::Monotone { first: next_first, last: next_last, checked: more, failed: more_failed, samples: next, .. },
+            Self::Monotone {
+                first: next_first,
+                last: next_last,
+                checked: more,
+                failed: more_failed,
+                samples: next,
+                ..
+            },
         ) = (self, other)
         else {
             return;

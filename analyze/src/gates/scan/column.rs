@@ -33,7 +33,9 @@ impl Kind {
         match data_type {
             Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 => Self::Integer,
             UInt64 => Self::Unsigned,
-            Float16 | Float32 | Float64 | Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..) => Self::Float,
+            Float16 | Float32 | Float64 | Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..) => {
+                Self::Float
+            }
             Boolean => Self::Boolean,
             Utf8 | LargeUtf8 | Utf8View => Self::Text,
             Timestamp(..) | Date32 | Date64 => Self::Time,

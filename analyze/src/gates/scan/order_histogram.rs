@@ -159,10 +159,13 @@ impl OrderHistogram {
             self.sorted().iter().map(|bucket| ((bucket.middle() - centre).abs(), bucket.count)).collect();
         deviations.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let mut seen = 0;
-        deviations.iter().find(|(_, count)| {
-            seen += count;
-            seen > half
-        }).map(|(deviation, _)| *deviation)
+        deviations
+            .iter()
+            .find(|(_, count)| {
+                seen += count;
+                seen > half
+            })
+            .map(|(deviation, _)| *deviation)
     }
 
     /// The values outside of `low..=high`.
@@ -278,7 +281,11 @@ mod tests {
             left.merge(&right);
             let key = |histogram: &OrderHistogram| {
                 let buckets = histogram.sorted();
-                (histogram.shift, histogram.total, buckets.iter().map(|b| (b.low.to_bits(), b.count)).collect::<Vec<_>>())
+                (
+                    histogram.shift,
+                    histogram.total,
+                    buckets.iter().map(|b| (b.low.to_bits(), b.count)).collect::<Vec<_>>(),
+                )
             };
             assert_eq!(key(&left), key(&whole), "cut at {cut}");
         }

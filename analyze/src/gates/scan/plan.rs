@@ -100,7 +100,9 @@ pub(crate) fn plan(rule: &Rule, schema: &Schema, references: &References) -> std
         RuleKind::Duplicates { columns, .. } | RuleKind::Uniqueness { columns, .. } => key(columns, EXACT_KEYS_MAX),
         RuleKind::DistinctOfPast { .. } => key(rule.column.as_slice(), SKETCH_KEYS_MAX),
         _ => {
-            let Some(name) = &rule.column else { return Err(Problem::error("the rule names no column; put it under one")) };
+            let Some(name) = &rule.column else {
+                return Err(Problem::error("the rule names no column; put it under one"));
+            };
             let index = find(schema, name)?;
             let state = plan_column(rule, schema, index, references)?;
             Ok(state.map_or(Plan::Table, |state| Plan::Rows(vec![index], Box::new(state))))
@@ -130,7 +132,10 @@ fn plan_column(
             needs(!matches!(kind, Kind::Time | Kind::Other), "numbers, texts or truth values")?;
             let (set, unreadable) = ValueSet::new(kind, values);
             if let Some(value) = unreadable.first() {
-                return Err(Problem::error(format!("the allowed value {value:?} is none of {}", schema.field(index).data_type())));
+                return Err(Problem::error(format!(
+                    "the allowed value {value:?} is none of {}",
+                    schema.field(index).data_type()
+                )));
             }
             RowTest::InSet(set)
         }
@@ -174,7 +179,8 @@ fn plan_column(
 
 fn find(schema: &Schema, name: &str) -> std::result::Result<usize, Problem> {
     schema.index_of(name).map_err(|_| {
-        let mut names = schema.fields().iter().take(20).map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        let mut names =
+            schema.fields().iter().take(20).map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
         if schema.fields().len() > 20 {
             names.push_str(", …");
         }
@@ -192,10 +198,15 @@ fn reference(to: &str, kind: Kind, references: &References) -> std::result::Resu
         return Err(Problem::skipped(format!("the data of {to} was not given; give it along with this batch")));
     };
     if reference.kind != kind {
-        return Err(Problem::error(format!("{to} is {:?}, but the column is {kind:?}; cast one of them", reference.kind)));
+        return Err(Problem::error(format!(
+            "{to} is {:?}, but the column is {kind:?}; cast one of them",
+            reference.kind
+        )));
     }
     if !reference.keys.is_exact() {
-        return Err(Problem::error(format!("{to} has more than {EXACT_KEYS_MAX} distinct values; check it in the database")));
+        return Err(Problem::error(format!(
+            "{to} has more than {EXACT_KEYS_MAX} distinct values; check it in the database"
+        )));
     }
     Ok(Arc::new(reference.keys.clone()))
 }

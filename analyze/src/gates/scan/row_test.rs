@@ -152,7 +152,9 @@ fn key_of(kind: Kind, value: &str) -> Option<u64> {
     let whole = |text: &str| text.parse::<f64>().ok().filter(|x| x.fract() == 0.0 && x.abs() < 9.0e15);
     match kind {
         Kind::Integer => value.parse::<i64>().ok().or_else(|| whole(value).map(|x| x as i64)).map(|v| mix(v as u64)),
-        Kind::Unsigned => value.parse::<u64>().ok().or_else(|| whole(value).filter(|x| *x >= 0.0).map(|x| x as u64)).map(mix),
+        Kind::Unsigned => {
+            value.parse::<u64>().ok().or_else(|| whole(value).filter(|x| *x >= 0.0).map(|x| x as u64)).map(mix)
+        }
         Kind::Float => value.parse::<f64>().ok().map(|v| mix(canonical_bits(v))),
         Kind::Boolean => match value.to_ascii_lowercase().as_str() {
             "true" => Some(mix(1)),

@@ -216,7 +216,9 @@ fn times() {
     assert_eq!((failed.rows_failed, failed.samples[0].row), (Some(1), 2));
     both(monotone(true), floats(&[-1.5, f64::NAN, 0.0]), floats(&[-0.0, 0.0]));
     let freshness = RuleKind::Freshness { age_max: Duration::from_secs(3600) };
-    let at = |seconds: i64| -> ArrayRef { Arc::new(TimestampMillisecondArray::from(vec![Some((NOW + seconds) * 1000), None])) };
+    let at = |seconds: i64| -> ArrayRef {
+        Arc::new(TimestampMillisecondArray::from(vec![Some((NOW + seconds) * 1000), None]))
+    };
     let failed = both(freshness.clone(), at(-3600), at(-7200));
     assert_eq!((failed.observed.as_str(), failed.value), ("newest row 2h old", Some(7200.0)));
     check(freshness.clone(), at(60), Status::Pass);
@@ -228,7 +230,11 @@ fn times() {
 #[test]
 fn class_balance() {
     let kind = RuleKind::ClassBalance { share_min: Some(0.25), share_max: Some(0.75), classes: vec!["a".into()] };
-    let failed = both(kind, texts(&[Some("a"), Some("b"), None]), texts(&[Some("a"), Some("b"), Some("b"), Some("b"), Some("b")]));
+    let failed = both(
+        kind,
+        texts(&[Some("a"), Some("b"), None]),
+        texts(&[Some("a"), Some("b"), Some("b"), Some("b"), Some("b")]),
+    );
     assert!(failed.observed.contains("\"a\" 20 %") && failed.observed.contains("\"b\" 80 %"), "{failed:?}");
     let kind = RuleKind::ClassBalance { share_min: None, share_max: None, classes: vec!["2".into()] };
     both(kind, ints([1, 2]), ints([1, 1]));

@@ -106,7 +106,9 @@ fn judge_rows(rule: &Rule, state: &Accumulator, facts: &Facts<'_>) -> Found {
             let [_, middle, _] = spread_of(histogram)?;
             let deviation = histogram.median_deviation(middle).filter(|mad| mad.is_finite() && *mad > 0.0);
             let Some(mad) = deviation else {
-                return Err(Problem::skipped("the median deviation is 0 or beyond the numbers, so no value can be far off"));
+                return Err(Problem::skipped(
+                    "the median deviation is 0 or beyond the numbers, so no value can be far off",
+                ));
             };
             let reach = z * mad / 0.6745;
             outlier_finding(histogram, middle - reach, middle + reach, limit)
@@ -278,7 +280,8 @@ fn freshness_finding(newest_ns: i128, age_max_ns: u128, now: DateTime<Utc>, chec
     let now_ns = i128::from(now.timestamp()) * 1_000_000_000 + i128::from(now.timestamp_subsec_nanos());
     let age_ns = now_ns - newest_ns;
     let seconds = age_ns as f64 / 1e9;
-    let span = duration(std::time::Duration::from_secs(age_ns.unsigned_abs().try_into().unwrap_or(u64::MAX) / 1_000_000_000));
+    let span =
+        duration(std::time::Duration::from_secs(age_ns.unsigned_abs().try_into().unwrap_or(u64::MAX) / 1_000_000_000));
     let in_future = age_ns < -CLOCK_SKEW_NS_MAX;
     Ok(Finding {
         holds: !in_future && age_ns <= i128::try_from(age_max_ns).unwrap_or(i128::MAX),
@@ -295,8 +298,11 @@ fn balance_finding(found: &[(&str, u64)], min: Option<f64>, max: Option<f64>, cl
         return Err(no_values());
     }
     let share = |rows: u64| rows as f64 / total as f64;
-    let absent: Vec<(&str, u64)> =
-        classes.iter().filter(|class| !found.iter().any(|(name, _)| name == class)).map(|class| (class.as_str(), 0)).collect();
+    let absent: Vec<(&str, u64)> = classes
+        .iter()
+        .filter(|class| !found.iter().any(|(name, _)| name == class))
+        .map(|class| (class.as_str(), 0))
+        .collect();
     let all = || found.iter().chain(&absent);
     let broken = |rows: u64| min.is_some_and(|min| share(rows) < min) || max.is_some_and(|max| share(rows) > max);
     let shown = |(name, rows): &(&str, u64)| format!("{name:?} {} %", percent(*rows as f64, total));
@@ -353,7 +359,9 @@ fn type_finding(rule: &Rule, logical: Option<LogicalType>, unit: Option<&str>, f
     }
     let shown_unit = found_unit.map(|unit| format!(" in {unit}")).unwrap_or_default();
     if broken.is_empty() && unit.is_some() && found_unit.is_none() {
-        return Err(Problem::skipped(format!("the data states no unit for {name:?}; write `unit` into the field's metadata")));
+        return Err(Problem::skipped(format!(
+            "the data states no unit for {name:?}; write `unit` into the field's metadata"
+        )));
     }
     if logical.is_none() && unit.is_none() && last.is_none() {
         return Err(Problem::skipped("no past batch to compare the type with"));
