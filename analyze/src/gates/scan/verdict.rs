@@ -374,3 +374,37 @@ fn type_finding(rule: &Rule, logical: Option<LogicalType>, unit: Option<&str>, f
         ..Finding::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::column::mix;
+    use super::*;
+
+    fn judged(keys: impl Iterator<Item = u64>, limit: &Limit) -> Found {
+        let mut set = KeySet::new(1000);
+        keys.for_each(|key| {
+            set.add(mix(key));
+        });
+        duplicates_finding(&set, limit, Vec::new())
+    }
+
+    #[test]
+    fn past_the_limit_of_keys_only_what_is_certain_is_said() {
+        let none = Limit::none();
+        let undecided = judged(0..100_000, &none).unwrap_err();
+        assert_eq!(undecided.status, Status::Error);
+        assert!(undecided.reason.contains("more distinct keys than are kept"), "{}", undecided.reason);
+        let share = judged(0..100_000, &Limit::percent_max(50.0)).unwrap();
+        assert!(share.holds && share.rows_failed.is_none(), "{share:?}");
+        let many = judged((0..100_000).map(|key| key % 10_000), &none).unwrap();
+        assert!(!many.holds && many.observed.contains('±'), "{many:?}");
+        assert!(judged(0..900, &none).unwrap().holds);
+    }
+
+    #[test]
+    fn small_shares_keep_their_digits() {
+        assert_eq!(shares(1.0, 3_000_000), "1 of 3000000 rows (0.00003333 %)");
+        assert_eq!(shares(0.0, 3), "0 of 3 rows (0 %)");
+        assert_eq!(shares(3.0, 3), "3 of 3 rows (100 %)");
+    }
+}
