@@ -289,3 +289,16 @@ fn names_of_rules_are_unique() {
         ["rowCount", "rowCount#2", "rowCount#3"]
     );
 }
+
+#[test]
+fn the_contract_of_the_documentation_is_read() {
+    let page = include_str!("../../../../docs/gates.md");
+    let yaml = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let contract = Contract::from_odcs("gates.md", yaml).unwrap();
+    assert_eq!(contract.owner.as_deref(), Some("keeper"));
+    let table = contract.table(Some("train")).unwrap();
+    assert!(matches!(rule(table, "created_at.freshness").kind, RuleKind::Freshness { .. }));
+    assert!(matches!(rule(table, "latency.range").kind, RuleKind::Range { .. }));
+    assert_eq!(rule(table, "latency.missingValues").severity, Severity::Warn);
+    assert!(table.rules.iter().all(|rule| !matches!(rule.kind, RuleKind::Unsupported { .. })));
+}
