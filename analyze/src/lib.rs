@@ -15,6 +15,7 @@ pub mod energy;
 mod error;
 pub mod focus;
 mod format;
+pub mod gates;
 pub mod gpu_minutes;
 pub mod gpu_state;
 pub mod hpa_advice;
