@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::*;
-use arrow::record_batch::RecordBatch;
 use cpu_time::ProcessTime;
+use datafusion::arrow::array::*;
+use datafusion::arrow::record_batch::RecordBatch;
 use driftwatt_analyze::gates::{Interval, LabelFormat, Limit, LogicalType, Rule, RuleKind, Scan, Table};
 
 const ROWS: u64 = 10_000_000;
@@ -27,7 +27,7 @@ fn normal(x: u64) -> f64 {
     (-2.0 * uniform(x).max(1e-300).ln()).sqrt() * (std::f64::consts::TAU * uniform(x ^ 1 << 40)).cos()
 }
 
-fn batch(start: u64, rows: u64) -> Result<RecordBatch, arrow::error::ArrowError> {
+fn batch(start: u64, rows: u64) -> Result<RecordBatch, datafusion::arrow::error::ArrowError> {
     let r = || start..start + rows;
     let labels = ["cat", "dog", "horse", "sheep", "big_cow"];
     let models = ["resnet-50", "bert-base", "llama-7b"];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use arrow::error::ArrowError;
+use datafusion::arrow::error::ArrowError;
 
 /// Where in a document something stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,9 +25,9 @@ mod tests;
 mod types;
 mod verdict;
 
-use arrow::datatypes::{Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
 
 pub use plan::{Reference, References};
 pub use sample::{Sample, mask};
@@ -180,7 +180,7 @@ impl Scan {
                 _ => None,
             })
         };
-        let column = |(index, field): (usize, &arrow::datatypes::FieldRef)| ColumnSummary {
+        let column = |(index, field): (usize, &datafusion::arrow::datatypes::FieldRef)| ColumnSummary {
             name: field.name().clone(),
             data_type: field.data_type().to_string(),
             unit: field.metadata().get("unit").cloned(),

@@ -110,7 +110,8 @@ impl Accumulator {
             Self::Newest { newest_ns, checked } => {
                 *checked += valid;
                 if let Values::Time(array, ns_per_tick) = &column.values {
-                    let ns = arrow::compute::max(array).map(|ticks| i128::from(ticks) * i128::from(*ns_per_tick));
+                    let ns = datafusion::arrow::compute::max(array)
+                        .map(|ticks| i128::from(ticks) * i128::from(*ns_per_tick));
                     *newest_ns = (*newest_ns).max(ns);
                 }
             }

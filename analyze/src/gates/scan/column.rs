@@ -2,17 +2,17 @@
 
 use std::cell::OnceCell;
 
-use arrow::array::{
+use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, LargeStringArray, StringArray, StringViewArray,
     UInt64Array,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::cast;
-use arrow::datatypes::{
+use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{
     DataType, Date32Type, Date64Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
-use arrow::error::ArrowError;
+use datafusion::arrow::error::ArrowError;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How the values of a data type are looked at. Rules are planned by it before the first batch comes.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::buffer::BooleanBuffer;
+use datafusion::arrow::buffer::BooleanBuffer;
 use regex::Regex;
 
 use super::column::{Column, Kind, Values, canonical_bits, mix};

@@ -1,7 +1,7 @@
 //! The first rows that broke a rule, with masked keys, so that a person can find them and a report shows nobody's data.
 
-use arrow::array::ArrayRef;
-use arrow::util::display::array_value_to_string;
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::util::display::array_value_to_string;
 
 /// Rows kept for each rule.
 pub(crate) const SAMPLES_MAX: usize = 10;

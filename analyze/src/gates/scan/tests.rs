@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::*;
-use arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use datafusion::arrow::array::*;
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use proptest::prelude::*;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Which arrow types are which logical type of a contract.
 
-use arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::DataType;
 
 use crate::gates::rule::LogicalType;
 

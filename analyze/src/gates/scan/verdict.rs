@@ -1,7 +1,7 @@
 //! From a rule and its state to its result.
 
-use arrow::datatypes::Schema;
 use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::Schema;
 
 use super::accumulator::{Accumulator, CLASSES_MAX};
 use super::key_set::{Distinct, KeySet};
