@@ -120,13 +120,16 @@ impl RegressionSums {
         if self.count < 2 * (self.column_count as u64 + 1) {
             return None;
         }
-        let scale: Vec<f64> = (0..self.column_count).map(|index| self.co_moment(index, index).max(0.0).sqrt()).collect();
+        let scale: Vec<f64> =
+            (0..self.column_count).map(|index| self.co_moment(index, index).max(0.0).sqrt()).collect();
         // A column whose spread is rounding noise beside its mean carries nothing.
         let floor = |index: usize| 1e-9 * self.weighted_means[index].abs() * self.weight.sqrt();
         let active: Vec<usize> = (0..self.column_count).filter(|&index| scale[index] > floor(index)).collect();
         let mut matrix: Vec<Vec<f64>> = active
             .iter()
-            .map(|&row| active.iter().map(|&column| self.co_moment(row, column) / (scale[row] * scale[column])).collect())
+            .map(|&row| {
+                active.iter().map(|&column| self.co_moment(row, column) / (scale[row] * scale[column])).collect()
+            })
             .collect();
         for (index, row) in matrix.iter_mut().enumerate() {
             row[index] += ridge_share;
