@@ -35,6 +35,8 @@ pub struct CostModel {
     scales: Vec<f64>,
     pilot: Fit,
     floor_ms: f64,
+    /// By role, in units of its scale: what the first range of requests covers.
+    support: Vec<(f64, f64)>,
 }
 
 impl CostModel {
@@ -55,7 +57,9 @@ impl CostModel {
         let latencies = rows.iter().cloned().flatten().map(|row| f64::from(window.latency_ms[row]));
         let floor_ms = 0.5 * robust::quantile(latencies, 0.01)?;
         let flat = Fit { intercept: 1.0, slopes: vec![0.0; terms.len()] };
-        let mut model = Self { roles, terms, scales, pilot: flat, floor_ms };
+        let support = Vec::new();
+        let mut model = Self { roles, terms, scales, pilot: flat, floor_ms, support };
+        model.support = model.support_of(window, &rows[0]);
         // Weights of 1/latency² first (their bias is about the squared scatter), then twice of 1/predicted².
         model.pilot = model.fit(window, rows, |_, latency| 1.0 / (latency * latency))?;
         for _ in 0..2 {
@@ -80,6 +84,18 @@ impl CostModel {
         known
     }
 
+    /// Cost of each column at the mean of both sides, milliseconds per unit of the column.
+    pub fn slopes(&self) -> &[f64] {
+        &self.pilot.slopes
+    }
+
+    /// Whether every input of a request lies where the first range has requests too: between its 0.5 % and 99.5 % quantiles,
+    /// give or take 5 %. Load is not asked for: it is what may change.
+    pub fn is_supported(&self, columns: &[f64]) -> bool {
+        let ours = self.roles.iter().zip(columns.iter().zip(&self.support));
+        ours.filter(|(role, _)| !role.is_load()).all(|(_, (&value, &(low, high)))| low <= value && value <= high)
+    }
+
     /// Predicted milliseconds at the mean of both sides, positive.
     pub fn predicted_ms(&self, columns: &[f64]) -> f64 {
         self.pilot.predict(columns).max(self.floor_ms)
@@ -96,6 +112,15 @@ impl CostModel {
         let queued = window.feature(Role::QueueMs).map_or(0.0, |values| f64::from(values[row]));
         let queued = if queued.is_finite() { queued.clamp(0.0, latency) } else { 0.0 };
         (latency - queued, queued)
+    }
+
+    fn support_of(&self, window: &ServiceWindow, rows: &Range<usize>) -> Vec<(f64, f64)> {
+        let of = |(role, scale): (&Role, &f64)| {
+            let values = window.feature(*role).unwrap_or(&[]);
+            let at = |level: f64| robust::quantile(rows.clone().map(|row| f64::from(values[row]) / scale), level);
+            (0.95 * at(0.005).unwrap_or(f64::NAN), 1.05 * at(0.995).unwrap_or(f64::NAN))
+        };
+        self.roles.iter().zip(&self.scales).map(of).collect()
     }
 
     fn fit(&self, window: &ServiceWindow, rows: &[Range<usize>], weight: impl Fn(&[f64], f64) -> f64) -> Option<Fit> {

@@ -20,10 +20,19 @@ pub struct RegressionSums {
 /// A fitted line: `intercept + Σ slopes · columns`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
-    /// Chosen so that the mean residual, *unweighted*, is zero: a split of means then sums exactly.
+    /// Response at columns of zero; the weighted mean residual is zero.
     pub intercept: f64,
     /// One a column, in the response's unit per unit of the column.
     pub slopes: Vec<f64>,
+}
+
+/// How one side answers compared with the other: `shift + scale · other`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Affine {
+    /// Added to every response, in its unit.
+    pub shift: f64,
+    /// Factor on every response.
+    pub scale: f64,
 }
 
 impl Fit {
@@ -141,8 +150,26 @@ impl RegressionSums {
         for (position, &index) in active.iter().enumerate() {
             slopes[index] = solution[position] / scale[index];
         }
-        let explained: f64 = slopes.iter().zip(self.column_means()).map(|(slope, mean)| slope * mean).sum();
-        Some(Fit { intercept: self.response_mean() - explained, slopes })
+        let explained: f64 = slopes.iter().zip(&self.weighted_means).map(|(slope, mean)| slope * mean).sum();
+        Some(Fit { intercept: self.weighted_means[self.column_count] - explained, slopes })
+    }
+
+    /// Regression of the response on what `fit` predicts for the same rows: `response = shift + scale · prediction`.
+    ///
+    /// Needs no rows, since a prediction is linear in the columns. Where predictions hardly vary (less than 2 % of their
+    /// mean), `scale` is 1 and all goes into `shift`. None while fewer than 8 rows are summed.
+    pub fn against(&self, fit: &Fit) -> Option<Affine> {
+        if self.count < 8 {
+            return None;
+        }
+        let response = self.column_count;
+        let spread =
+            |row: usize| (0..response).map(|column| fit.slopes[column] * self.co_moment(row, column)).sum::<f64>();
+        let variance: f64 = (0..response).map(|row| fit.slopes[row] * spread(row)).sum::<f64>() / self.weight;
+        let covariance = spread(response) / self.weight;
+        let prediction = fit.predict(&self.weighted_means[..response]);
+        let scale = if variance > (0.02 * prediction).powi(2) { covariance / variance } else { 1.0 };
+        Some(Affine { shift: self.weighted_means[response] - scale * prediction, scale })
     }
 
     fn co_moment(&self, left: usize, right: usize) -> f64 {
@@ -239,11 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn the_unweighted_mean_residual_is_zero() {
-        let rows = rows(4, 400);
-        let fit = sums(&rows).solve(1e-4).unwrap();
-        let residual: f64 = rows.iter().map(|(columns, response, _)| response - fit.predict(columns)).sum();
-        assert!(residual.abs() / 400.0 < 1e-6, "{residual}");
+    fn an_affine_change_of_the_response_is_found_from_sums_alone() {
+        let before = rows(5, 3_000);
+        let after: Vec<_> = rows(6, 3_000).into_iter().map(|(x, y, w)| (x, 300.0 + 1.25 * y, w)).collect();
+        let fit = sums(&before).solve(1e-6).unwrap();
+        let change = sums(&after).against(&fit).unwrap();
+        assert!((change.scale - 1.25).abs() < 0.002 && (change.shift - 300.0).abs() < 60.0, "{change:?}");
+        let same = sums(&before).against(&fit).unwrap();
+        assert!((same.scale - 1.0).abs() < 1e-4 && same.shift.abs() < 5.0, "{same:?}");
     }
 
     #[test]

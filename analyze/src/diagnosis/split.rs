@@ -1,34 +1,43 @@
 //! The change of the mean latency, split into what was asked, how busy the server was, and how fast it is.
 //!
-//! With `x̄` the mean columns, `b` the slopes and `a` the intercept of a side (0 before, 1 after), the two-player Shapley value
-//! gives each player its own effect and half of the interaction `Δx̄ · Δb`:
+//! The server before is a curve `f0` of the inputs, fitted by weighted least squares; the server after answers the same request
+//! in `f1 = shift + scale · f0`: a throttled clock multiplies, a network or a queue adds. Both numbers come from requests whose
+//! inputs occur on both sides, so nothing is extrapolated: an image twelve times larger than any before says nothing about the
+//! machine. With `P0` and `P1` the inputs, the four corners of the two-player game are
 //!
-//! | part | formula |
-//! |---|---|
-//! | inputs and load | `Δx̄ · (b₀ + b₁) / 2`, by column |
-//! | system | `Δa + (x̄₀ + x̄₁) / 2 · Δb` |
+//! | | server before | server after |
+//! |---|---|---|
+//! | inputs before | `y0` = mean before | `shift + scale · y0` |
+//! | inputs after | `(y1 - shift) / scale` | `y1` = mean after |
 //!
-//! `a` makes each side's mean residual zero, so the parts sum to the change to rounding. Time in the queue, where requests
-//! report it, is load with slope 1. Source: Shapley 1953; for regressions this is the Kitagawa-Oaxaca-Blinder decomposition
-//! with the mean of both coefficient vectors (Reimers 1983).
+//! and each player's Shapley value is the mean of its two effects: it carries half of the interaction, and both sum to
+//! `y1 - y0` exactly. Time in the queue, where requests report it, is load beside it. Sources: Shapley 1953; the
+//! Kitagawa-Oaxaca-Blinder decomposition of demography and labour economics with the reference at the mean (Reimers 1983).
 
 use std::ops::Range;
 
 use super::{
     cost_model::{CostModel, RIDGE_SHARE},
-    regression_sums::RegressionSums,
+    regression_sums::{Affine, RegressionSums},
     service_window::{Role, ServiceWindow},
 };
 
-/// Mergeable sums of some requests: latency on the cost columns, log latency on log predicted cost, and queue time.
+/// Fewest requests of a side with counterparts on the other, below which the system's part is unknown.
+const SUPPORTED_MIN: u64 = 100;
+
+/// Mergeable sums of some requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SideSums {
-    served: RegressionSums,
+    /// Latency without queue time on the cost columns, all requests.
+    all: RegressionSums,
+    /// The same of requests whose inputs occur before the change.
+    supported: RegressionSums,
+    /// Log latency on log predicted cost, of the same.
     log: RegressionSums,
     queue_mean_ms: f64,
 }
 
-/// How the mean changed and why, milliseconds; the parts sum to `after_ms - before_ms`.
+/// How the mean changed and why, milliseconds; `input_ms + load_ms + system_ms` is `after_ms - before_ms`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
     /// Mean latency before.
@@ -43,36 +52,43 @@ pub struct Split {
     pub load_ms: f64,
     /// The rest: the same request at the same load takes longer or shorter.
     pub system_ms: f64,
-    /// `Δx̄ · Δb`: half of it is in the parts of `x̄`, half in `system_ms`.
+    /// Half of it is in the inputs' and load's parts, half in `system_ms`.
     pub interaction_ms: f64,
-    /// Change of the mean log latency that predicted cost (inputs and batch) explains.
-    pub log_input: f64,
-    /// Change of the mean log latency at equal predicted cost: `exp` of it is a factor.
+    /// How the server after answers, compared with before; none where no inputs occur on both sides: then `system_ms` is 0
+    /// for want of evidence, not by measurement.
+    pub server: Option<Affine>,
+    /// Share of the requests after whose inputs occur before.
+    pub supported_share: f64,
+    /// Change of the mean log latency at equal predicted cost: `exp` of it is a factor. 0 where `server` is none.
     pub log_system: f64,
 }
 
 impl SideSums {
     /// Empty sums for the columns of `model`.
     pub fn new(model: &CostModel) -> Self {
-        let served = RegressionSums::new(model.terms.len());
-        Self { served, log: RegressionSums::new(1), queue_mean_ms: 0.0 }
+        let sums = RegressionSums::new(model.terms.len());
+        Self { all: sums.clone(), supported: sums, log: RegressionSums::new(1), queue_mean_ms: 0.0 }
     }
 
-    /// Adds one request; `columns` is scratch space. Requests with an unknown input are left out and counted by the caller.
+    /// Adds one request; `columns` is scratch space. A request with an unknown input is left out.
     pub fn add(&mut self, model: &CostModel, window: &ServiceWindow, row: usize, columns: &mut Vec<f64>) {
         if !model.columns(window, row, columns) {
             return;
         }
         let (served, queued) = CostModel::served_ms(window, row);
-        self.served.add(columns, served, model.weight(columns));
-        let latency = f64::from(window.latency_ms[row]);
-        self.log.add(&[model.predicted_ms(columns).ln()], latency.ln(), 1.0);
-        self.queue_mean_ms += (queued - self.queue_mean_ms) / self.served.count() as f64;
+        let weight = model.weight(columns);
+        self.all.add(columns, served, weight);
+        if model.is_supported(columns) {
+            self.supported.add(columns, served, weight);
+            self.log.add(&[model.predicted_ms(columns).ln()], f64::from(window.latency_ms[row]).ln(), 1.0);
+        }
+        self.queue_mean_ms += (queued - self.queue_mean_ms) / self.all.count() as f64;
     }
 
     /// Adds the requests of `other`.
     pub fn merge(&mut self, other: &Self) {
-        self.served.merge(&other.served);
+        self.all.merge(&other.all);
+        self.supported.merge(&other.supported);
         self.log.merge(&other.log);
         if self.count() > 0 {
             let share = other.count() as f64 / self.count() as f64;
@@ -82,12 +98,7 @@ impl SideSums {
 
     /// Requests summed.
     pub fn count(&self) -> u64 {
-        self.served.count()
-    }
-
-    /// Mean predicted cost in log units; not meaningful while empty.
-    pub fn log_cost_mean(&self) -> f64 {
-        self.log.column_means()[0]
+        self.all.count()
     }
 }
 
@@ -114,58 +125,78 @@ pub fn merged<'a>(model: &CostModel, parts: impl IntoIterator<Item = &'a SideSum
     sums
 }
 
-/// Splits the change from `before` to `after`; none where a side is too small to fit.
+/// Splits the change from `before` to `after`; none where a side has too few requests to fit.
 pub fn split(model: &CostModel, before: &SideSums, after: &SideSums) -> Option<Split> {
-    let (old, new) = (before.served.solve(RIDGE_SHARE)?, after.served.solve(RIDGE_SHARE)?);
-    let (old_means, new_means) = (before.served.column_means(), after.served.column_means());
-    let mut by_role: Vec<(Role, f64)> = model.roles.iter().map(|&role| (role, 0.0)).collect();
-    let mut system_ms = new.intercept - old.intercept;
-    let mut interaction_ms = 0.0;
-    for (index, term) in model.terms.iter().enumerate() {
-        // A column that does not vary on one side has no slope there: the other side's is the only evidence.
-        let (b0, b1) = match (old.slopes[index], new.slopes[index]) {
-            (0.0, slope) | (slope, 0.0) => (slope, slope),
-            both => both,
-        };
-        system_ms += (new.slopes[index] - b1) * new_means[index] - (old.slopes[index] - b0) * old_means[index];
-        let (delta, slope) = (new_means[index] - old_means[index], (b0 + b1) / 2.0);
-        system_ms += (old_means[index] + new_means[index]) / 2.0 * (b1 - b0);
-        interaction_ms += delta * (b1 - b0);
-        let Some(second) = term.second.filter(|&second| second != term.first) else {
-            by_role[term.first].1 += delta * slope;
-            continue;
-        };
-        let mean = |role: usize| (old_means[role] + new_means[role]) / 2.0;
-        let moved = |role: usize| new_means[role] - old_means[role];
-        let first_part = slope * moved(term.first) * mean(second);
-        let second_part = slope * moved(second) * mean(term.first);
-        // What is left is how the two go together; beside a load it is the load's.
-        let rest = delta * slope - first_part - second_part;
-        let rest_share = if model.roles[second].is_load() { 0.0 } else { 0.5 };
-        by_role[term.first].1 += first_part + rest * rest_share;
-        by_role[second].1 += second_part + rest * (1.0 - rest_share);
+    if after.count() == 0 {
+        return None;
     }
+    let fit = before.supported.solve(RIDGE_SHARE)?;
+    let enough = after.supported.count() >= SUPPORTED_MIN.min(after.count());
+    let server = if enough { after.supported.against(&fit) } else { None }.filter(|server| server.scale > 0.05);
+    let (old, new) = (before.all.response_mean(), after.all.response_mean());
+    let Affine { shift, scale } = server.unwrap_or(Affine { shift: 0.0, scale: 1.0 });
+    let (at_old_inputs, at_new_inputs) = match server {
+        Some(_) => (shift + scale * old - old, new - (new - shift) / scale),
+        None => (0.0, 0.0),
+    };
+    let system_ms = (at_old_inputs + at_new_inputs) / 2.0;
+    let mut by_role = role_parts(model, &before.all, &after.all);
+    spread(&mut by_role, new - old - system_ms);
     by_role.push((Role::QueueMs, after.queue_mean_ms - before.queue_mean_ms));
     let sum = |load: bool| by_role.iter().filter(|(role, _)| role.is_load() == load).map(|part| part.1).sum();
-    let (log_input, log_system) = log_split(&before.log, &after.log)?;
     Some(Split {
-        before_ms: before.served.response_mean() + before.queue_mean_ms,
-        after_ms: after.served.response_mean() + after.queue_mean_ms,
+        before_ms: old + before.queue_mean_ms,
+        after_ms: new + after.queue_mean_ms,
         input_ms: sum(false),
         load_ms: sum(true),
         by_role,
         system_ms,
-        interaction_ms,
-        log_input,
-        log_system,
+        interaction_ms: at_new_inputs - at_old_inputs,
+        server,
+        supported_share: after.supported.count() as f64 / after.count() as f64,
+        log_system: if server.is_some() { log_system(&before.log, &after.log)? } else { 0.0 },
     })
 }
 
-fn log_split(before: &RegressionSums, after: &RegressionSums) -> Option<(f64, f64)> {
+/// What the move of each role's columns costs at the slopes of both sides together.
+fn role_parts(model: &CostModel, before: &RegressionSums, after: &RegressionSums) -> Vec<(Role, f64)> {
+    let (old, new) = (before.column_means(), after.column_means());
+    let mut parts: Vec<(Role, f64)> = model.roles.iter().map(|&role| (role, 0.0)).collect();
+    let mean = |role: usize| (old[role] + new[role]) / 2.0;
+    let moved = |role: usize| new[role] - old[role];
+    for (index, (term, slope)) in model.terms.iter().zip(model.slopes()).enumerate() {
+        let whole = slope * moved(index);
+        let Some(second) = term.second.filter(|&second| second != term.first) else {
+            parts[term.first].1 += whole;
+            continue;
+        };
+        let first_part = slope * moved(term.first) * mean(second);
+        let second_part = slope * moved(second) * mean(term.first);
+        // What is left is how the two go together; beside a load it is the load's.
+        let rest = whole - first_part - second_part;
+        let rest_share = if model.roles[second].is_load() { 0.0 } else { 0.5 };
+        parts[term.first].1 += first_part + rest * rest_share;
+        parts[second].1 += second_part + rest * (1.0 - rest_share);
+    }
+    parts
+}
+
+/// Makes the parts sum to `total`: what the slopes leave over is spread in proportion to the parts' sizes.
+fn spread(parts: &mut [(Role, f64)], total: f64) {
+    let rest = total - parts.iter().map(|part| part.1).sum::<f64>();
+    let size: f64 = parts.iter().map(|part| part.1.abs()).sum();
+    let count = parts.len() as f64;
+    for (_, part) in parts {
+        *part += rest * if size > 0.0 { part.abs() / size } else { 1.0 / count };
+    }
+}
+
+/// The change of the mean log latency that is left at the mean predicted cost of both sides.
+fn log_system(before: &RegressionSums, after: &RegressionSums) -> Option<f64> {
     let (old, new) = (before.solve(RIDGE_SHARE)?, after.solve(RIDGE_SHARE)?);
     let (old_mean, new_mean) = (before.column_means()[0], after.column_means()[0]);
-    let input = (new_mean - old_mean) * (old.slopes[0] + new.slopes[0]) / 2.0;
-    Some((input, after.response_mean() - before.response_mean() - input))
+    let explained = (new_mean - old_mean) * (old.slopes[0] + new.slopes[0]) / 2.0;
+    Some(after.response_mean() - before.response_mean() - explained)
 }
 
 #[cfg(test)]
@@ -196,7 +227,7 @@ mod tests {
     }
 
     fn split_of(window: &ServiceWindow) -> Split {
-        let model = CostModel::new(window, std::slice::from_ref(&(0..window.latency_ms.len())), 0.9).unwrap();
+        let model = CostModel::new(window, &[window.rows(0, 1), window.rows(1, 2)], 0.9).unwrap();
         let minutes = minute_sums(&model, window, 0..2);
         split(&model, &minutes[0], &minutes[1]).unwrap()
     }
