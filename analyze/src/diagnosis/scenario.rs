@@ -7,6 +7,8 @@ mod incident;
 mod latency;
 mod machines;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod token_table;
 
 use super::{
