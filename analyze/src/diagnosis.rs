@@ -168,7 +168,7 @@ pub fn diagnose(window: &ServiceWindow, question: &Question, rules: &Rules) -> R
     let sides = onset::sides(&onset, question.reference.start, question.to, &rules.onset);
     match sides {
         Some(sides) => {
-            compare(&mut diagnosis, window, &series, &onset, &sides, question.at.is_none(), rules);
+            compare(&mut diagnosis, window, &series, &onset, &sides, rules);
             diagnosis.sides = Some(sides);
         }
         None => inconclusive(&mut diagnosis, Missing::Requests, "a side of the change is too short to compare"),
@@ -243,7 +243,6 @@ fn compare(
     series: &MinuteSeries,
     onset: &Onset,
     sides: &Sides,
-    searched: bool,
     rules: &Rules,
 ) {
     let rows = [&sides.before, &sides.after].map(|side| window.rows(side.start, side.end));
@@ -261,7 +260,7 @@ fn compare(
         diagnosis.status.push(Status::OverlappingIncidents { minute });
     }
     let clocks_agree = skew <= SKEW_S_MAX;
-    let compared = model.and_then(|model| figures(window, &model, onset, sides, clocks_agree, searched, rules));
+    let compared = model.and_then(|model| figures(window, &model, onset, sides, clocks_agree, rules));
     let counts = compared.as_ref().map_or((rows[0].len() as u64, rows[1].len() as u64), |(c, _)| c.counts);
     if counts.0.min(counts.1) < rules.rows_min {
         diagnosis.status.push(Status::FewRequests { before: counts.0, after: counts.1 });
@@ -301,7 +300,6 @@ fn figures(
     onset: &Onset,
     sides: &Sides,
     clocks_agree: bool,
-    searched: bool,
     rules: &Rules,
 ) -> Option<(Comparison, verdict::Decision)> {
     let old = split::minute_sums(model, window, sides.before.clone());
@@ -316,7 +314,6 @@ fn figures(
     let work_growth = work_growth(window, &whole, sides);
     let findings = Findings {
         before_ms: whole.before_ms,
-        searched,
         asked_ms,
         output_ms,
         input_ms,
@@ -405,10 +402,4 @@ fn confidence(diagnosis: &Diagnosis, rules: &Rules) -> Confidence {
     };
     let odd = !diagnosis.status.is_empty() || !diagnosis.events.is_empty();
     if opposed || odd || !explained { Confidence::Medium } else { Confidence::High }
-}
-
-/// Whether a kind of signal is about GPUs; for sentences.
-fn is_gpu(kind: SignalKind) -> bool {
-    use SignalKind::{EccErrors, GpuClock, GpuThrottle, GpuUtilisation, XidErrors};
-    matches!(kind, GpuUtilisation | GpuClock | GpuThrottle | XidErrors | EccErrors)
 }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::{
-    regression_sums::{Fit, RegressionSums},
+    regression_sums::{Affine, Fit, RegressionSums},
     robust,
     service_window::{Role, ServiceWindow},
 };
@@ -66,6 +66,11 @@ impl CostModel {
             let pilot = model.clone();
             model.pilot = model.fit(window, rows, |columns, _| pilot.weight(columns))?;
         }
+        if let [before, after] = rows {
+            if let Some(pilot) = model.without_server_change(window, before, after) {
+                model.pilot = pilot;
+            }
+        }
         Some(model)
     }
 
@@ -112,6 +117,34 @@ impl CostModel {
         let queued = window.feature(Role::QueueMs).map_or(0.0, |values| f64::from(values[row]));
         let queued = if queued.is_finite() { queued.clamp(0.0, latency) } else { 0.0 };
         (latency - queued, queued)
+    }
+
+    /// The pilot once more, with latencies after brought to the server of before. A slowdown that comes with shorter inputs
+    /// would otherwise make short inputs look dear.
+    fn without_server_change(
+        &self,
+        window: &ServiceWindow,
+        before: &Range<usize>,
+        after: &Range<usize>,
+    ) -> Option<Fit> {
+        let mut columns = Vec::new();
+        let mut sums = [RegressionSums::new(self.terms.len()), RegressionSums::new(self.terms.len())];
+        for (rows, sums) in [before, after].into_iter().zip(&mut sums) {
+            for row in rows.clone() {
+                if self.columns(window, row, &mut columns) && self.is_supported(&columns) {
+                    sums.add(&columns, Self::served_ms(window, row).0, self.weight(&columns));
+                }
+            }
+        }
+        let [mut all, after_sums] = sums;
+        let Affine { shift, scale } =
+            after_sums.against(&all.solve(RIDGE_SHARE)?).filter(|server| server.scale > 0.05)?;
+        for row in after.clone() {
+            if self.columns(window, row, &mut columns) {
+                all.add(&columns, (Self::served_ms(window, row).0 - shift) / scale, self.weight(&columns));
+            }
+        }
+        all.solve(RIDGE_SHARE)
     }
 
     fn support_of(&self, window: &ServiceWindow, rows: &Range<usize>) -> Vec<(f64, f64)> {

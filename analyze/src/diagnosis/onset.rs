@@ -5,7 +5,7 @@
 //!
 //! Alarm: two-sided CUSUM (Page 1954) with allowance `k = 0.5` and threshold `h = 8` on robust z scores of the reference, each
 //! clipped to ±4 so that one minute alone cannot alarm. Place: the split of the series with the smallest squared error (binary
-//! segmentation, one step); its interval is where the error is within 6 variances of the smallest (likelihood ratio, about
+//! segmentation, one step), which must save 15 variances of a minute, more than the best of many splits saves by chance; its interval is where the error is within 6 variances of the smallest (likelihood ratio, about
 //! 95 % for independent minutes).
 
 use std::ops::Range;
@@ -19,6 +19,8 @@ pub struct OnsetRules {
     pub allowance: f64,
     /// Threshold, in standard deviations. Default 8.
     pub threshold: f64,
+    /// Squared error that the place must save, in variances of a minute: what chance does not reach. Default 15.
+    pub strength_min: f64,
     /// Minutes left out on each side of the interval of the onset. Default 2.
     pub guard_minutes: usize,
     /// Fewest minutes of a side. Default 10.
@@ -29,7 +31,14 @@ pub struct OnsetRules {
 
 impl Default for OnsetRules {
     fn default() -> Self {
-        Self { allowance: 0.5, threshold: 8.0, guard_minutes: 2, side_minutes_min: 10, side_minutes_max: 360 }
+        Self {
+            allowance: 0.5,
+            threshold: 8.0,
+            strength_min: 15.0,
+            guard_minutes: 2,
+            side_minutes_min: 10,
+            side_minutes_max: 360,
+        }
     }
 }
 
@@ -83,7 +92,8 @@ pub fn detect(series: &MinuteSeries, reference: &Range<usize>, to: usize, rules:
         let Some(values) = values.get(..to) else { continue };
         let Some(alarm_minute) = alarm(values, reference, rules) else { continue };
         let Some(place) = place(values, reference.start, rules.side_minutes_min) else { continue };
-        if best.as_ref().is_none_or(|(strength, _)| place.strength > *strength) {
+        let stronger = best.as_ref().is_none_or(|(strength, _)| place.strength > *strength);
+        if place.strength >= rules.strength_min && stronger {
             let Place { strength, minute, interval, shift } = place;
             best = Some((strength, Onset { series: name, alarm_minute: Some(alarm_minute), minute, interval, shift }));
         }

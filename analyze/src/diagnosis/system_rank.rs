@@ -166,7 +166,8 @@ fn score(
     let harm = if slower { signal.kind.harm() } else { -signal.kind.harm() };
     let plausible = harm == 0 || change.signum() == f64::from(harm);
     let in_time = clocks_agree && onset_minute.is_some_and(|minute| is_in_time(minute, onset));
-    let lead = if in_time { 1.0 } else { LATE_WEIGHT };
+    // A queue is asked whether it fills, not when: it sums up what came before.
+    let lead = if in_time || signal.kind.is_queue() { 1.0 } else { LATE_WEIGHT };
     let score = if plausible { change.abs() * lead * correlation.map_or(0.0, f64::abs) } else { 0.0 };
     let (kind, container) = (signal.kind, signal.container.clone());
     Some(RankedSignal { kind, container, medians: (before, after), change, onset_minute, correlation, in_time, score })
@@ -174,7 +175,9 @@ fn score(
 
 /// Whether a minute can be that of a cause.
 fn is_in_time(minute: usize, onset: &Onset) -> bool {
-    let earliest = onset.interval.0.saturating_sub(LEAD_MINUTES_MAX);
+    // A queue that fills slowly is placed late: the alarm is the earlier evidence.
+    let first = onset.interval.0.min(onset.alarm_minute.unwrap_or(usize::MAX));
+    let earliest = first.saturating_sub(LEAD_MINUTES_MAX);
     (earliest..=onset.interval.1 + LATE_MINUTES_MAX).contains(&minute)
 }
 

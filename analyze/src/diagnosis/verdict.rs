@@ -68,10 +68,8 @@ impl Confidence {
 pub struct VerdictRules {
     /// Smallest material part, as a share of the mean before. Default 0.05.
     pub material_share: f64,
-    /// Standard errors that a part must pass when the time was given. Default 2.6.
-    pub errors_given: f64,
-    /// The same when the time was searched for, which favours large differences. Default 3.3.
-    pub errors_searched: f64,
+    /// Standard errors that a part must pass. Default 2.6.
+    pub errors_min: f64,
     /// Share of the larger part from which the smaller makes the verdict mixed. Default 0.2.
     pub mixed_share: f64,
     /// Change of the offered work from which load explains a queue. Default 0.05.
@@ -86,8 +84,7 @@ impl Default for VerdictRules {
     fn default() -> Self {
         Self {
             material_share: 0.05,
-            errors_given: 2.6,
-            errors_searched: 3.3,
+            errors_min: 2.6,
             mixed_share: 0.2,
             work_growth_min: 0.05,
             version_moved: 0.2,
@@ -101,8 +98,6 @@ impl Default for VerdictRules {
 pub struct Findings<'a> {
     /// Mean latency before, milliseconds.
     pub before_ms: f64,
-    /// Whether the time was searched for.
-    pub searched: bool,
     /// Part of the inputs without output tokens.
     pub asked_ms: Estimate,
     /// Part of output tokens.
@@ -220,7 +215,8 @@ fn conditional_cause(findings: &Findings<'_>, rules: &VerdictRules, reasons: &mu
         return Verdict::Model;
     }
     let grew = findings.work_growth.is_some_and(|growth| growth >= rules.work_growth_min);
-    let waits = queue.is_some() || is_material(findings, findings.load_ms, rules);
+    let by_load = findings.load_ms.value / findings.conditional_ms.value >= 0.5;
+    let waits = queue.is_some() || by_load;
     if findings.conditional_ms.value > 0.0 && grew && waits {
         reasons.push("more work was offered, requests wait, and no machine signal is abnormal".into());
         return Verdict::Saturation;
@@ -245,7 +241,7 @@ fn conditional_cause(findings: &Findings<'_>, rules: &VerdictRules, reasons: &mu
 /// The strongest signal of a kind that moved in time and *where* the change is: on the container that holds it, or on half of
 /// the containers. One disk that got slower on one of many hosts explains nothing that all of them show.
 pub fn explaining<'a>(findings: &Findings<'a>, wanted: fn(SignalKind) -> bool) -> Option<&'a RankedSignal> {
-    let moved = |signal: &&RankedSignal| signal.in_time && signal.score >= MOVED_SCORE_MIN;
+    let moved = |signal: &&RankedSignal| (signal.in_time || signal.kind.is_queue()) && signal.score >= MOVED_SCORE_MIN;
     findings.signals.iter().filter(moved).filter(|signal| wanted(signal.kind)).find(|signal| {
         let same = |other: &&RankedSignal| other.kind == signal.kind;
         let all = findings.signals.iter().filter(same).count();
@@ -260,8 +256,7 @@ pub fn explaining<'a>(findings: &Findings<'a>, wanted: fn(SignalKind) -> bool) -
 
 /// Whether a part passes both limits.
 fn is_material(findings: &Findings<'_>, part: Estimate, rules: &VerdictRules) -> bool {
-    let errors = if findings.searched { rules.errors_searched } else { rules.errors_given };
-    let limit = f64::max(rules.material_share * findings.before_ms, errors * part.standard_error);
+    let limit = f64::max(rules.material_share * findings.before_ms, rules.errors_min * part.standard_error);
     part.value.abs() >= limit
 }
 

@@ -88,7 +88,10 @@ impl Incident {
             Kind::InputsDown => scale_inputs(0.45, 0.7),
             Kind::Both => scale_inputs(1.4, 1.6),
             Kind::HiddenThrottle => scale_inputs(0.48, 0.55),
-            Kind::Resolution => self.unscaled_share = between(0.4, 0.8),
+            Kind::Resolution => {
+                // Five times the work must fit the machines, or the queue is the story.
+                (self.unscaled_share, self.utilisation) = (between(0.4, 0.8), 0.12);
+            }
             Kind::TenantMix => self.tenant_shift = true,
             Kind::Queue => {
                 self.arrivals = between(1.9, 2.2);

@@ -96,13 +96,35 @@ fn explain(scenario: &Scenario, seed: u64, diagnosis: &crate::diagnosis::Diagnos
     let causes: Vec<_> = c
         .causes
         .iter()
-        .map(|c| format!("{} {:.0}±{:.0} {}", c.verdict.as_str(), c.part_ms.value, c.part_ms.standard_error, c.material))
+        .map(|c| {
+            format!("{} {:.0}±{:.0} {}", c.verdict.as_str(), c.part_ms.value, c.part_ms.standard_error, c.material)
+        })
         .collect();
-    println!("   before {:.0} after {:.0} {causes:?} load {:.0} log {:.3} {:?} growth {:?}", c.split.before_ms, c.split.after_ms, c.split.load_ms, c.split.log_system, c.split.server, c.work_growth);
+    println!(
+        "   before {:.0} after {:.0} {causes:?} load {:.0} log {:.3} {:?} growth {:?}",
+        c.split.before_ms, c.split.after_ms, c.split.load_ms, c.split.log_system, c.split.server, c.work_growth
+    );
     for s in c.signals.iter().take(4) {
-        println!("   {} {:?} {:.3?} change {:.1} onset {:?} rho {:?} in time {} score {:.1}", s.kind.as_str(), s.container, s.medians, s.change, s.onset_minute, s.correlation, s.in_time, s.score);
+        println!(
+            "   {} {:?} {:.3?} change {:.1} onset {:?} rho {:?} in time {} score {:.1}",
+            s.kind.as_str(),
+            s.container,
+            s.medians,
+            s.change,
+            s.onset_minute,
+            s.correlation,
+            s.in_time,
+            s.score
+        );
     }
     for l in c.localised.iter().take(3) {
-        println!("   {} {} removed {:.2} of {:.2} factor {:.2}", l.dimension.as_str(), l.value, l.share_removed, l.request_share, l.factor);
+        println!(
+            "   {} {} removed {:.2} of {:.2} factor {:.2}",
+            l.dimension.as_str(),
+            l.value,
+            l.share_removed,
+            l.request_share,
+            l.factor
+        );
     }
 }
