@@ -15,7 +15,7 @@ pub mod onset;
 pub mod regression_sums;
 pub mod robust;
 pub mod scenario;
-// SENTENCE
+pub mod sentence;
 pub mod service_window;
 pub mod split;
 pub mod standardised;
