@@ -34,7 +34,7 @@ use inputs::{CategoryChange, FeatureChange};
 use localise::Localised;
 use minute_series::MinuteSeries;
 use onset::{Onset, OnsetRules, Sides};
-use service_window::{Dimension, Event, Role, ServiceWindow, SignalKind};
+use service_window::{Dimension, Event, Role, ServiceWindow};
 use split::{SideSums, Split};
 use standardised::Standardised;
 use system_rank::{RankedSignal, StarvedGpu};

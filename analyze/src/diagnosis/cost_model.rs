@@ -66,10 +66,10 @@ impl CostModel {
             let pilot = model.clone();
             model.pilot = model.fit(window, rows, |columns, _| pilot.weight(columns))?;
         }
-        if let [before, after] = rows {
-            if let Some(pilot) = model.without_server_change(window, before, after) {
-                model.pilot = pilot;
-            }
+        if let [before, after] = rows
+            && let Some(pilot) = model.without_server_change(window, before, after)
+        {
+            model.pilot = pilot;
         }
         Some(model)
     }

@@ -75,8 +75,12 @@ fn parts(comparison: &Comparison) -> String {
 }
 
 fn feature_text(change: &FeatureChange) -> String {
-    let (role, (before, after)) = (change.role.as_str(), change.medians);
-    let mut text = format!("{role} (median {} to {})", number(before), number(after));
+    let role = change.role.as_str();
+    // Where the typical request is as before, it is the others that moved the mean.
+    let (old, new) = change.medians;
+    let (name, (before, after)) =
+        if (new - old).abs() >= 0.05 * old { ("median", change.medians) } else { ("mean", change.means) };
+    let mut text = format!("{role} ({name} {} to {})", number(before), number(after));
     if let Some(cap) = &change.cap_lost {
         let above = 100.0 * cap.above.1;
         text += &format!(", {above:.0} % of them above {}, the size they were scaled down to before", number(cap.cap));

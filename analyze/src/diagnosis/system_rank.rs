@@ -102,6 +102,9 @@ impl SignalKind {
     }
 }
 
+/// A container, and the residual by minute of what it served.
+type ContainerResidual = (Option<(Dimension, String)>, Option<Vec<f64>>);
+
 /// Every comparable signal, highest score first. `slower` says whether requests at equal inputs became slower or faster.
 pub fn rank(
     model: &CostModel,
@@ -111,7 +114,7 @@ pub fn rank(
     slower: bool,
     clocks_agree: bool,
 ) -> Vec<RankedSignal> {
-    let mut residuals: Vec<(Option<(Dimension, String)>, Option<Vec<f64>>)> = Vec::new();
+    let mut residuals: Vec<ContainerResidual> = Vec::new();
     let mut ranked = Vec::new();
     for signal in &window.signals {
         let known = residuals.iter().position(|(container, _)| *container == signal.container);
