@@ -10,6 +10,7 @@ pub mod change;
 pub mod chart;
 pub mod delivery;
 pub mod demand;
+pub mod diagnosis;
 pub mod drift;
 pub mod energy;
 mod error;
