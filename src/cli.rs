@@ -48,7 +48,7 @@ enum Command {
     /// Reports
     #[command(subcommand)]
     Report(ReportCommand),
-    /// Do the inputs of one window look like those of another? Exit code 0 no drift, 1 drift, 2 failed, 3 too few values
+    /// Do the inputs of one window look like those of another? Exit code 0 ok, 1 drift, 2 failed, 3 too few values
     Drift(DriftArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),

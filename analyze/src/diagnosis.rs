@@ -14,6 +14,7 @@ pub mod minute_series;
 pub mod onset;
 pub mod regression_sums;
 pub mod robust;
+#[doc(hidden)]
 pub mod scenario;
 pub mod sentence;
 pub mod service_window;

@@ -182,7 +182,7 @@ async fn a_reference_that_varies_by_itself_tolerates_more() {
     let sample = |second: i64, rng: &mut Rng, moving: bool| {
         let window = second / 600;
         let shift =
-            if moving { [0.0, 0.8, -0.8][window as usize % 3] } else { 0.0 } + if window == 10 { 0.45 } else { 0.0 };
+            if moving { [0.0, 0.8, -0.8][window as usize % 3] } else { 0.0 } + if window == 10 { 0.38 } else { 0.0 };
         Sample {
             time_us: second * 1_000_000,
             role: "input.tokens",
