@@ -10,6 +10,7 @@ use crate::{
     terminal,
 };
 
+mod check;
 mod collect;
 mod demo;
 mod inspect;
@@ -50,6 +51,8 @@ enum Command {
     Report(ReportCommand),
     /// Do the inputs of one window look like those of another? Exit code 0 ok, 1 drift, 2 failed, 3 too few values
     Drift(DriftArgs),
+    /// May this file of rows be used? Its contract's rules in one pass; exit code 0 yes, 1 a rule is broken, 2 not known
+    Check(GateArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
     /// Which services hold more GPUs than they use, how many are enough, and the proof from their own demand
@@ -241,6 +244,41 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct GateArgs {
+    /// CSV with a header, Parquet, or JSON lines
+    file: PathBuf,
+    /// The rules: an Open Data Contract (docs/gates.md), or what `--rules` says
+    #[arg(long)]
+    contract: PathBuf,
+    /// What the contract is written in
+    #[arg(long, value_enum, default_value_t)]
+    rules: RuleFormat,
+    /// The table of the contract, where it has several
+    #[arg(long)]
+    table: Option<String>,
+    /// Move a file that may not be used into this folder, with its report
+    #[arg(long)]
+    quarantine: Option<PathBuf>,
+    /// [default: text on a terminal, json in a pipe]
+    #[arg(long)]
+    format: Option<ReportFormat>,
+}
+
+/// What rules are written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum RuleFormat {
+    /// Open Data Contract Standard 3.1, YAML
+    #[default]
+    Odcs,
+    /// A suite of Great Expectations, JSON
+    GreatExpectations,
+    /// schema.yml of dbt
+    Dbt,
+    /// constraints.json of SageMaker
+    Sagemaker,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RetentionArgs {
     /// The data directory, with its server stopped
     #[arg(long)]
@@ -292,6 +330,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),
+        Command::Check(args) => return Ok(check::run(args).await),
         Command::Password => password::run(),
         Command::Verify(args) => return Ok(verify::run(args).await),
         Command::Inspect(args) => return Ok(inspect::run(args).await),

@@ -31,6 +31,10 @@ pub enum Error {
     TooManyHolders { limit: usize },
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
+    #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
+    FileFormat { file: String },
+    #[error(transparent)]
+    Gate(#[from] crate::gates::Error),
     #[error("datafusion: {0}")]
     DataFusion(#[from] DataFusionError),
     #[error("arrow: {0}")]
@@ -52,7 +56,9 @@ impl Error {
             | Self::MixedSimulated { .. }
             | Self::Incomparable { .. }
             | Self::TooManyHistograms { .. }
-            | Self::TooManyHolders { .. } => ErrorKind::Invalid,
+            | Self::TooManyHolders { .. }
+            | Self::FileFormat { .. }
+            | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {
                 DataFusionError::ResourcesExhausted(_) => ErrorKind::Overloaded,
                 _ => ErrorKind::Internal,

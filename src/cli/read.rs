@@ -21,7 +21,11 @@ async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize
     let url = format!("{}{path}", server.trim_end_matches('/'));
     let query = serde_json::to_value(question)?;
     let pairs: Vec<(String, String)> = match query {
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, plain(&value))).collect(),
+        // What was left out is not sent: the server would read `null` as a text.
+        Value::Object(fields) => {
+            let given = fields.into_iter().filter(|(_, value)| !value.is_null());
+            given.map(|(name, value)| (name, plain(&value))).collect()
+        }
         _ => vec![],
     };
     let sent = reqwest::Client::new().request(method, &url).query(&pairs).send().await;

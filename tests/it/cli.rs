@@ -176,3 +176,49 @@ async fn the_exit_code_of_drift_is_its_verdict() {
     assert_eq!(drift("same", &["--server", &url]).0, Some(2));
     assert_eq!(run(&["drift", "--data", &data_text, "--metric", "same", "--reference", "x"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_file_with_missing_values_is_held_back_with_its_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let contract = "apiVersion: v3.1.0\nkind: DataContract\nid: 53581432-6c55-4ba2-a65f-72344a91553a\nversion: 1.0.0\n\
+                    status: active\nschema:\n  - name: train\n    properties:\n      - name: latency\n        \
+                    logicalType: number\n        quality:\n          \
+                    - { metric: nullValues, mustBeLessThan: 1, unit: percent }\n      - { name: id, logicalType: integer }\n";
+    std::fs::write(path("contract.yaml"), contract).unwrap();
+    let rows = |every: usize| -> String {
+        let line =
+            |id: usize| format!("{},{id}\n", if id.is_multiple_of(every) { String::new() } else { format!("{id}.5") });
+        format!("latency,id\n{}", (0..2_000).map(line).collect::<String>())
+    };
+    std::fs::write(path("good.csv"), rows(1_000)).unwrap();
+    std::fs::write(path("bad.csv"), rows(20)).unwrap();
+    let check = |file: &str| {
+        run(&[
+            "check",
+            &path(file),
+            "--contract",
+            &path("contract.yaml"),
+            "--quarantine",
+            &path("held"),
+            "--format",
+            "text",
+        ])
+    };
+    let good = check("good.csv");
+    assert!(good.status.success() && text(&good.stdout).contains("PASS"), "{good:?}");
+    let bad = check("bad.csv");
+    assert_eq!(bad.status.code(), Some(1), "{bad:?}");
+    let said = text(&bad.stdout);
+    assert!(said.contains("FAIL") && said.contains("nullValues") && said.contains("100"), "{said}");
+    let held = |name: &str| dir.path().join("held").join(name);
+    assert_eq!(std::fs::read_to_string(held("bad.csv")).unwrap(), rows(20));
+    assert!(!dir.path().join("bad.csv").exists());
+    let report: Value = serde_json::from_slice(&std::fs::read(held("bad.csv.report.json")).unwrap()).unwrap();
+    assert_eq!((&report["status"], &report["rows"]), (&"fail".into(), &2_000.into()));
+    // The name is taken now.
+    std::fs::write(path("bad.csv"), rows(10)).unwrap();
+    assert_eq!(check("bad.csv").status.code(), Some(1));
+    assert!(held("2-bad.csv").exists());
+    assert_eq!(check("gone.csv").status.code(), Some(2));
+}

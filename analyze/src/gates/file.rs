@@ -1,0 +1,191 @@
+//! A file of rows against the rules of its table, in one pass.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use datafusion::{
+    execution::options::{CsvReadOptions, JsonReadOptions, ParquetReadOptions},
+    prelude::{DataFrame, SessionConfig, SessionContext},
+};
+use futures::TryStreamExt as _;
+use serde_json::{Value, json};
+
+use super::{
+    batch_name::BatchName,
+    contract::Table,
+    result::{Outcome, RuleResult},
+    scan::Scan,
+};
+use crate::error::{Error, Result};
+
+/// Rows of a text file from which the types of its columns are guessed; a later value of another type is an error with its line.
+const INFERRED_ROWS: usize = 100_000;
+
+/// What came of a file.
+#[derive(Debug, Clone)]
+pub struct CheckedFile {
+    /// The file, as it was named.
+    pub file: String,
+    /// Name of the table in the contract.
+    pub table: String,
+    /// Rows read.
+    pub rows: u64,
+    /// What the name of the file says.
+    pub name: BatchName,
+    /// One for each rule, in the order of the contract.
+    pub results: Vec<RuleResult>,
+    /// Their sum.
+    pub outcome: Outcome,
+}
+
+/// Checks the rows of `path` (CSV with a header, Parquet, or JSON lines, by the end of its name) against `table`. The file is
+/// streamed; memory is that of the rules, see [`Scan`].
+///
+/// # Errors
+/// [`Error::FileFormat`] for another end of the name, [`Error::DataFusion`] for a file that cannot be read, with line and column
+/// where it has them, [`Error::Gate`] for rows of another schema.
+pub async fn check_file(path: &Path, table: &Table, now: DateTime<Utc>) -> Result<CheckedFile> {
+    let rows = open(path).await?;
+    let mut scan = Scan::new(table, rows.schema().inner());
+    let mut batches = rows.execute_stream().await?;
+    while let Some(batch) = batches.try_next().await? {
+        scan.update(&batch)?;
+    }
+    let results = scan.finish(now, &[]);
+    let stem = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(CheckedFile {
+        file: path.display().to_string(),
+        table: table.name.clone(),
+        rows: scan.rows(),
+        name: BatchName::parse(&stem),
+        outcome: Outcome::of(&results),
+        results,
+    })
+}
+
+async fn open(path: &Path) -> Result<DataFrame> {
+    // One partition keeps the order of the rows, which numbers the samples and is what `monotone` is about.
+    let config = SessionConfig::new().with_target_partitions(1).with_repartition_file_scans(false);
+    let ctx = SessionContext::new_with_config(config);
+    let text = path.to_string_lossy().into_owned();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let end = path.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
+    Ok(match extension.as_str() {
+        "csv" => {
+            let options = CsvReadOptions::new().file_extension(&end).schema_infer_max_records(INFERRED_ROWS);
+            ctx.read_csv(text, options).await?
+        }
+        "parquet" => ctx.read_parquet(text, ParquetReadOptions::default().file_extension(&end)).await?,
+        "jsonl" | "ndjson" | "json" => {
+            let options = JsonReadOptions::default().file_extension(&end).schema_infer_max_records(INFERRED_ROWS);
+            ctx.read_json(text, options).await?
+        }
+        _ => return Err(Error::FileFormat { file: text }),
+    })
+}
+
+impl CheckedFile {
+    /// The report as JSON; masked keys, no values of rows.
+    pub fn to_json(&self) -> Value {
+        let rule = |result: &RuleResult| {
+            let samples = result.samples.iter().map(|sample| json!({ "row": sample.row, "key": sample.key }));
+            json!({
+                "rule": result.rule_id,
+                "metric": result.metric,
+                "column": result.column,
+                "status": result.status.as_str(),
+                "expected": result.expected,
+                "observed": result.observed,
+                "value": result.value,
+                "rows_checked": result.rows_checked,
+                "rows_failed": result.rows_failed,
+                "samples": samples.collect::<Vec<_>>(),
+                "reason": result.reason,
+            })
+        };
+        let Outcome { status, passed, warned, failed, errors, skipped } = self.outcome;
+        json!({
+            "file": self.file,
+            "table": self.table,
+            "rows": self.rows,
+            "dataset": self.name.dataset,
+            "model": self.name.model,
+            "status": status.as_str(),
+            "rules": { "pass": passed, "warn": warned, "fail": failed, "error": errors, "skipped": skipped },
+            "results": self.results.iter().map(rule).collect::<Vec<_>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gates::{Contract, Status};
+
+    const CONTRACT: &str = "apiVersion: v3.1.0
+kind: DataContract
+id: 53581432-6c55-4ba2-a65f-72344a91553a
+version: 1.0.0
+status: active
+schema:
+  - name: train
+    properties:
+      - { name: id, logicalType: integer, primaryKey: true }
+      - name: latency
+        logicalType: number
+        quality:
+          - { metric: nullValues, mustBeLessThan: 1, unit: percent }
+";
+
+    /// 2000 rows, of which each `every`-th has no latency.
+    fn rows(every: usize) -> Vec<(usize, Option<f64>)> {
+        (0..2_000).map(|id| (id, (id % every != 1).then_some(id as f64 / 4.0))).collect()
+    }
+
+    async fn checked(name: &str, text: &str) -> Result<CheckedFile> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let contract = Contract::from_odcs("contract.yaml", CONTRACT).unwrap();
+        check_file(&path, contract.table(None).unwrap(), DateTime::UNIX_EPOCH).await
+    }
+
+    #[tokio::test]
+    async fn missing_values_fail_a_file_in_each_format() {
+        let csv = |every| {
+            let line = |(id, latency): (usize, Option<f64>)| {
+                format!("{id},{}\n", latency.map_or_else(String::new, |latency| latency.to_string()))
+            };
+            format!("id,latency\n{}", rows(every).into_iter().map(line).collect::<String>())
+        };
+        let lines = |every| -> String {
+            let line = |(id, latency)| format!("{}\n", json!({ "id": id, "latency": latency }));
+            rows(every).into_iter().map(line).collect()
+        };
+        for (name, text) in [("train_data_202408_resnet.csv", csv(20)), ("rows.jsonl", lines(20))] {
+            let checked = checked(name, &text).await.unwrap();
+            assert_eq!((checked.rows, checked.outcome.status), (2_000, Status::Fail), "{:?}", checked.results);
+            let broken: Vec<_> = checked.results.iter().filter(|result| result.status == Status::Fail).collect();
+            assert_eq!((broken.len(), broken[0].metric, broken[0].rows_failed), (1, "nullValues", Some(100)));
+            assert_eq!(broken[0].samples[0].row, 1);
+            assert_eq!(checked.outcome.exit_code(), 1);
+        }
+        for (name, text) in [("rows.csv", csv(500)), ("rows.ndjson", lines(500))] {
+            let checked = checked(name, &text).await.unwrap();
+            assert_eq!(checked.outcome.exit_code(), 0, "{:?}", checked.results);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_names_its_line_and_an_unknown_one_its_formats() {
+        let broken = checked("rows.csv", "id,latency\n1,2.5\n2,3.5,7\n").await.unwrap_err().to_string();
+        assert!(
+            broken.contains("line 3") || broken.contains("line: 3") || broken.contains("line number 3"),
+            "{broken}"
+        );
+        let unknown = checked("rows.xlsx", "").await.unwrap_err().to_string();
+        assert!(unknown.contains("rows.xlsx") && unknown.contains("parquet"), "{unknown}");
+        let missing = check_file(Path::new("nowhere.csv"), &Table::new("train"), DateTime::UNIX_EPOCH).await;
+        assert!(missing.unwrap_err().to_string().contains("nowhere.csv"));
+    }
+}
