@@ -210,7 +210,7 @@ fn a_file_with_missing_values_is_held_back_with_its_report() {
     let bad = check("bad.csv");
     assert_eq!(bad.status.code(), Some(1), "{bad:?}");
     let said = text(&bad.stdout);
-    assert!(said.contains("FAIL") && said.contains("nullValues") && said.contains("100"), "{said}");
+    assert!(said.contains("FAIL") && said.contains("missingValues") && said.contains("100"), "{said}");
     let held = |name: &str| dir.path().join("held").join(name);
     assert_eq!(std::fs::read_to_string(held("bad.csv")).unwrap(), rows(20));
     assert!(!dir.path().join("bad.csv").exists());

@@ -166,7 +166,7 @@ schema:
             let checked = checked(name, &text).await.unwrap();
             assert_eq!((checked.rows, checked.outcome.status), (2_000, Status::Fail), "{:?}", checked.results);
             let broken: Vec<_> = checked.results.iter().filter(|result| result.status == Status::Fail).collect();
-            assert_eq!((broken.len(), broken[0].metric, broken[0].rows_failed), (1, "nullValues", Some(100)));
+            assert_eq!((broken.len(), broken[0].metric, broken[0].rows_failed), (1, "missingValues", Some(100)));
             assert_eq!(broken[0].samples[0].row, 1);
             assert_eq!(checked.outcome.exit_code(), 1);
         }
