@@ -1,4 +1,4 @@
-//! Simulated incidents whose cause is known: latency follows the physics of [`latency`], token counts those of real requests.
+//! Simulated incidents whose cause is known: latency follows the physics of `latency`, token counts those of real requests.
 //!
 //! Everything follows from kind and seed, and every window says that it is simulated. The generator shares no code with the
 //! method; its latency models are not the method's regression (attention, batches, caches and queues are not linear).
