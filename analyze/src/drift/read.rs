@@ -11,7 +11,7 @@ use super::{
     request::{Side, Subject, VALUES_MAX},
     score::SideSummary,
     sort::sort_values,
-    statistics::{mean, quantile},
+    statistics::{mean, moments_binned, quantile},
 };
 use crate::{
     error::{Error, Result},
@@ -161,10 +161,14 @@ pub(crate) async fn histograms(
     let mut slots: Vec<i64> = rows.integers("slot")?.into_iter().flatten().collect();
     slots.sort_unstable();
     slots.dedup();
+    // Of bins spread evenly between their edges, which the histogram has where it is laid beside itself.
+    let bins = merged.clone().align(merged.clone()).ok();
+    let moments = bins.and_then(|bins| moments_binned(&bins.edges, &bins.reference));
     let summary = SideSummary {
         row_count: rows.len() as u64,
         value_count: merged.count(),
         used_count: merged.count(),
+        mean: moments.map(|(mean, _)| mean),
         covered: slots.len() as f64 / SLOTS as f64,
         simulated,
         query,

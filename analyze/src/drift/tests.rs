@@ -121,6 +121,7 @@ async fn cumulative_histograms_are_differenced_and_compared() {
     let score = score(&ctx, None, &request, &Thresholds::default(), 0).await.unwrap();
     assert_eq!(score.source, Source::Histograms);
     assert_eq!((score.reference.value_count, score.current.value_count), (100, 150));
+    assert!(score.reference.mean.is_some() && score.current.mean.is_some(), "{}", score.to_text());
     // Reference 40, 40, 20 of 100; current 10, 40, 100 of 150.
     let (lower, upper) = (0.8 - 50.0 / 150.0, 0.8 - 10.0 / 150.0);
     let numeric = score.comparison.as_ref().unwrap().numeric.as_ref().unwrap();
