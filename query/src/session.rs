@@ -30,6 +30,7 @@ use crate::{
     joins_give_way::JoinsGiveWay,
     metrics_of_role::MetricsOfRole,
     profiling::ProfilingTable,
+    query_memory::QueryMemory,
     question_log::QuestionLog,
     role_views::{role_series, role_warnings},
     roles::{RoleOf, RoleSuggestion, RoleTable, View, claims_function},
@@ -37,7 +38,6 @@ use crate::{
     system::{Planned, SystemSchema, role_table},
     view_schema::{ViewSchema, Views},
     views,
-    yielding_pool::YieldingPool,
 };
 
 /// Part of the memory of queries that their operators may account for. While a block of one grows, the old one stands beside
@@ -107,7 +107,7 @@ pub async fn session(store: &Arc<Store>, config: &Config) -> Result<SessionConte
 
 fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {
     let accounted = (bytes as f64 * ACCOUNTED_PART) as usize;
-    Arc::new(TrackConsumersPool::new(YieldingPool::new(accounted), HOLDERS_SHOWN))
+    Arc::new(TrackConsumersPool::new(QueryMemory::of_all(accounted), HOLDERS_SHOWN))
 }
 
 fn register(

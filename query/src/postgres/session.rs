@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::Config,
     error::{Error, Result},
-    memory_part::MemoryPart,
+    query_memory::QueryMemory,
 };
 
 /// The name of the one database.
@@ -31,7 +31,7 @@ pub(crate) const DATABASE: &str = "driftwatt";
 pub(crate) struct SessionTemplate {
     state: SessionState,
     /// Of users with a limit of their own.
-    memory: BTreeMap<String, Arc<MemoryPart>>,
+    memory: BTreeMap<String, Arc<QueryMemory>>,
 }
 
 impl SessionTemplate {
@@ -43,10 +43,8 @@ impl SessionTemplate {
         let state = derive(base).await.map_err(Error::Internal)?;
         let shared = &state.runtime_env().memory_pool;
         let limited = config.user_limits.iter().filter_map(|(user, limits)| Some((user, limits.memory_bytes?)));
-        let memory = limited.map(|(user, bytes)| {
-            let purpose = format!("user {user}, query.users.{user}.memory");
-            (user.clone(), Arc::new(MemoryPart::new(purpose, bytes, Arc::clone(shared))))
-        });
+        let of_user = |user, bytes| Arc::new(QueryMemory::of_user(user, bytes, Arc::clone(shared)));
+        let memory = limited.map(|(user, bytes)| (user.clone(), of_user(user, bytes)));
         let memory = memory.collect();
         Ok(Self { state, memory })
     }

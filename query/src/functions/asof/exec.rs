@@ -9,7 +9,6 @@ use datafusion::{
     execution::{
         SendableRecordBatchStream, TaskContext,
         memory_pool::{MemoryConsumer, MemoryLimit},
-        runtime_env::RuntimeEnv,
     },
     physical_expr::{EquivalenceProperties, PhysicalExpr, expressions::Column, projection::ProjectionMapping},
     physical_plan::{
@@ -33,7 +32,6 @@ use super::{
     merge::{Merge, merged, sorted, spilled},
     time_index::{Read, TimeIndex},
 };
-use crate::memory_part::MemoryPart;
 
 /// Holds the rows of the right in memory and streams the left. Where the right does not fit, both are sorted and merged.
 #[derive(Debug)]
@@ -168,23 +166,12 @@ impl ExecutionPlan for AsofJoinExec {
     }
 }
 
-/// What the right of each of `partitions` may take of the memory of queries, and what each of the two sorts may instead: a
-/// third of it for all of them. The last third is for what they read.
+/// What the right of each of `partitions` may take of the memory of queries: a third of it for all of them.
 fn memory_share(context: &TaskContext, partitions: usize) -> usize {
     match context.memory_pool().memory_limit() {
         MemoryLimit::Finite(bytes) => bytes / 3 / partitions,
         _ => usize::MAX,
     }
-}
-
-/// The context of a sort that may take `bytes_max` of the memory of `context`: the first of two would take all that there is,
-/// and the second could not begin.
-fn part_of(context: &TaskContext, bytes_max: usize) -> Arc<TaskContext> {
-    let whole = Arc::clone(context.memory_pool());
-    let memory_pool = Arc::new(MemoryPart::new("sorting one side of an ASOF JOIN", bytes_max, whole));
-    let runtime = RuntimeEnv { memory_pool, ..context.runtime_env().as_ref().clone() };
-    let part = TaskContext::default().with_session_config(context.session_config().clone());
-    Arc::new(part.with_runtime(Arc::new(runtime)))
 }
 
 /// The rows of one partition.
@@ -193,7 +180,7 @@ struct Sides {
     right: SendableRecordBatchStream,
     keys: [Keys; 2],
     exprs: [Exprs; 2],
-    /// What the right or a sort may take of the memory.
+    /// What the right may take of the memory.
     bytes_max: usize,
 }
 
@@ -219,8 +206,8 @@ impl Sides {
             Read::TooLarge { batches, rest } => {
                 let right = spilled(batches, rest, spills, &context)?;
                 drop(reservation);
-                let right = Merge::new(sorted(right, &exprs[1], part_of(&context, bytes_max))?, right_keys);
-                let left = sorted(left, &exprs[0], part_of(&context, bytes_max))?;
+                let right = Merge::new(sorted(right, &exprs[1], Arc::clone(&context))?, right_keys);
+                let left = sorted(left, &exprs[0], context)?;
                 merged(left, right, left_keys, nearest, output).boxed()
             }
         })

@@ -13,7 +13,7 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 
-use crate::series_runs::RunsQueryPlanner;
+use crate::{query_memory::QueryMemory, series_runs::RunsQueryPlanner};
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
@@ -56,7 +56,8 @@ fn batch(rows: &[Row]) -> RecordBatch {
 fn context(tables: [&[Row]; 2], partitions: usize, memory_bytes: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(64);
     let config = config.with_sort_spill_reservation_bytes(16 << 10);
-    let runtime = RuntimeEnvBuilder::new().with_memory_limit(memory_bytes, 1.0).build_arc().unwrap();
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(QueryMemory::of_all(memory_bytes))).build_arc().unwrap();
     let state = SessionStateBuilder::new_with_default_features().with_config(config).with_runtime_env(runtime);
     let ctx = SessionContext::new_with_state(state.with_query_planner(Arc::new(RunsQueryPlanner)).build());
     crate::functions::register(&ctx).unwrap();
