@@ -404,7 +404,12 @@ impl Store {
         let mut log = committer.lock().await;
         let known = Arc::clone(&log.settle().await?.schema);
         if !same_columns(&known, &schema) {
-            let reason = format!("has columns {}, the batch has {}", column_list(&known), column_list(&schema));
+            let reason = format!(
+                "has columns {}, the batch has {}: another version wrote the table; with the server stopped, move its folder away, \
+                 and it is made anew",
+                column_list(&known),
+                column_list(&schema)
+            );
             return Err(Error::ResultSchema { table: name.to_owned(), reason });
         }
         let storage = Arc::clone(log.storage());
