@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
-    drift::{self, DriftRequest, Filter, Side, Source, Subject, decision::Thresholds},
+    drift::{
+        self, DriftRequest, Filter, Side, Source, Subject, decision::Thresholds, reference_window::trailing_window,
+    },
     idle::{self, IdleRequest},
     recommend::{self, RecommendRequest},
     report::{self, WeeklyRequest},
@@ -133,11 +135,6 @@ pub(crate) struct RecommendQuestion {
     pub(crate) format: Format,
 }
 
-/// A reference that moves along.
-const TRAILING: &str = "trailing";
-
-const TRAILING_US: i64 = 7 * 86_400_000_000;
-
 /// What is asked of the drift score.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
@@ -145,9 +142,9 @@ pub(crate) struct DriftQuestion {
     /// Metric as it was sent, such as driftwatt.input.pixels
     #[arg(long)]
     pub(crate) metric: String,
-    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16, or `trailing`: the seven days before the current one
-    #[arg(long, default_value = TRAILING)]
-    pub(crate) reference: String,
+    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16 [default: the seven days before the current one]
+    #[arg(long)]
+    pub(crate) reference: Option<String>,
     /// Current window, UTC: FROM/TO
     #[arg(long)]
     pub(crate) current: String,
@@ -274,11 +271,7 @@ impl Desk<'_> {
     pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<Answer> {
         let side = |span: Window, own: &str| side(span, &[&question.filter, own]);
         let current = span(&question.current)?;
-        // Over HTTP nothing stands for the default.
-        let reference = match question.reference.as_str() {
-            TRAILING | "" => Window::new(current.start_us - TRAILING_US, current.start_us)?,
-            given => span(given)?,
-        };
+        let reference = question.reference.as_deref().map_or_else(|| Ok(trailing_window(current)), span)?;
         let request = DriftRequest {
             subject: Subject::Metric(question.metric.clone()),
             source: Source::Auto,
@@ -292,7 +285,7 @@ impl Desk<'_> {
             Format::Json => score.to_json()?,
             _ => bail!("a drift score is written as text or json"),
         };
-        Ok(Answer { text, verdict: Some(score.status.as_str().to_owned()) })
+        Ok(Answer { text, verdict: Some(score.decision.status.as_str().to_owned()) })
     }
 }
 

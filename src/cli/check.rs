@@ -77,6 +77,7 @@ fn hold_back(file: &Path, folder: &Path, checked: &CheckedFile) -> anyhow::Resul
     // Another file system takes a copy, which is whole before the original goes.
     if fs::rename(file, &held).is_err() {
         fs::copy(file, &held).with_context(|| format!("copy to {}", held.display()))?;
+        fs::File::open(&held)?.sync_all().with_context(|| format!("sync {}", held.display()))?;
         fs::remove_file(file).with_context(|| format!("remove {}", file.display()))?;
     }
     Ok(held)

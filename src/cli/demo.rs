@@ -152,7 +152,7 @@ fn drift_questions(start_us: u64, end_us: u64) -> Vec<(&'static str, DriftQuesti
     let tokens = "gen_ai.client.inference.operation.input_tokens";
     let question = |metric: &str, reference: String, current: String, filters: [&str; 2]| DriftQuestion {
         metric: metric.to_owned(),
-        reference,
+        reference: Some(reference),
         current,
         reference_where: filters[0].to_owned(),
         current_where: filters[1].to_owned(),

@@ -149,12 +149,28 @@ pub struct Decision {
     pub noise_floor: Option<f64>,
     /// Learnt noise; none below the needed number of windows.
     pub learnt_noise: Option<f64>,
-    /// `100 (1 - exp(-excess / 0.25))`: PSI 0.1 is 33, 0.25 is 63, 0.5 is 86.
-    pub severity: f64,
+    /// `100 (1 - exp(-excess / 0.25))`: PSI 0.1 is 33, 0.25 is 63, 0.5 is 86; none where nothing was compared.
+    pub severity: Option<f64>,
     /// Trust.
     pub confidence: Confidence,
     /// Sentences that say why, in the order of the rules.
     pub reasons: Vec<String>,
+}
+
+impl Decision {
+    /// That of a side without anything to compare.
+    pub(crate) fn nothing_to_compare(reason: String) -> Self {
+        Self {
+            status: Status::InsufficientData,
+            level: Level::None,
+            persistence_count: 0,
+            noise_floor: None,
+            learnt_noise: None,
+            severity: None,
+            confidence: Confidence::Low,
+            reasons: vec![reason],
+        }
+    }
 }
 
 /// PSI of each window against all others, on common bins (`windows × bins` counts); a window or rest without data has none.
@@ -195,7 +211,7 @@ pub fn decide(comparison: &Comparison, evidence: &Evidence<'_>, thresholds: &Thr
         persistence_count: 0,
         noise_floor: [comparison.psi_noise, learnt].into_iter().flatten().reduce(f64::max),
         learnt_noise: learnt,
-        severity: severity(comparison.psi_excess),
+        severity: Some(severity(comparison.psi_excess)),
         confidence: match learnt {
             None => Confidence::Low,
             Some(_) if smaller < 1_000 => Confidence::Medium,

@@ -40,13 +40,10 @@ pub use score::{DriftScore, SideSummary};
 use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
 
-use crate::{
-    error::{Error, Result},
-    window::Window,
-};
+use crate::error::{Error, Result};
 use comparison::{CompareError, Comparison};
-use decision::{Decision, Evidence, Gate, Level, Status, Thresholds, decide, leave_one_out_psi};
-use explain::explain;
+use decision::{Decision, Evidence, Gate, Level, Thresholds, decide, leave_one_out_psi};
+use explain::contributions;
 use observed::Observed;
 
 /// Result table of this job.
@@ -85,16 +82,14 @@ pub async fn score(
         None => DriftScore {
             request: request.clone(),
             source,
-            reasons: vec![format!(
+            decision: Decision::nothing_to_compare(format!(
                 "{} reference and {} current values: widen the empty window, or check that it was collected",
                 reference.values.count(),
                 current.values.count()
-            )],
+            )),
             reference: reference.summary,
             current: current.summary,
             comparison: None,
-            status: Status::InsufficientData,
-            decision: None,
             bins: vec![],
             reference_window_count: 0,
         },
@@ -114,12 +109,10 @@ pub async fn score(
                 source,
                 reference,
                 current,
-                status: decision.status,
-                bins: explain(&comparison, &decision, thresholds).bins,
-                reasons: decision.reasons.clone(),
+                bins: contributions(&comparison),
                 reference_window_count: windows.len(),
                 comparison: Some(comparison),
-                decision: Some(decision),
+                decision,
             }
         }
     };
@@ -154,9 +147,7 @@ async fn windows_before(
 ) -> Result<u32> {
     let mut side = request.current.clone();
     for count in 0..judged.thresholds.persistence.saturating_sub(1) {
-        let Window { start_us, end_us } = side.window;
-        let Ok(window) = Window::new(start_us - (end_us - start_us), start_us) else { return Ok(count) };
-        side.window = window;
+        side.window = side.window.before();
         let before = read(ctx, source, "current", request, &side, None).await?;
         let Some(comparison) = compare(request, reference, &before)? else { return Ok(count) };
         if (Judged { comparison: &comparison, ..*judged }).decide(0).level == Level::None {

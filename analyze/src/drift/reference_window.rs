@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::window::{HOUR_US, Window};
+
 /// Hours of a week.
 const WEEK_HOURS: i64 = 168;
 /// Weeks that a seasonal reference reaches back.
@@ -10,6 +12,11 @@ pub const SEASONAL_WEEKS: i64 = 4;
 pub const SEASONAL_WEEKS_MIN: usize = 2;
 /// Hours that a trailing reference reaches back.
 pub const TRAILING_HOURS: i64 = WEEK_HOURS;
+
+/// The window of [`TRAILING_HOURS`] before `current`.
+pub fn trailing_window(current: Window) -> Window {
+    Window { start_us: current.start_us - TRAILING_HOURS * HOUR_US, end_us: current.start_us }
+}
 
 /// Hours `start..end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

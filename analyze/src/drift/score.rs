@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     comparison::Comparison,
     decision::{Decision, Status},
-    explain::BinContribution,
+    explain::{BinContribution, top_bins},
     numeric::NumericChange,
     request::{DriftRequest, Side, Source},
 };
@@ -54,16 +54,12 @@ pub struct DriftScore {
     pub current: SideSummary,
     /// Every score; none where a side is empty.
     pub comparison: Option<Comparison>,
-    /// Verdict. Only `ok` is a pass.
-    pub status: Status,
-    /// What the verdict rests on; none where a side is empty.
-    pub decision: Option<Decision>,
+    /// Verdict, with why. Only `ok` is a pass.
+    pub decision: Decision,
     /// Bins with their parts of the PSI.
     pub bins: Vec<BinContribution>,
     /// Windows of the reference that its own variation was learnt from.
     pub reference_window_count: usize,
-    /// Why, in sentences.
-    pub reasons: Vec<String>,
 }
 
 impl SideSummary {
@@ -115,30 +111,22 @@ impl DriftScore {
         self.comparison.as_ref()?.numeric.as_ref()
     }
 
-    /// The bins that make most of the PSI, largest first.
-    fn top_bins(&self) -> Vec<&BinContribution> {
-        let mut bins: Vec<_> = self.bins.iter().collect();
-        bins.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
-        bins.truncate(TOP_BINS);
-        bins
-    }
-
     /// A few lines for a terminal.
     pub fn to_text(&self) -> String {
         let source = if self.source == Source::Histograms { "histograms" } else { "samples" };
         let mark = if self.simulated() { " [SIMULATED DATA]" } else { "" };
-        let status = self.status.as_str().replace('_', " ").to_uppercase();
+        let decision = &self.decision;
+        let status = decision.status.as_str().replace('_', " ").to_uppercase();
         let mut text = format!("{}: {status}{mark}, from {source}\n", self.request.subject.name());
-        if let Some(decision) = self.decision.as_ref().filter(|_| self.status != Status::InsufficientData) {
-            let confidence = decision.confidence.as_str();
-            text += &format!("severity {:.0} of 100, confidence {confidence}\n", decision.severity);
+        if let Some(severity) = decision.severity.filter(|_| decision.status != Status::InsufficientData) {
+            text += &format!("severity {severity:.0} of 100, confidence {}\n", decision.confidence.as_str());
         }
         text += &format!("\n{}{}\n", self.reference.line("reference"), self.current.line("current"));
-        text += &self.reasons.iter().map(|reason| format!("- {reason}\n")).collect::<String>();
+        text += &decision.reasons.iter().map(|reason| format!("- {reason}\n")).collect::<String>();
         if let Some(comparison) = &self.comparison {
             text += &scores_text(comparison);
             text += &format!("\n{:<28} {:>11} {:>11} {:>8}\n", "most of it in", "reference", "current", "PSI");
-            for bin in self.top_bins() {
+            for bin in top_bins(&self.bins, TOP_BINS) {
                 let [reference, current] = [bin.share_reference, bin.share_current].map(|share| share * 100.0);
                 text += &format!("{:<28} {reference:>9.2} % {current:>9.2} % {:>8.4}\n", bin.label, bin.contribution);
             }
@@ -158,19 +146,18 @@ impl DriftScore {
         let mut table = ResultTable::new(now_us, 1);
         let (reference, current) = (&self.reference, &self.current);
         let (comparison, numeric) = (self.comparison.as_ref(), self.numeric());
-        let decision = self.decision.as_ref();
+        let decision = &self.decision;
         let count = |value: u64| [i64::try_from(value).ok()];
         let score = |of: fn(&Comparison) -> f64| [comparison.map(of)];
         let some_score = |of: fn(&Comparison) -> Option<f64>| [comparison.and_then(of)];
         let change = |of: fn(&NumericChange) -> Option<f64>| [numeric.and_then(of)];
-        let decided = |of: fn(&Decision) -> Option<f64>| [decision.and_then(of)];
         table
             .text("subject", self.request.subject.name())
             .text("source", if self.source == Source::Histograms { "histograms" } else { "samples" })
-            .text("status", self.status.as_str())
-            .numbers("severity", decided(|decision| Some(decision.severity)))
-            .text("confidence", decision.map_or("low", |decision| decision.confidence.as_str()))
-            .text("reasons", &self.reasons.join("\n"))
+            .text("status", decision.status.as_str())
+            .numbers("severity", [decision.severity])
+            .text("confidence", decision.confidence.as_str())
+            .text("reasons", &decision.reasons.join("\n"))
             .flags("simulated", [self.simulated()])
             .time("reference_from", reference.side.window.start_us)
             .time("reference_to", reference.side.window.end_us)
@@ -188,9 +175,9 @@ impl DriftScore {
             .numbers("psi_excess", score(|comparison| comparison.psi_excess))
             .numbers("psi_noise", some_score(|comparison| comparison.psi_noise))
             .numbers("psi_p_value", some_score(|comparison| comparison.psi_p_value))
-            .numbers("learnt_noise", decided(|decision| decision.learnt_noise))
+            .numbers("learnt_noise", [decision.learnt_noise])
             .integers("reference_window_count", count(self.reference_window_count as u64))
-            .integers("persistence_count", [decision.map(|decision| i64::from(decision.persistence_count))])
+            .integers("persistence_count", [Some(i64::from(decision.persistence_count))])
             .numbers("jensen_shannon", score(|comparison| comparison.jensen_shannon))
             .numbers("total_variation", score(|comparison| comparison.total_variation))
             .numbers("hellinger", score(|comparison| comparison.hellinger))

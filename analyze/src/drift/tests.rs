@@ -1,6 +1,6 @@
 //! The job on a session: verdicts on the real trace, refusals, and the numbers of small data.
 
-use super::*;
+use super::{decision::Status, *};
 use crate::{
     Window,
     simulated_fleet::Rng,
@@ -47,13 +47,13 @@ async fn code_against_chat_drifts_and_half_against_half_does_not() {
     let drift = score(&ctx, None, &request(&["service.name=code"], &["service_name=chat"]), &Thresholds::default(), 0)
         .await
         .unwrap();
-    assert_eq!(drift.status, Status::Critical, "{}", drift.to_text());
+    assert_eq!(drift.decision.status, Status::Critical, "{}", drift.to_text());
     assert_eq!((drift.reference.value_count, drift.current.value_count), (2940, 6456));
     for service in ["code", "chat"] {
         let service = format!("service_name={service}");
         let halves = request(&[&service, "model_version=even"], &[&service, "model_version=odd"]);
         let none = score(&ctx, None, &halves, &Thresholds::default(), 0).await.unwrap();
-        assert_eq!(none.status, Status::Ok, "{}", none.to_text());
+        assert_eq!(none.decision.status, Status::Ok, "{}", none.to_text());
         let comparison = none.comparison.as_ref().unwrap();
         assert!(Some(comparison.psi) < comparison.psi_noise, "{}", none.to_text());
     }
@@ -65,9 +65,9 @@ async fn too_few_values_are_no_verdict() {
     let few = score(&ctx, None, &request(&["model_version=even"], &["model_version=odd"]), &Thresholds::default(), 0)
         .await
         .unwrap();
-    assert_eq!(few.status, Status::InsufficientData);
+    assert_eq!(few.decision.status, Status::InsufficientData);
     let none = score(&ctx, None, &request(&["service_name=none"], &[]), &Thresholds::default(), 0).await.unwrap();
-    assert_eq!((none.status, none.comparison), (Status::InsufficientData, None));
+    assert_eq!((none.decision.status, none.comparison), (Status::InsufficientData, None));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn simulated_and_real_values_are_never_pooled() {
     assert!(matches!(mixed, Err(Error::MixedSimulated { side: "reference", .. })), "{mixed:?}");
     let real = ["driftwatt.simulated=false"];
     let score = score(&ctx, None, &request(&real, &real), &Thresholds::default(), 0).await.unwrap();
-    assert_eq!((score.status, score.reference.value_count), (Status::Ok, 9395));
+    assert_eq!((score.decision.status, score.reference.value_count), (Status::Ok, 9395));
 }
 
 #[tokio::test]
@@ -128,10 +128,10 @@ async fn cumulative_histograms_are_differenced_and_compared() {
     assert!((numeric.ks.0 - lower).abs() < 1e-12, "{}", score.to_text());
     assert!((numeric.ks.1 - upper).abs() < 1e-12, "{}", score.to_text());
     assert_eq!(numeric.wasserstein_radius, None, "no minimum and maximum were recorded");
-    assert_eq!(score.status, Status::InsufficientData, "{}", score.to_text());
+    assert_eq!(score.decision.status, Status::InsufficientData, "{}", score.to_text());
     let fewer = Thresholds { values_min: 100, ..Thresholds::default() };
     let judged = super::score(&ctx, None, &request, &fewer, 0).await.unwrap();
-    assert_eq!(judged.status, Status::Critical, "{}", judged.to_text());
+    assert_eq!(judged.decision.status, Status::Critical, "{}", judged.to_text());
 }
 
 /// A value each second of two hours; the last half hour, and the one before it, are shifted by these.
@@ -170,8 +170,12 @@ async fn a_warning_needs_the_window_before_and_what_is_critical_does_not() {
         (0.0, 0.8, Status::Critical, Level::Critical),
     ] {
         let score = score(&session(&shifted(before, last), &[]), None, &request, &usual, 0).await.unwrap();
-        let decision = score.decision.as_ref().unwrap();
-        assert_eq!((score.status, decision.level), (status, level), "{before} {last}: {}", score.to_text());
+        assert_eq!(
+            (score.decision.status, score.decision.level),
+            (status, level),
+            "{before} {last}: {}",
+            score.to_text()
+        );
         assert_eq!(score.reference_window_count, 2, "{}", score.to_text());
     }
 }
@@ -204,7 +208,7 @@ async fn a_reference_that_varies_by_itself_tolerates_more() {
     for (moving, status) in [(false, Status::Warn), (true, Status::Ok)] {
         let samples: Vec<_> = (0..6_600).map(|second| sample(second, &mut rng, moving)).collect();
         let score = score(&session(&samples, &[]), None, &request, &once, 0).await.unwrap();
-        assert_eq!(score.status, status, "{moving}: {}", score.to_text());
+        assert_eq!(score.decision.status, status, "{moving}: {}", score.to_text());
         assert_eq!(score.reference_window_count, 10);
     }
 }
