@@ -99,7 +99,7 @@ fn damaged_files_have_a_status() {
     assert_eq!(read(&jpeg(5, 0, 3, 0xc0)), Err(Damage::InvalidHeader));
     assert_eq!(read(&[0xff, 0xd8, 0xff, 0xda, 0, 0, 0, 0, 0xff, 0xd9]), Err(Damage::InvalidHeader));
     assert_eq!(read(&[0xff, 0xd8, 0xff, 0xe0, 0, 0, 0, 0]), Err(Damage::InvalidHeader));
-    assert_eq!(read(&webp(b"XXXX", &[0; 10])), Err(Damage::InvalidHeader));
+    assert_eq!(read(&webp(b"VP8?", &[0; 10])), Err(Damage::InvalidHeader));
     let without_end = &png(5, 5, 2)[..33];
     assert_eq!(read(without_end), Err(Damage::Truncated));
     assert_eq!(read_header(&mut Broken), Err(Damage::Unreadable));
