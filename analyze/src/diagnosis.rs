@@ -231,9 +231,8 @@ fn quiet(window: &ServiceWindow, question: &Question, inputs_known: bool) -> Dia
     }
     diagnosis.verdict = Verdict::Inconclusive;
     diagnosis.confidence = Confidence::Low;
-    diagnosis
-        .reasons
-        .push("latency did not change, but inputs that got easier can hide machines that got slower".into());
+    diagnosis.reasons.push("nothing left its usual range, but what is missing could hide a change".into());
+    diagnosis.reasons.extend(diagnosis.missing.iter().map(|missing| missing.how_to_send().to_owned()));
     diagnosis
 }
 

@@ -203,9 +203,13 @@ pub fn advise(examined: &Examined<'_>, rules: &AdviceRules) -> Result<Advice, Sp
     let coverage = examined.demand.coverage();
     let demand = &examined.demand.averaged(rules.average_minutes);
     let envelope = Envelope::new(demand, examined.zone, examined.calendar);
-    let Some(size) = required(&envelope, examined.shape, &rules.sizing).filter(|_| coverage >= COVERAGE_MIN) else {
+    if coverage < COVERAGE_MIN {
         let percent = coverage * 100.0;
-        return Ok(Advice::Unknown(format!("{percent:.0} % of its GPU time was measured, 90 % is needed")));
+        return Ok(Advice::Unknown(format!("{percent:.1} % of its GPU time was measured, 90 % is needed")));
+    }
+    let Some(size) = required(&envelope, examined.shape, &rules.sizing) else {
+        let reason = "no hour of the week is known outside holidays and deploys: examine a longer time";
+        return Ok(Advice::Unknown(reason.into()));
     };
     let mut choice = signal::choose(examined, rules);
     if choice.metrics.is_empty() {

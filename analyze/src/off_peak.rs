@@ -26,7 +26,7 @@ pub struct OffPeakRules {
     pub headroom_share: f64,
     /// Shortest window, hours. Default 2.
     pub hours_min: u32,
-    /// Known hours of the week from which demand decides instead of the clock. Default 168, all.
+    /// Known hours of the week from which demand decides instead of the clock. Default 167.
     pub known_hours_min: usize,
     /// First local hour of the rule of thumb's peak. Default 9.
     pub peak_from_hour: u32,
@@ -69,7 +69,8 @@ impl Default for OffPeakRules {
             gpus_needed: 1.0,
             headroom_share: 0.10,
             hours_min: 2,
-            known_hours_min: HOUR_OF_WEEK_COUNT,
+            // A week in which the clock is put forward lacks one.
+            known_hours_min: HOUR_OF_WEEK_COUNT - 1,
             peak_from_hour: 9,
             peak_to_hour: 18,
             carbon_price_per_tonne: 0.0,

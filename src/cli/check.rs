@@ -57,12 +57,7 @@ fn table(args: &GateArgs) -> anyhow::Result<Table> {
     for unmapped in &imported.unmapped {
         eprintln!("driftwatt: {}: {} is not checked: {}", unmapped.place, unmapped.what, unmapped.reason);
     }
-    let names = || imported.tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>().join(", ");
-    let found = match &args.table {
-        Some(name) => imported.tables.iter().find(|table| table.name == *name),
-        None => imported.tables.first().filter(|_| imported.tables.len() == 1),
-    };
-    found.cloned().with_context(|| format!("{file} has the tables {}: name one with --table", names()))
+    Ok(imported.table(args.table.as_deref())?.clone())
 }
 
 /// Moves `file` and its report into `folder`; nothing there is overwritten. Where it is now.
@@ -70,8 +65,11 @@ fn hold_back(file: &Path, folder: &Path, checked: &CheckedFile) -> anyhow::Resul
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let named = |number: u32| folder.join(if number == 1 { name.clone() } else { format!("{number}-{name}") });
-    let held = (1..).map(named).find(|path| !path.exists()).context("no free name")?;
-    let report = PathBuf::from(format!("{}.report.json", held.display()));
+    let report_of = |held: &Path| PathBuf::from(format!("{}.report.json", held.display()));
+    // A file that was released left its report.
+    let free = |path: &PathBuf| !path.exists() && !report_of(path).exists();
+    let held = (1..).map(named).find(free).context("no free name")?;
+    let report = report_of(&held);
     fs::write(&report, serde_json::to_string_pretty(&checked.to_json())?)
         .with_context(|| format!("write {}", report.display()))?;
     // Another file system takes a copy, which is whole before the original goes.

@@ -50,7 +50,7 @@ pub struct HourFloors {
     pub zone: Tz,
     /// Each hour's replicas are wanted this many seconds ahead, so that they are warm when it begins.
     pub lead_s: f64,
-    /// 168 values from Monday 00:00; 0 where no window is open, as KEDA reports it.
+    /// 168 values from Monday 00:00; 0 where no window is open; KEDA reports 1, which no minimum is below.
     pub replicas: Vec<u32>,
 }
 
@@ -58,7 +58,6 @@ pub struct HourFloors {
 #[derive(Debug, Clone)]
 pub struct ReplayedHpa {
     hpa: Hpa,
-    settings: ControllerSettings,
     signals: Vec<Signal>,
     replicas: Option<u32>,
 }
@@ -73,7 +72,7 @@ impl ReplayedHpa {
         if let Some(metric) = spec.metrics.get(signals.len()) {
             return Err(SpecError::NoSignal { metric: metric.name().to_owned() });
         }
-        Ok(Self { hpa: Hpa::new(spec, settings)?, settings, signals, replicas: None })
+        Ok(Self { hpa: Hpa::new(spec, settings)?, signals, replicas: None })
     }
 
     fn observe(&self, time_s: f64, ready: u32, starting: u32, load: f64) -> Observation {
@@ -105,7 +104,7 @@ impl ReplayedHpa {
 impl Scaler for ReplayedHpa {
     fn desired(&mut self, time_s: f64, ready: u32, utilization: f64) -> u32 {
         let mut replicas = self.replicas.unwrap_or(ready);
-        let syncs = (STEP_S / self.settings.sync_period_s).round().max(1.0) as u32;
+        let syncs = (STEP_S / self.hpa.settings.sync_period_s).round().max(1.0) as u32;
         for sync in 0..syncs {
             let at_s = time_s + f64::from(sync) * STEP_S / f64::from(syncs);
             // Those that start are the first to go.

@@ -40,7 +40,9 @@ impl Estimate {
         let mean = draws.iter().sum::<f64>() / count;
         let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / (count - 1.0);
         let at = |level| super::robust::quantile_of_sorted(&draws, level).unwrap_or(f64::NAN);
-        Self { value, standard_error: variance.sqrt(), interval: (at(0.025), at(0.975)) }
+        // Of fewer than two draws nothing is known, which must not pass for certainty.
+        let standard_error = if draws.len() < 2 { f64::INFINITY } else { variance.sqrt() };
+        Self { value, standard_error, interval: (at(0.025), at(0.975)) }
     }
 }
 

@@ -12,6 +12,8 @@ use super::{
 pub const LOCAL_SHARE_MIN: f64 = 0.6;
 /// Fewest requests of a side without the group.
 const REST_ROWS_MIN: u64 = 100;
+/// Change of the mean log latency below which there is nothing to localise.
+const CHANGE_MIN: f64 = 0.02;
 /// Groups of one dimension that are examined, largest first.
 const GROUPS_MAX: usize = 64;
 
@@ -61,23 +63,33 @@ fn strongest(
     after: &Range<usize>,
 ) -> Option<Localised> {
     let labels = window.labels_of(dimension)?;
+    let mut counts = vec![0u64; labels.values.len()];
+    after.clone().for_each(|row| counts[usize::from(labels.codes[row])] += 1);
+    let mut largest: Vec<usize> = (0..counts.len()).filter(|&code| counts[code] > 0).collect();
+    largest.sort_by_key(|&code| std::cmp::Reverse(counts[code]));
+    largest.truncate(GROUPS_MAX);
+    // Groups that are not examined share the last place.
+    let mut places = vec![largest.len(); counts.len()];
+    for (place, &code) in largest.iter().enumerate() {
+        places[code] = place;
+    }
     let by_group = |rows: &Range<usize>| {
-        let mut groups = vec![SideSums::new(model); labels.values.len()];
+        let mut groups = vec![SideSums::new(model); largest.len() + 1];
         let mut columns = Vec::new();
         for row in rows.clone() {
-            groups[usize::from(labels.codes[row])].add(model, window, row, &mut columns);
+            groups[places[usize::from(labels.codes[row])]].add(model, window, row, &mut columns);
         }
         groups
     };
     let (old, new) = (by_group(before), by_group(after));
     let whole = split(model, &merged(model, &old), &merged(model, &new))?.log_system;
+    if whole.abs() < CHANGE_MIN {
+        return None;
+    }
     let total: u64 = new.iter().map(SideSums::count).sum();
-    let mut largest: Vec<usize> = (0..labels.values.len()).filter(|&code| new[code].count() > 0).collect();
-    largest.sort_by_key(|&code| std::cmp::Reverse(new[code].count()));
-    largest.truncate(GROUPS_MAX);
-    let candidates = largest.into_iter().filter_map(|code| {
+    let candidates = largest.iter().enumerate().filter_map(|(place, &code)| {
         let without = |side: &[SideSums]| {
-            merged(model, side.iter().enumerate().filter(|(other, _)| *other != code).map(|(_, sums)| sums))
+            merged(model, side.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, sums)| sums))
         };
         let (rest_old, rest_new) = (without(&old), without(&new));
         if rest_old.count().min(rest_new.count()) < REST_ROWS_MIN {
@@ -88,8 +100,8 @@ fn strongest(
             dimension,
             value: labels.values[code].clone(),
             share_removed: 1.0 - rest / whole,
-            request_share: new[code].count() as f64 / total as f64,
-            factor: split(model, &old[code], &new[code]).map_or(f64::NAN, |split| split.log_system.exp()),
+            request_share: new[place].count() as f64 / total as f64,
+            factor: split(model, &old[place], &new[place]).map_or(f64::NAN, |split| split.log_system.exp()),
         })
     });
     candidates.max_by(|a, b| a.share_removed.total_cmp(&b.share_removed))

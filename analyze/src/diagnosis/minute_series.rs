@@ -1,5 +1,7 @@
 //! One number a minute, NaN where too few requests say anything.
 
+use crate::demand::HOUR_OF_WEEK_COUNT;
+
 use super::{
     cost_model::CostModel,
     robust,
@@ -82,9 +84,7 @@ pub fn container_residual(
     Some(sums.into_iter().map(|(sum, count)| if count > 0 { sum / f64::from(count) } else { f64::NAN }).collect())
 }
 
-/// Seasonal level of a minute, less that of the first: only the *shape* of the week is removed.
+/// Usual level of a minute; NaN, so that the minute is unknown, where its hour is.
 fn seasonal(hours: &HourOfWeek, minute: usize) -> f64 {
-    let at = |minute: usize| hours.log_latency_medians[(hours.start_minute_of_week + minute) / 60 % 168];
-    let level = at(minute) - at(0);
-    if level.is_finite() { level } else { 0.0 }
+    hours.log_latency_medians[(hours.start_minute_of_week + minute) / 60 % HOUR_OF_WEEK_COUNT]
 }

@@ -1,19 +1,12 @@
 //! Order statistics and rank correlation that one outlier cannot move.
 
+pub use crate::drift::statistics::quantile as quantile_of_sorted;
+
 /// Quantile `level` (type 7) of the finite values; none without any.
 pub fn quantile(values: impl IntoIterator<Item = f64>, level: f64) -> Option<f64> {
     let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
     sorted.sort_unstable_by(f64::total_cmp);
     quantile_of_sorted(&sorted, level)
-}
-
-/// As [`quantile`], of ascending finite values.
-pub fn quantile_of_sorted(sorted: &[f64], level: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = level.clamp(0.0, 1.0) * last as f64;
-    let low = place.floor() as usize;
-    let high = (low + 1).min(last);
-    Some(sorted[low] + (sorted[high] - sorted[low]) * (place - low as f64))
 }
 
 /// Median of the finite values.

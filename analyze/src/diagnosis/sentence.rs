@@ -154,10 +154,10 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
     for group in comparison.localised.iter().filter(|group| group.is_local()) {
         let (dimension, value, share) = (group.dimension.as_str(), &group.value, 100.0 * group.share_removed);
         found.push(Evidence {
-            finding: format!("without {dimension} {value}, {share:.0} % of the slowdown at equal inputs is gone"),
+            finding: format!("without {dimension} {value}, {share:.0} % of the change at equal inputs is gone"),
             effect_ms: None,
             onset_minute: None,
-            falsified_by: "the slowdown stays when it takes no requests",
+            falsified_by: "the change stays when it takes no requests",
             next_check: "drain it and watch the latency of the others",
         });
     }

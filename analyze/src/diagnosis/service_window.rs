@@ -6,6 +6,7 @@
 //! bytes. What must not be sampled, the offered load, comes beside them as an exact count a minute.
 
 use super::Error;
+use crate::demand::HOUR_OF_WEEK_COUNT;
 
 /// Most requests of one diagnosis.
 pub const REQUESTS_MAX: usize = 200_000;
@@ -237,7 +238,7 @@ impl ServiceWindow {
             same_length("signal", signal.values.len(), self.minute_count)?;
         }
         if let Some(seasonal) = &self.hour_of_week {
-            same_length("hour_of_week", seasonal.log_latency_medians.len(), 168)?;
+            same_length("hour_of_week", seasonal.log_latency_medians.len(), HOUR_OF_WEEK_COUNT)?;
         }
         if self.minutes.windows(2).any(|pair| pair[0] > pair[1]) {
             return Err(Error::Unsorted);

@@ -6,6 +6,7 @@ use super::{
     service_window::{Dimension, SignalKind},
     system_rank::{MOVED_SCORE_MIN, RankedSignal},
 };
+pub use crate::drift::decision::Confidence;
 
 /// What the latency change is due to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,28 +38,6 @@ impl Verdict {
             Self::Saturation => "saturation",
             Self::Mixed => "mixed",
             Self::Inconclusive => "inconclusive",
-        }
-    }
-}
-
-/// How sure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Confidence {
-    /// Something speaks against it or could not be checked.
-    Low,
-    /// One check is weak.
-    Medium,
-    /// All checks agree.
-    High,
-}
-
-impl Confidence {
-    /// Name in tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Thresholds {
 }
 
 impl Confidence {
-    /// Its name, as in the column `confidence` of `drift_scores`.
+    /// Its name in tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Low => "low",

@@ -108,17 +108,20 @@ impl Contract {
     /// # Errors
     /// [`Error::UnknownTable`] with the names that exist.
     pub fn table(&self, name: Option<&str>) -> Result<&Table> {
-        let known = |table: &Table| table.name.clone();
-        let found = match name {
-            Some(name) => self.tables.iter().find(|t| t.name == name || t.physical_name.as_deref() == Some(name)),
-            None if self.tables.len() == 1 => self.tables.first(),
-            None => None,
-        };
-        found.ok_or_else(|| Error::UnknownTable {
-            name: name.unwrap_or("(none given)").into(),
-            known: self.tables.iter().map(known).collect::<Vec<_>>().join(", "),
-        })
+        table_of(&self.tables, name)
     }
+}
+
+/// The one of `tables` of this name or physical name; the only one for `None`.
+pub(super) fn table_of<'a>(tables: &'a [Table], name: Option<&str>) -> Result<&'a Table> {
+    let found = match name {
+        Some(name) => tables.iter().find(|t| t.name == name || t.physical_name.as_deref() == Some(name)),
+        None => tables.first().filter(|_| tables.len() == 1),
+    };
+    found.ok_or_else(|| Error::UnknownTable {
+        wanted: name.map_or("no name is given".into(), |name| format!("no table {name:?}")),
+        known: tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>().join(", "),
+    })
 }
 
 fn check_version(root: &At<'_>) -> Result<()> {

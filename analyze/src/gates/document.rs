@@ -224,12 +224,12 @@ mod tests {
             let error = Node::from_yaml("c.yaml", text).unwrap_err().to_string();
             assert!(error.starts_with("c.yaml") && error.contains(wanted), "{text:?} gave {error}");
         };
-        check("a: [1, 2", "c.yaml:2 at a[2]");
+        check("a: [1, 2", "c.yaml:1 at a[1]: unclosed bracket");
         check("a: 1\na: 2\n", "c.yaml:2");
         check("a: &x 1\nb: *x\n", "anchor");
         check("a: 1\n---\nb: 2\n", "more than one document");
         check("", "empty");
-        check(&"[".repeat(200), "nested");
+        check(&("[".repeat(200) + &"]".repeat(200)), "nested");
         assert!(Node::from_json("c.json", "{\"a\":\n 1,}").unwrap_err().to_string().starts_with("c.json:2"));
         let large = "x".repeat(DOCUMENT_BYTES_MAX + 1);
         assert!(Node::from_yaml("c.yaml", &large).unwrap_err().to_string().contains("split it"));

@@ -43,10 +43,10 @@ pub enum Error {
         remedy: String,
     },
     /// A contract has no table of this name.
-    #[error("the contract has no table {name:?}; it has {known}")]
+    #[error("{wanted}: the rules are of {known}; name one of them with --table")]
     UnknownTable {
-        /// The name asked for.
-        name: String,
+        /// What was asked for.
+        wanted: String,
         /// The names that exist.
         known: String,
     },

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use datafusion::{
+    arrow::datatypes::{DataType, FieldRef, Fields, Schema, TimeUnit},
     execution::options::{CsvReadOptions, JsonReadOptions, ParquetReadOptions},
     prelude::{DataFrame, SessionConfig, SessionContext},
 };
@@ -14,11 +15,13 @@ use super::{
     batch_name::BatchName,
     contract::Table,
     result::{Outcome, RuleResult},
+    rule::{LogicalType, RuleKind},
     scan::Scan,
 };
 use crate::error::{Error, Result};
 
-/// Rows of a text file from which the types of its columns are guessed; a later value of another type is an error with its line.
+/// Rows of a text file from which the types of its columns are guessed where the contract says nothing; a later value of
+/// another type is an error with its line.
 const INFERRED_ROWS: usize = 100_000;
 
 /// What came of a file.
@@ -45,7 +48,7 @@ pub struct CheckedFile {
 /// [`Error::FileFormat`] for another end of the name, [`Error::DataFusion`] for a file that cannot be read, with line and column
 /// where it has them, [`Error::Gate`] for rows of another schema.
 pub async fn check_file(path: &Path, table: &Table, now: DateTime<Utc>) -> Result<CheckedFile> {
-    let rows = open(path).await?;
+    let rows = open(path, table).await?;
     let mut scan = Scan::new(table, rows.schema().inner());
     let mut batches = rows.execute_stream().await?;
     while let Some(batch) = batches.try_next().await? {
@@ -63,25 +66,58 @@ pub async fn check_file(path: &Path, table: &Table, now: DateTime<Utc>) -> Resul
     })
 }
 
-async fn open(path: &Path) -> Result<DataFrame> {
+async fn open(path: &Path, table: &Table) -> Result<DataFrame> {
     // One partition keeps the order of the rows, which numbers the samples and is what `monotone` is about.
     let config = SessionConfig::new().with_target_partitions(1).with_repartition_file_scans(false);
     let ctx = SessionContext::new_with_config(config);
-    let text = path.to_string_lossy().into_owned();
+    // As a URL: a plain path is taken for a pattern, in which `rows[1].csv` is another file.
+    let file = path.display().to_string();
+    let url = std::path::absolute(path).ok().and_then(|path| reqwest::Url::from_file_path(path).ok());
+    let url = url.ok_or_else(|| Error::FileFormat { file: file.clone() })?.to_string();
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let end = path.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
     Ok(match extension.as_str() {
         "csv" => {
             let options = CsvReadOptions::new().file_extension(&end).schema_infer_max_records(INFERRED_ROWS);
-            ctx.read_csv(text, options).await?
+            let inferred = ctx.read_csv(&url, options.clone()).await?;
+            let schema = stated(inferred.schema().as_arrow(), table, true);
+            ctx.read_csv(&url, options.schema(&schema)).await?
         }
-        "parquet" => ctx.read_parquet(text, ParquetReadOptions::default().file_extension(&end)).await?,
+        "parquet" => ctx.read_parquet(&url, ParquetReadOptions::default().file_extension(&end)).await?,
         "jsonl" | "ndjson" | "json" => {
             let options = JsonReadOptions::default().file_extension(&end).schema_infer_max_records(INFERRED_ROWS);
-            ctx.read_json(text, options).await?
+            let inferred = ctx.read_json(&url, options.clone()).await?;
+            let schema = stated(inferred.schema().as_arrow(), table, false);
+            ctx.read_json(&url, options.schema(&schema)).await?
         }
-        _ => return Err(Error::FileFormat { file: text }),
+        _ => return Err(Error::FileFormat { file }),
     })
+}
+
+/// The types that were guessed, but where the contract knows better: digits may be a text, and a column may be empty for long.
+fn stated(inferred: &Schema, table: &Table, csv: bool) -> Schema {
+    let logical = |name: &str| {
+        table.rules.iter().find_map(|rule| match &rule.kind {
+            RuleKind::Type { logical, .. } if rule.column.as_deref() == Some(name) => *logical,
+            _ => None,
+        })
+    };
+    let field = |field: &FieldRef| {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let data_type = match (logical(field.name()), field.data_type()) {
+            (Some(LogicalType::String), _) if csv => DataType::Utf8,
+            (Some(LogicalType::Number), DataType::Null | DataType::Int64) => DataType::Float64,
+            (Some(LogicalType::Integer), DataType::Null) => DataType::Int64,
+            (Some(LogicalType::Boolean), DataType::Null) => DataType::Boolean,
+            (Some(LogicalType::Date), DataType::Null) => DataType::Date32,
+            (Some(LogicalType::Timestamp), DataType::Null) => time,
+            (Some(LogicalType::Timestamp), DataType::Utf8) if !csv => time,
+            (_, DataType::Null) => DataType::Utf8,
+            (_, found) => found.clone(),
+        };
+        field.as_ref().clone().with_data_type(data_type)
+    };
+    Schema::new(inferred.fields().iter().map(field).collect::<Fields>())
 }
 
 impl CheckedFile {
@@ -109,7 +145,9 @@ impl CheckedFile {
             "table": self.table,
             "rows": self.rows,
             "dataset": self.name.dataset,
+            "period": self.name.period.map(|period| period.to_string()),
             "model": self.name.model,
+            "name_oddities": self.name.oddities.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "status": status.as_str(),
             "rules": { "pass": passed, "warn": warned, "fail": failed, "error": errors, "skipped": skipped },
             "results": self.results.iter().map(rule).collect::<Vec<_>>(),
@@ -174,6 +212,30 @@ schema:
             let checked = checked(name, &text).await.unwrap();
             assert_eq!(checked.outcome.exit_code(), 0, "{:?}", checked.results);
         }
+    }
+
+    #[tokio::test]
+    async fn the_contract_knows_the_types_of_a_text_file() {
+        // Empty for longer than types are guessed from, then a number; an empty optional column; digits that are a text.
+        let contract = CONTRACT.replace(
+            "quality:",
+            "description: seconds\n      - { name: note, logicalType: integer }\n      - { name: zip, logicalType: string }\n#",
+        );
+        let contract = contract.lines().filter(|line| !line.contains("nullValues")).collect::<Vec<_>>().join("\n");
+        let contract = Contract::from_odcs("contract.yaml", &contract).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // A name that is a pattern to others, and what it would match.
+        let path = dir.path().join("rows[1].csv");
+        std::fs::write(dir.path().join("rows1.csv"), "id\n1\n").unwrap();
+        let empty = (0..INFERRED_ROWS + 1).map(|id| format!("{id},,,00123\n")).collect::<String>();
+        std::fs::write(&path, format!("id,latency,note,zip\n{empty}100001,2.5,,00124\n")).unwrap();
+        let checked = check_file(&path, contract.table(None).unwrap(), DateTime::UNIX_EPOCH).await.unwrap();
+        assert_eq!((checked.rows, checked.outcome.exit_code()), (100_002, 0), "{:?}", checked.results);
+        std::fs::write(&path, format!("id,latency,note,zip\n{empty}100001,x,,00124\n")).unwrap();
+        let refused =
+            check_file(&path, contract.table(None).unwrap(), DateTime::UNIX_EPOCH).await.unwrap_err().to_string();
+        // The parser counts without the line of names.
+        assert!(refused.contains("'x'") && refused.contains("line 100002"), "{refused}");
     }
 
     #[tokio::test]

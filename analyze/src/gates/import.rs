@@ -4,7 +4,7 @@ mod dbt;
 mod great_expectations;
 mod sagemaker;
 
-use super::contract::Table;
+use super::contract::{Table, table_of};
 use super::document::{At, Node};
 use super::error::{Place, Result};
 use super::limit::Limit;
@@ -30,6 +30,14 @@ pub struct Import {
 }
 
 impl Import {
+    /// The table of this name; the only one for `None`.
+    ///
+    /// # Errors
+    /// [`super::Error::UnknownTable`] with the names that exist.
+    pub fn table(&self, name: Option<&str>) -> Result<&Table> {
+        table_of(&self.tables, name)
+    }
+
     /// Reads an expectation suite of Great Expectations, of the formats before 1.0 and since.
     ///
     /// # Errors

@@ -53,6 +53,9 @@ pub(super) fn windows(floors: &[u32], base: u32, count_max: usize) -> (Vec<Floor
     while step <= largest.saturating_sub(base).max(1) {
         let raised: Vec<u32> = floors.iter().map(|floor| raise(*floor, base, step, largest)).collect();
         let found = of_days(&raised, base);
+        if found.iter().any(FloorWindow::is_whole_week) {
+            break;
+        }
         if found.len() <= count_max {
             return (found, step > 1);
         }
@@ -61,10 +64,10 @@ pub(super) fn windows(floors: &[u32], base: u32, count_max: usize) -> (Vec<Floor
     let days: Vec<u32> =
         floors.chunks(DAY_HOURS).flat_map(|day| vec![day.iter().copied().max().unwrap_or(base); day.len()]).collect();
     let found = of_days(&days, base);
-    if found.len() <= count_max {
+    if found.len() <= count_max && !found.iter().any(FloorWindow::is_whole_week) {
         return (found, true);
     }
-    (of_days(&vec![largest; HOUR_OF_WEEK_COUNT], base), true)
+    (Vec::new(), true)
 }
 
 fn raise(floor: u32, base: u32, step: u32, largest: u32) -> u32 {
@@ -95,6 +98,11 @@ fn of_days(floors: &[u32], base: u32) -> Vec<FloorWindow> {
 }
 
 impl FloorWindow {
+    /// No schedule but a minimum, which cron triggers cannot say: the window would end when it starts.
+    fn is_whole_week(&self) -> bool {
+        (self.from_hour, self.to_hour, self.days.len()) == (0, 24, DAYS)
+    }
+
     /// What KEDA's cron trigger reports for it.
     pub(super) fn hour_floors(&self, start_us: i64, zone: Tz, lead_s: f64) -> HourFloors {
         let at = |hour: usize| {
@@ -110,30 +118,35 @@ impl FloorWindow {
     /// Days of the week are 0 = Sunday to 6, which every cron reads alike.
     pub fn cron(&self, lead_minutes: u32) -> (String, String) {
         let lead = lead_minutes.min(59);
+        // KEDA takes a window for open where its next end comes before its next start: days that touch are opened and closed once.
+        let is_whole_day = (self.from_hour, self.to_hour) == (0, 24);
+        let follows = |day: u32| is_whole_day && self.days.contains(&(day % DAYS as u32));
+        let opens: Vec<u32> = self.days.iter().copied().filter(|day| !follows(day + DAYS as u32 - 1)).collect();
+        let closes: Vec<u32> = self.days.iter().copied().filter(|day| !follows(day + 1)).collect();
         let start = match (lead, self.from_hour) {
-            (0, hour) => format!("0 {hour} * * {}", self.weekdays(0)),
-            (lead, 0) => format!("{} 23 * * {}", 60 - lead, self.weekdays(DAYS as u32 - 1)),
-            (lead, hour) => format!("{} {} * * {}", 60 - lead, hour - 1, self.weekdays(0)),
+            (0, hour) => format!("0 {hour} * * {}", weekdays(&opens, 0)),
+            (lead, 0) => format!("{} 23 * * {}", 60 - lead, weekdays(&opens, DAYS as u32 - 1)),
+            (lead, hour) => format!("{} {} * * {}", 60 - lead, hour - 1, weekdays(&opens, 0)),
         };
         let end = match self.to_hour {
-            24 => format!("0 0 * * {}", self.weekdays(1)),
-            hour => format!("0 {hour} * * {}", self.weekdays(0)),
+            24 => format!("0 0 * * {}", weekdays(&closes, 1)),
+            hour => format!("0 {hour} * * {}", weekdays(&closes, 0)),
         };
         (start, end)
     }
+}
 
-    /// The days `later` days later, as cron writes them.
-    fn weekdays(&self, later: u32) -> String {
-        if self.days.len() == DAYS {
-            return "*".into();
-        }
-        let mut days: Vec<u32> = self.days.iter().map(|day| (day + 1 + later) % DAYS as u32).collect();
-        days.sort_unstable();
-        let is_run = days.len() > 2 && days.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        match (days.first(), days.last()) {
-            (Some(first), Some(last)) if is_run => format!("{first}-{last}"),
-            _ => days.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
-        }
+/// The days `later` days later, as cron writes them.
+fn weekdays(days: &[u32], later: u32) -> String {
+    if days.len() == DAYS {
+        return "*".into();
+    }
+    let mut days: Vec<u32> = days.iter().map(|day| (day + 1 + later) % DAYS as u32).collect();
+    days.sort_unstable();
+    let is_run = days.len() > 2 && days.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    match (days.first(), days.last()) {
+        (Some(first), Some(last)) if is_run => format!("{first}-{last}"),
+        _ => days.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
     }
 }
 
@@ -180,8 +193,11 @@ mod tests {
     fn a_window_at_midnight_begins_the_day_before_and_ends_the_day_after() {
         let window = |days: &[u32]| FloorWindow { days: days.to_vec(), from_hour: 0, to_hour: 24, replicas: 4 };
         // Monday and Sunday: ahead of them are Sunday (0) and Saturday (6); after them Tuesday (2) and Monday (1).
-        assert_eq!(window(&[0, 6]).cron(5), ("55 23 * * 0,6".into(), "0 0 * * 1,2".into()));
-        assert_eq!(window(&[0, 1, 2, 3, 4, 5, 6]).cron(5), ("55 23 * * *".into(), "0 0 * * *".into()));
+        assert_eq!(window(&[0]).cron(5), ("55 23 * * 0".into(), "0 0 * * 2".into()));
+        // Days that touch are one window: from Saturday 23:55 to Tuesday 0:00, and over the working week.
+        assert_eq!(window(&[0, 6]).cron(5), ("55 23 * * 6".into(), "0 0 * * 2".into()));
+        assert_eq!(window(&[0, 1, 2, 3, 4]).cron(3), ("57 23 * * 0".into(), "0 0 * * 6".into()));
+        assert_eq!(window(&[0, 2]).cron(0), ("0 0 * * 1,3".into(), "0 0 * * 2,4".into()));
     }
 
     #[test]
@@ -190,8 +206,9 @@ mod tests {
         for count_max in [1, 2, 7, 20, 60] {
             let (found, merged) = windows(&floors, 2, count_max);
             assert!(found.len() <= count_max && merged, "{count_max}: {}", found.len());
+            // None is left where only the whole week would do, which the flat minimum says.
             let held = held(&found, 2);
-            assert!(floors.iter().zip(&held).all(|(floor, held)| held >= floor), "{count_max}");
+            assert!(found.is_empty() || floors.iter().zip(&held).all(|(floor, held)| held >= floor), "{count_max}");
         }
         assert_eq!(held(&windows(&floors, 2, 168).0, 2), floors);
         assert_eq!(windows(&[2; HOUR_OF_WEEK_COUNT], 2, 8), (Vec::new(), false));

@@ -21,9 +21,11 @@ impl Choice {
     pub(super) fn tightened(&self, factor: f64) -> Vec<Metric> {
         let scaled = |milli: i64| ((milli as f64 * factor).round() as i64).max(1);
         let tighten = |metric: &Metric| match metric.clone() {
-            Metric::Utilization { resource, percent } => {
-                Metric::Utilization { resource, percent: ((f64::from(percent) * factor).round() as u32).max(1) }
-            }
+            // Memory does not follow the load: a lower target of it would only hold the maximum.
+            Metric::Utilization { resource: Resource::Cpu, percent } => Metric::Utilization {
+                resource: Resource::Cpu,
+                percent: ((f64::from(percent) * factor).round() as u32).max(1),
+            },
             Metric::Pods { name, per_pod_milli } => Metric::Pods { name, per_pod_milli: scaled(per_pod_milli) },
             other => other,
         };
@@ -81,7 +83,7 @@ fn add_resources(choice: &mut Choice, examined: &Examined<'_>, rules: &AdviceRul
     if choice.metrics.is_empty() {
         return;
     }
-    if percent > f64::from(rules.memory_percent) {
+    if percent >= f64::from(rules.memory_percent) * (1.0 - rules.settings.tolerance) {
         choice.warnings.push(Warning::MemoryOverTarget(percent.round() as u32));
     } else {
         choice.warnings.push(Warning::MemoryRarelyScalesDown);

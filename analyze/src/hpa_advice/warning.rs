@@ -47,7 +47,7 @@ impl Warning {
                 "memory targets rarely scale down: weights and caches stay in memory whatever the load".into()
             }
             Self::MemoryOverTarget(percent) => format!(
-                "memory is at {percent} % of its request at any load: a target below that would hold the maximum for ever, so it is left out"
+                "memory is at {percent} % of its request at any load: a target near or below that would never let replicas go, so it is left out"
             ),
             Self::PreferQueueOrCache => {
                 "for LLM serving, scale on requests that wait or on the KV cache in use; neither is measured".into()

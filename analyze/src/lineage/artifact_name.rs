@@ -28,6 +28,7 @@ const EXTENSIONS: &[&str] = &[
     "gguf",
     "bin",
     "pb",
+    "weights.h5",
     "h5",
     "keras",
     "joblib",

@@ -55,6 +55,15 @@ pub struct ArtifactVersion {
     suffix: Vec<Identifier>,
 }
 
+/// Whether `tail` begins with a word that may follow the numbers after a dot; others are the endings of file names.
+///
+/// Source: PEP 440.
+fn is_suffix_word(tail: &str) -> bool {
+    let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+    let words = ["dev", "post", "r", "rev", "a", "alpha", "b", "beta", "c", "rc", "pre", "preview"];
+    words.contains(&&tail[..end])
+}
+
 impl ArtifactVersion {
     /// Reads `v2.1.0-rc.1`, `2.1rc1`, `12` and the like; a leading `v` or `V` is optional.
     ///
@@ -67,7 +76,7 @@ impl ArtifactVersion {
         let (head, tail) = bare.split_at(numbers_end);
         // `2.1.dev3`: the dot belongs to the suffix.
         let (head, tail) = match head.strip_suffix('.') {
-            Some(shorter) if !tail.is_empty() => (shorter, tail),
+            Some(shorter) if is_suffix_word(tail) => (shorter, tail),
             _ => (head, tail.strip_prefix('-').unwrap_or(tail)),
         };
         if head.is_empty() || head.starts_with('.') {

@@ -6,9 +6,10 @@
 use chrono::DateTime;
 
 use super::artifact_name::ArtifactName;
+use crate::window::{HOUR_US, MINUTE_US};
 
-/// Microseconds of an hour, the schedule where nothing else is known.
-const HOUR_US: i64 = 3_600_000_000;
+/// Files of one kind of alarm that are named, the newest.
+const FILES_NAMED_MAX: usize = 10;
 /// Files from which a schedule is inferred.
 const INFER_FILES_MIN: usize = 5;
 /// An interval between files counts as usual if it lies within this factor of the median.
@@ -150,12 +151,12 @@ pub fn examine(files: &[CheckpointFile], rules: &CheckpointRules, now_us: i64) -
         }
         _ => alarms.push(CheckpointAlarm::NoFile),
     }
-    alarms.extend(ahead.iter().map(|file| CheckpointAlarm::ClockAhead {
+    alarms.extend(ahead.iter().take(FILES_NAMED_MAX).map(|file| CheckpointAlarm::ClockAhead {
         path: file.path.clone(),
         ahead_seconds: (file.modified_us - now_us) / 1_000_000,
     }));
     alarms.extend(sizes(&believed));
-    alarms.extend(newest_first.iter().filter_map(|file| odd_name(file)));
+    alarms.extend(newest.as_ref().and_then(odd_name));
     CheckpointState { newest, age_us, schedule_us, schedule_source, alarms }
 }
 
@@ -163,9 +164,15 @@ fn schedule(newest_first: &[&CheckpointFile], set_us: Option<i64>) -> (i64, Sche
     if let Some(set_us) = set_us.filter(|&set_us| set_us > 0) {
         return (set_us, ScheduleSource::Set);
     }
-    // Several files of one checkpoint (weights, optimiser) carry the same time.
+    // Files of one checkpoint (shards, optimiser) are written one after the other; its time is that of its first file.
     let mut times: Vec<i64> = newest_first.iter().map(|file| file.modified_us).collect();
-    times.dedup();
+    times.dedup_by(|older, newer| {
+        let is_same = *newer - *older < MINUTE_US;
+        if is_same {
+            *newer = *older;
+        }
+        is_same
+    });
     let mut intervals: Vec<i64> = times.windows(2).map(|pair| pair[0] - pair[1]).collect();
     intervals.sort_unstable();
     if times.len() < INFER_FILES_MIN {
@@ -189,15 +196,19 @@ fn stale(file: &CheckpointFile, age_us: i64, limit_us: f64) -> Option<Checkpoint
     })
 }
 
-/// Empty files, and a newest one much smaller than those of its format before it.
+/// Empty files, and a newest one much smaller than the same part of the checkpoints before it.
 fn sizes(newest_first: &[&CheckpointFile]) -> Vec<CheckpointAlarm> {
     let empty = newest_first.iter().filter(|file| file.size_bytes == 0);
     let mut alarms: Vec<CheckpointAlarm> =
-        empty.map(|file| CheckpointAlarm::Empty { path: file.path.clone() }).collect();
+        empty.take(FILES_NAMED_MAX).map(|file| CheckpointAlarm::Empty { path: file.path.clone() }).collect();
     let Some((newest, before)) = newest_first.split_first() else { return alarms };
-    let format = |file: &CheckpointFile| ArtifactName::parse(&file.path).extension;
-    let own = format(newest);
-    let whole = before.iter().filter(|file| file.size_bytes > 0 && format(file) == own).take(SIZE_FILES_MAX);
+    // `model-00001` meets `model-00002`, and `optimizer.pt` only `optimizer.pt`.
+    let part = |file: &CheckpointFile| -> String {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        name.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+    };
+    let own = part(newest);
+    let whole = before.iter().filter(|file| file.size_bytes > 0 && part(file) == own).take(SIZE_FILES_MAX);
     let mut usual: Vec<u64> = whole.map(|file| file.size_bytes).collect();
     usual.sort_unstable();
     let shrunk = |usual_bytes: u64| (newest.size_bytes as f64) < usual_bytes as f64 * SHRUNK_SHARE;
@@ -268,6 +279,24 @@ mod tests {
         let rules = CheckpointRules { schedule_us: Some(HOUR_US * 24), ..CheckpointRules::default() };
         let daily = examine(&files, &rules, START_US + 40 * HOUR_US);
         assert_eq!((daily.schedule_source, daily.alarms), (ScheduleSource::Set, vec![]));
+    }
+
+    #[test]
+    fn parts_of_one_checkpoint_are_one_in_time_and_compared_with_their_like() {
+        let part = |hour: i64, second: i64, path: &str, size_bytes| CheckpointFile {
+            path: format!("step_{hour}/{path}"),
+            modified_us: START_US + hour * HOUR_US + second * 1_000_000,
+            size_bytes,
+        };
+        let files: Vec<CheckpointFile> = (0..8)
+            .flat_map(|hour| {
+                let shard = move |at: i64| part(hour, at * 2, &format!("model_a_v1-{at:05}.pt"), 2_000_000);
+                (0..10).map(shard).chain([part(hour, 20, "scheduler_v1.pt", 1_000)])
+            })
+            .collect();
+        let state = at_hour(&files, 7.5);
+        assert_eq!((state.schedule_us, state.schedule_source), (HOUR_US, ScheduleSource::Inferred));
+        assert_eq!(state.alarms, []);
     }
 
     #[test]

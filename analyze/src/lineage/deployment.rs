@@ -191,11 +191,16 @@ const MOVING_LABELS: &[&str] = &["latest", "stable", "main", "master", "dev", "u
 ///
 /// Source: OpenTelemetry semantic conventions, resource attributes `service.*`, `container.*`, `k8s.*`, `gen_ai.*`.
 pub fn release_of_resource(attributes: &BTreeMap<String, String>) -> Option<ReportedRelease> {
-    let value = |key: &str| attributes.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
+    // Lists (`container.image.tags`) are stored as JSON; of one with several values none is the version.
+    let value = |key: &str| {
+        let text = attributes.get(key)?.trim();
+        let one = serde_json::from_str::<[String; 1]>(text).map_or(text.to_owned(), |[only]| only.trim().to_owned());
+        (!one.is_empty() && !one.starts_with('[')).then_some(one)
+    };
     let model = MODEL_ATTRIBUTES.iter().find_map(|key| value(key))?;
     VERSION_ATTRIBUTES.iter().find_map(|&(attribute, closeness)| {
         let version = value(attribute).filter(|text| !MOVING_LABELS.contains(&text.to_ascii_lowercase().as_str()))?;
-        let release = Release { model: model.to_owned(), version: version.to_owned() };
+        let release = Release { model: model.clone(), version };
         Some(ReportedRelease { release, attribute, closeness })
     })
 }
@@ -227,6 +232,9 @@ mod tests {
             Some(("resnet", "12", Closeness::Model)),
         );
         check(&[service, ("container.image.id", "sha256:ab")], Some(("resize", "sha256:ab", Closeness::Image)));
+        check(&[service, ("container.image.tags", "[\"1.4\"]")], Some(("resize", "1.4", Closeness::Image)));
+        check(&[service, ("container.image.tags", "[\"latest\"]")], None);
+        check(&[service, ("container.image.tags", "[\"1.4\",\"latest\"]")], None);
     }
 
     #[test]

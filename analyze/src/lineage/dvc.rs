@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 /// Bytes of one file; a `dvc.lock` of thousands of stages stays below it.
 const FILE_BYTES_MAX: usize = 8 << 20;
@@ -29,7 +28,7 @@ pub enum DvcError {
         reason: String,
     },
     /// A schema that this code does not know.
-    #[error("dvc.lock of schema {schema:?}; known are 2.0 and files without one: update the lock with dvc 2 or later")]
+    #[error("dvc.lock of schema {schema:?}; only 2.0 is read: update the lock with dvc 2 or later")]
     Schema {
         /// The schema that the file names.
         schema: String,
@@ -98,9 +97,9 @@ pub fn read_lock(text: &str) -> Result<Vec<Stage>, DvcError> {
     }
     check_text(text)?;
     let lock: Lock = parse(text)?;
-    match lock.schema {
-        Some(schema) if schema != "2.0" => return Err(DvcError::Schema { schema }),
-        _ => {}
+    // Without it the stages stand at the top, where they would be read as none.
+    if lock.schema.as_deref() != Some("2.0") {
+        return Err(DvcError::Schema { schema: lock.schema.unwrap_or_else(|| "1.0 (none named)".to_owned()) });
     }
     Ok(lock.stages.into_iter().map(|(name, stage)| stage.into_stage(name)).collect())
 }
@@ -189,9 +188,6 @@ struct RawArtifact {
     checksum: Option<String>,
     size: Option<u64>,
     nfiles: Option<u64>,
-    /// Origin of imported data; where it came from in another repository is known by its own lock.
-    #[serde(rename = "repo")]
-    _repo: Option<IgnoredAny>,
 }
 
 impl RawArtifact {
@@ -304,9 +300,12 @@ stages:
                 let below = vec![format!("*a{}", level - 1); 10].join(",");
                 text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
             }
-            text + "stages: {}\n"
+            text + "schema: '2.0'\nstages: {}\n"
         };
         assert_eq!(read_lock(&text(1)), Ok(vec![]));
+        // DVC 1 had the stages at the top.
+        let old = read_lock("train:\n  cmd: python train.py\n").unwrap_err().to_string();
+        assert!(old.contains("1.0") && old.contains("update the lock"), "{old}");
         assert!(matches!(read_lock(&text(8)), Err(DvcError::Shape { .. })));
     }
 }

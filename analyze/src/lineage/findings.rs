@@ -182,7 +182,10 @@ fn running(fleet: &Fleet<'_>, target: &Target, timeline: &Timeline) -> Vec<Findi
     if let Status::Flapping(releases) = &now.status {
         found.push(finding(Severity::Warning, FindingKind::Flapping(releases.clone())));
     }
-    if let (Status::Known { release, .. }, Some(claimed)) = (&now.status, &now.claimed) {
+    // A service that reports its own name and version says nothing of the model that it loaded.
+    if let (Status::Known { release, .. }, Some(claimed)) = (&now.status, &now.claimed)
+        && claimed.model == release.model
+    {
         let kind = FindingKind::NotLoaded { claimed: claimed.clone(), running: release.clone() };
         found.push(finding(Severity::Warning, kind));
     }
@@ -192,7 +195,8 @@ fn running(fleet: &Fleet<'_>, target: &Target, timeline: &Timeline) -> Vec<Findi
         status => status.candidates(),
     };
     if let Some(registry) = fleet.registry.as_ref().filter(|_| in_production(fleet, target)) {
-        let unknown = surely.iter().filter(|release| !registry.contains(release));
+        let has_model = |release: &&Release| registry.iter().any(|known| known.model == release.model);
+        let unknown = surely.iter().filter(has_model).filter(|release| !registry.contains(release));
         found.extend(unknown.map(|release| finding(Severity::Alarm, FindingKind::NotInRegistry(release.clone()))));
     }
     found

@@ -6,6 +6,7 @@
 //!
 //! Source: gitrepository-layout(5), `git pack-refs`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -64,13 +65,6 @@ pub struct Head {
     pub tags: Vec<String>,
 }
 
-impl Head {
-    /// The tag as a person would name the commit, else the first 12 digits of its id.
-    pub fn describe(&self) -> &str {
-        self.tags.last().map_or(&self.commit_id[..12.min(self.commit_id.len())], String::as_str)
-    }
-}
-
 /// Reads the head of the work tree that `path` lies in.
 ///
 /// # Errors
@@ -112,7 +106,9 @@ pub fn read_head(path: &Path) -> Result<Head, GitError> {
 }
 
 fn find_git_folder(path: &Path) -> Result<PathBuf, GitError> {
-    for folder in path.ancestors() {
+    // Of `.` the folders above are not in its text.
+    let start = fs::canonicalize(path).map_err(|source| GitError::Read { path: path.to_owned(), source })?;
+    for folder in start.ancestors() {
         let git = folder.join(".git");
         if git.is_dir() {
             return Ok(git);
@@ -159,7 +155,7 @@ fn packed_commit(common: &Path, name: &str) -> Result<Option<String>, GitError> 
 }
 
 fn tags_of(common: &Path, commit_id: &str) -> Result<Vec<String>, GitError> {
-    let mut tags = Vec::new();
+    let mut tags = BTreeSet::new();
     if let Some(text) = read_small(&common.join("packed-refs"), PACKED_BYTES_MAX)? {
         let mut tag = None;
         for line in text.lines() {
@@ -191,12 +187,16 @@ fn tags_of(common: &Path, commit_id: &str) -> Result<Vec<String>, GitError> {
             }
             let points_here = read_small(&place, REF_BYTES_MAX)?.is_some_and(|text| text.trim_end() == commit_id);
             let name = place.strip_prefix(&root).ok().and_then(Path::to_str);
-            tags.extend(name.filter(|_| points_here).map(str::to_owned));
+            let Some(name) = name else { continue };
+            // A loose ref overrides a packed one of its name.
+            if points_here {
+                tags.insert(name.to_owned());
+            } else {
+                tags.remove(name);
+            }
         }
     }
-    tags.sort();
-    tags.dedup();
-    Ok(tags)
+    Ok(tags.into_iter().collect())
 }
 
 /// The text of a file; `None` where there is none, or a folder in its place.
@@ -242,7 +242,7 @@ mod tests {
         let head = read_head(&root.path().join("src/deep")).unwrap();
         let expected =
             Head { commit_id: FIRST.to_owned(), branch: Some("feature/x".to_owned()), tags: vec!["v1.0".to_owned()] };
-        assert_eq!((head.describe(), &head), ("v1.0", &expected));
+        assert_eq!(head, expected);
 
         write(root.path(), ".git/refs/heads/feature/x", &format!("{SECOND}\n"));
         write(root.path(), ".git/refs/tags/light", &format!("{SECOND}\n"));
@@ -255,7 +255,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), ".git/HEAD", FIRST);
         let head = read_head(root.path()).unwrap();
-        assert_eq!((head.describe(), head.branch.as_deref()), ("111111111111", None));
+        assert_eq!((head.commit_id.as_str(), head.branch.as_deref()), (FIRST, None));
     }
 
     #[test]
@@ -307,6 +307,12 @@ mod tests {
         git(&["pack-refs", "--all"]).unwrap();
         let head = read_head(root.path()).unwrap();
         assert_eq!(head.commit_id, git(&["rev-parse", "HEAD"]).unwrap());
-        assert_eq!((head.branch.as_deref(), head.describe()), (Some("trunk"), "v2.9"));
+        assert_eq!((head.branch.as_deref(), head.tags), (Some("trunk"), vec!["v2.9".to_owned()]));
+        // The tag moves: its packed entry is the old commit's.
+        git(&["commit", "--quiet", "--allow-empty", "--message=two"]).unwrap();
+        git(&["tag", "--force", "v2.9"]).unwrap();
+        let first = git(&["rev-parse", "HEAD~1"]).unwrap();
+        git(&["checkout", "--quiet", "--detach", &first]).unwrap();
+        assert_eq!(read_head(root.path()).unwrap().tags, Vec::<String>::new());
     }
 }

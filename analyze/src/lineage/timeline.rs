@@ -26,10 +26,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::deployment::{Evidence, Observation, ObservationError, Release, Target};
+use crate::window::MINUTE_US;
 pub use spans::Span;
-
-/// Microseconds of a minute.
-const MINUTE_US: i64 = 60_000_000;
 
 /// Limits of the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,6 +34,12 @@ pub enum ManifestError {
         /// Metric.
         metric: String,
     },
+    /// A metric that the chart of `helm create` has no value for.
+    #[error("the metric {metric} has no value in a chart of helm create: use the plain autoscaler")]
+    NoHelmValue {
+        /// Metric.
+        metric: String,
+    },
     /// A specification that the API server refuses.
     #[error(transparent)]
     Spec(#[from] crate::autoscaler::SpecError),

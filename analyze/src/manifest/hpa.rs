@@ -132,16 +132,16 @@ fn quantity(milli: i64) -> String {
 }
 
 impl HpaSpec {
-    /// Percentages under the names of `helm create`'s chart, which knows no other metrics.
-    pub(super) fn helm_percentages(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
-        self.metrics.iter().filter_map(|metric| match metric {
-            Metric::Utilization { resource: Resource::Cpu, percent } => {
-                Some(("targetCPUUtilizationPercentage", *percent))
+    /// Percentages under the names of `helm create`'s chart; null takes away one that `--reuse-values` would keep.
+    pub(super) fn helm_percentages(&self) -> Result<[(&'static str, Option<u32>); 2], ManifestError> {
+        let (mut cpu, mut memory) = (None, None);
+        for metric in &self.metrics {
+            match metric {
+                Metric::Utilization { resource: Resource::Cpu, percent } => cpu = Some(*percent),
+                Metric::Utilization { resource: Resource::Memory, percent } => memory = Some(*percent),
+                other => return Err(ManifestError::NoHelmValue { metric: other.name().to_owned() }),
             }
-            Metric::Utilization { resource: Resource::Memory, percent } => {
-                Some(("targetMemoryUtilizationPercentage", *percent))
-            }
-            _ => None,
-        })
+        }
+        Ok([("targetCPUUtilizationPercentage", cpu), ("targetMemoryUtilizationPercentage", memory)])
     }
 }

@@ -102,9 +102,10 @@ pub fn cron_job(
 }
 
 /// Values for a chart as `helm create` makes them: `replicaCount` and `autoscaling`. Other charts name them otherwise.
+/// The command leaves `CHART` and `NAMESPACE` to whoever runs it: the release does not say them.
 ///
 /// # Errors
-/// [`ManifestError::Name`].
+/// [`ManifestError::Name`]; [`ManifestError::NoHelmValue`] for a metric that the chart has no value for.
 pub fn helm_values(
     release: &str,
     replica_count: (u32, u32),
@@ -112,25 +113,28 @@ pub fn helm_values(
     comment: &str,
 ) -> Result<Change, ManifestError> {
     checked("release", release)?;
-    let values = |replicas: u32, spec: Option<&HpaSpec>| match spec {
-        None => json!({ "replicaCount": replicas, "autoscaling": { "enabled": false } }),
-        Some(spec) => {
-            let mut autoscaling = Map::new();
-            autoscaling.insert("enabled".into(), json!(true));
-            autoscaling.insert("minReplicas".into(), json!(spec.min_replicas));
-            autoscaling.insert("maxReplicas".into(), json!(spec.max_replicas));
-            for (key, percent) in spec.helm_percentages() {
-                autoscaling.insert(key.into(), json!(percent));
+    let values = |replicas: u32, spec: Option<&HpaSpec>| -> Result<Value, ManifestError> {
+        Ok(match spec {
+            None => json!({ "replicaCount": replicas, "autoscaling": { "enabled": false } }),
+            Some(spec) => {
+                let mut autoscaling = Map::new();
+                autoscaling.insert("enabled".into(), json!(true));
+                autoscaling.insert("minReplicas".into(), json!(spec.min_replicas));
+                autoscaling.insert("maxReplicas".into(), json!(spec.max_replicas));
+                for (key, percent) in spec.helm_percentages()? {
+                    autoscaling.insert(key.into(), json!(percent));
+                }
+                json!({ "autoscaling": autoscaling })
             }
-            json!({ "autoscaling": autoscaling })
-        }
+        })
     };
     let (apply, undo) = ("do-values.yaml", "undo-values.yaml");
-    let command = |file: &str| format!("helm upgrade {release} CHART --reuse-values --values {file}");
+    let command =
+        |file: &str| format!("helm upgrade {release} CHART --namespace NAMESPACE --reuse-values --values {file}");
     Ok(Change {
         files: vec![
-            file(apply, comment, &values(replica_count.1, autoscaling.1)),
-            file(undo, "the values before", &values(replica_count.0, autoscaling.0)),
+            file(apply, comment, &values(replica_count.1, autoscaling.1)?),
+            file(undo, "the values before", &values(replica_count.0, autoscaling.0)?),
         ],
         apply: vec![command(apply)],
         undo: vec![command(undo)],
@@ -228,7 +232,7 @@ fn cpu_quantity(cores: f64) -> String {
     if milli.is_multiple_of(1_000) { (milli / 1_000).to_string() } else { format!("{milli}m") }
 }
 
-/// Whole mebibytes, rounded up.
+/// Mebibytes where whole, else bytes, so that an undo is what was there.
 fn memory_quantity(bytes: f64) -> String {
-    format!("{}Mi", (bytes / MEBIBYTE).ceil() as u64)
+    if bytes % MEBIBYTE == 0.0 { format!("{}Mi", (bytes / MEBIBYTE) as u64) } else { (bytes.ceil() as u64).to_string() }
 }

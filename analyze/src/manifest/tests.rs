@@ -40,6 +40,12 @@ fn small_spec() -> HpaSpec {
     HpaSpec { min_replicas: 2, max_replicas: 10, metrics, behavior: None }
 }
 
+/// What a chart of `helm create` can say of it.
+fn cpu_spec() -> HpaSpec {
+    let metrics = vec![Metric::Utilization { resource: Resource::Cpu, percent: 70 }];
+    HpaSpec { metrics, ..small_spec() }
+}
+
 fn text<'a>(change: &'a Change, name: &str) -> &'a str {
     &change.files.iter().find(|file| file.name == name).unwrap_or_else(|| panic!("{name} in {change:?}")).text
 }
@@ -135,7 +141,7 @@ fn patches_have_the_fields_of_a_workload_and_restore_what_was() {
     check_complete(&change);
     let container =
         "spec:\n  template:\n    spec:\n      containers:\n        - name: \"server\"\n          resources:\n";
-    let body = "            limits: {}\n            requests:\n              cpu: \"1251m\"\n              memory: \"1501Mi\"\n";
+    let body = "            limits: {}\n            requests:\n              cpu: \"1251m\"\n              memory: \"1572864001\"\n";
     assert_eq!(text(&change, "do-resources.yaml"), format!("{container}{body}"));
     let undo = "            limits: {}\n            requests:\n              cpu: \"2\"\n              memory: null\n";
     assert_eq!(text(&change, "undo-resources.yaml"), format!("# as it was before\n{container}{undo}"));
@@ -158,10 +164,12 @@ fn a_schedule_moves_with_its_zone_and_back() {
 
 #[test]
 fn helm_values_are_those_of_helm_create() {
-    let change = helm_values("chat", (7, 7), (None, Some(&small_spec())), "why").unwrap();
+    let refused = helm_values("chat", (7, 7), (None, Some(&small_spec())), "why").unwrap_err().to_string();
+    assert!(refused.contains("has no value in a chart"), "{refused}");
+    let change = helm_values("chat", (7, 7), (None, Some(&cpu_spec())), "why").unwrap();
     check_complete(&change);
-    let lines =
-        "autoscaling:\n  enabled: true\n  maxReplicas: 10\n  minReplicas: 2\n  targetCPUUtilizationPercentage: 70\n";
+    let lines = "autoscaling:\n  enabled: true\n  maxReplicas: 10\n  minReplicas: 2\n  targetCPUUtilizationPercentage: 70\n  \
+         targetMemoryUtilizationPercentage: null\n";
     assert_eq!(text(&change, "do-values.yaml"), format!("# why\n{lines}"));
     assert_eq!(
         text(&change, "undo-values.yaml"),
@@ -246,7 +254,7 @@ fn every_file_reads_back_as_its_kind() {
         ("WorkloadPatch", Ok(replicas(&target(), 8, 6, "x"))),
         ("WorkloadPatch", resources(&target(), "c", &ContainerResources::default(), &small, "x")),
         ("CronJobPatch", cron_job("ml", "train", ("0 9 * * *", Some("UTC")), &line, "x")),
-        ("HelmValues", helm_values("chat", (7, 6), (Some(&small_spec()), None), "x")),
+        ("HelmValues", helm_values("chat", (7, 6), (Some(&cpu_spec()), None), "x")),
         ("HorizontalPodAutoscaler", hpa(&target(), "chat", Some(&small_spec()), &full_spec(), 7, "x")),
         ("WorkloadPatch", mig(&target(), &cut, "x")),
     ];

@@ -15,20 +15,13 @@ pub(super) fn document(comment: &str, value: &Value) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    match value {
-        Value::Object(map) if !map.is_empty() => block(&mut text, value, 0),
-        Value::Array(list) if !list.is_empty() => block(&mut text, value, 0),
-        _ => {
-            text.push_str(&scalar(value));
-            text.push('\n');
-        }
-    }
+    block(&mut text, value, 0);
     text
 }
 
 fn block(text: &mut String, value: &Value, indent: usize) {
     match value {
-        Value::Object(map) => {
+        Value::Object(map) if !map.is_empty() => {
             // Sorted here, since the map's own order depends on a feature that any crate of the build may turn on.
             let mut fields: Vec<_> = map.iter().collect();
             fields.sort_unstable_by_key(|(key, _)| *key);
@@ -39,7 +32,7 @@ fn block(text: &mut String, value: &Value, indent: usize) {
                 nested(text, value, indent + 2);
             }
         }
-        Value::Array(list) => {
+        Value::Array(list) if !list.is_empty() => {
             for value in list {
                 let mut inner = String::new();
                 block(&mut inner, value, indent + 2);

@@ -28,7 +28,8 @@ impl HourlyEnergy {
     /// Without a power usage effectiveness both are unknown: a guess of 1 would make every building perfect.
     pub fn from_book(book: &PriceBook, region: &str, zone: Tz, start_us: i64) -> Self {
         let (mut price, mut carbon) = (vec![None; HOUR_OF_WEEK_COUNT], vec![None; HOUR_OF_WEEK_COUNT]);
-        for hour in 0..HOUR_OF_WEEK_COUNT as i64 {
+        // Backwards from the week after, which has the hour that a clock put forward leaves out.
+        for hour in (0..2 * HOUR_OF_WEEK_COUNT as i64).rev() {
             let time_us = start_us + hour * HOUR_US;
             let Some(local) = local_hour_of_week(time_us, zone) else { continue };
             let pue = book.pue().at(time_us);

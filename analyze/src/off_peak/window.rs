@@ -94,8 +94,7 @@ fn runs(hours: &[HourCapacity], hours_min: usize) -> Vec<TrainingWindow> {
 /// Unknown values last; what differs by rounding alone is equal.
 fn least_first(a: Option<f64>, b: Option<f64>) -> Ordering {
     match (a, b) {
-        (Some(a), Some(b)) if (a - b).abs() < SAME => Ordering::Equal,
-        (Some(a), Some(b)) => a.total_cmp(&b),
+        (Some(a), Some(b)) => (a / SAME).round().total_cmp(&(b / SAME).round()),
         (a, b) => b.is_some().cmp(&a.is_some()),
     }
 }

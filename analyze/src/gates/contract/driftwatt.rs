@@ -7,26 +7,27 @@ use super::quality::{Level, checked_pattern, key_columns};
 use super::sla::age;
 use crate::gates::document::{At, Node};
 use crate::gates::error::{Error, Result};
-use crate::gates::limit::{Limit, Unit};
+use crate::gates::limit::Limit;
 use crate::gates::rule::{Interval, LabelFormat, RuleKind};
 
-/// Name, parameters, and whether it belongs to a column.
-const RULES: [(&str, &[&str], bool); 15] = [
-    ("rowCountOfPast", &["ratioMin", "ratioMax"], false),
-    ("schema", &["open", "columns"], false),
-    ("nonFinite", &[], true),
-    ("allowedSet", &["values"], true),
-    ("pattern", &["pattern"], true),
-    ("labelFormat", &["format"], true),
-    ("range", &["min", "max", "minExclusive", "maxExclusive"], true),
-    ("iqrOutliers", &["factor"], true),
-    ("robustZ", &["z"], true),
-    ("distinctOfPast", &["ratioMin", "ratioMax"], true),
-    ("constant", &[], true),
-    ("monotone", &["strict"], true),
-    ("freshness", &["ageMax"], true),
-    ("classBalance", &["shareMin", "shareMax", "classes"], true),
-    ("reference", &["to"], true),
+/// Name, parameters, and whether it belongs to a column; none where both will do.
+const RULES: [(&str, &[&str], Option<bool>); 16] = [
+    ("uniqueness", &["properties"], None),
+    ("rowCountOfPast", &["ratioMin", "ratioMax"], Some(false)),
+    ("schema", &["open", "columns"], Some(false)),
+    ("nonFinite", &[], Some(true)),
+    ("allowedSet", &["values"], Some(true)),
+    ("pattern", &["pattern"], Some(true)),
+    ("labelFormat", &["format"], Some(true)),
+    ("range", &["min", "max", "minExclusive", "maxExclusive"], Some(true)),
+    ("iqrOutliers", &["factor"], Some(true)),
+    ("robustZ", &["z"], Some(true)),
+    ("distinctOfPast", &["ratioMin", "ratioMax"], Some(true)),
+    ("constant", &[], Some(true)),
+    ("monotone", &["strict"], Some(true)),
+    ("freshness", &["ageMax"], Some(true)),
+    ("classBalance", &["shareMin", "shareMax", "classes"], Some(true)),
+    ("reference", &["to"], Some(true)),
 ];
 
 /// Reads the rule of an entry.
@@ -55,26 +56,27 @@ fn inside(error: Error, implementation: &At<'_>) -> Error {
     Error::Document { place: outer, problem, remedy }
 }
 
+/// Rules that state their own bounds, so that an operator has nothing to compare.
+const WITHOUT_OPERATOR: [&str; 6] =
+    ["rowCountOfPast", "schema", "distinctOfPast", "constant", "freshness", "classBalance"];
+
 fn rule(at: &At<'_>, entry: &At<'_>, level: &Level<'_>) -> Result<RuleKind> {
     let name_at = at.require("rule", "name the rule, such as `rule: range`")?;
     let name = name_at.text()?;
-    if name == "uniqueness" {
-        let limit = limit_or(at, entry, None)?;
-        return Ok(RuleKind::Uniqueness { columns: key_columns(at, level)?, limit });
-    }
     let Some((_, parameters, of_column)) = RULES.iter().find(|(known, ..)| *known == name) else {
         let names = RULES.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
-        return Err(name_at.error(format!("the rule {name:?} is not known"), format!("use uniqueness, {names}")));
+        return Err(name_at.error(format!("the rule {name:?} is not known"), format!("use {names}")));
     };
     for (key, member) in at.members()? {
-        if key != "rule" && !parameters.contains(&key) && !operator::is_operator(key) {
-            let known = if parameters.is_empty() { "an operator".into() } else { parameters.join(", ") };
+        let operator = operator::is_operator(key) && !WITHOUT_OPERATOR.contains(&name);
+        if key != "rule" && !parameters.contains(&key) && !operator {
+            let known = if parameters.is_empty() { "nothing more".into() } else { parameters.join(", ") };
             return Err(member.error(format!("{name} has no parameter {key:?}"), format!("use {known}")));
         }
     }
     match (of_column, level.column) {
-        (true, None) => Err(name_at.error(format!("{name} is a rule of a column"), "move it under a property")),
-        (false, Some(_)) => {
+        (Some(true), None) => Err(name_at.error(format!("{name} is a rule of a column"), "move it under a property")),
+        (Some(false), Some(_)) => {
             Err(name_at.error(format!("{name} is a rule of a table"), "move it to the quality of the table"))
         }
         _ => kind(name, at, entry, level),
@@ -92,6 +94,7 @@ fn kind(name: &str, at: &At<'_>, entry: &At<'_>, level: &Level<'_>) -> Result<Ru
             let (ratio_min, ratio_max) = ratios(at)?;
             RuleKind::DistinctOfPast { ratio_min, ratio_max }
         }
+        "uniqueness" => RuleKind::Uniqueness { limit: limit_or(at, entry, None)?, columns: key_columns(at, level)? },
         "schema" => RuleKind::Schema { columns: schema_columns(at, level)?, open: at.flag("open")? },
         "nonFinite" => RuleKind::NonFinite(none()?),
         "allowedSet" => {
@@ -203,9 +206,6 @@ fn balance(at: &At<'_>) -> Result<RuleKind> {
     let classes = at.get("classes").map_or(Ok(Vec::new()), |classes| classes.texts())?;
     if share_min.is_none() && share_max.is_none() && classes.is_empty() {
         return Err(at.error("the rule asks for nothing", "write shareMin, shareMax or classes"));
-    }
-    if operator::limit(at)?.is_some_and(|limit| limit.unit() == Unit::Percent) {
-        return Err(at.error("classBalance has no operator", "write shareMin or shareMax"));
     }
     Ok(RuleKind::ClassBalance { share_min, share_max, classes })
 }

@@ -193,7 +193,7 @@ fn a_contract_without_rules_has_the_defaults() {
     assert_eq!(contract.table(None).unwrap().rules, [Rule::default_row_count()]);
     let two = Contract::from_odcs("c.yaml", &format!("{HEAD}schema:\n  - name: a\n  - name: b\n")).unwrap();
     let error = two.table(None).unwrap_err().to_string();
-    assert_eq!(error, "the contract has no table \"(none given)\"; it has a, b");
+    assert_eq!(error, "no name is given: the rules are of a, b; name one of them with --table");
 }
 
 #[test]

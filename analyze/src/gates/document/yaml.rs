@@ -1,7 +1,7 @@
 //! From the events of a YAML parser to a tree, bounded in depth and free of anchors: nothing in a contract needs them,
 //! and their expansion can be a thousand times the file.
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
 use super::{Node, Value};
 use crate::gates::error::{Error, Place, Result};
@@ -18,7 +18,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node> {
     let mut tree = Tree { file, open: Vec::new(), root: None };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            tree.error(error.marker().line(), error.info(), "correct the YAML syntax at or before this line")
+            tree.error(error.marker().line(), &error.info(), "correct the YAML syntax at or before this line")
         })?;
         tree.take(event, span.start.line())?;
     }
@@ -56,7 +56,7 @@ impl Tree<'_> {
 
     fn take(&mut self, event: Event<'_>, line: usize) -> Result<()> {
         let anchored = match &event {
-            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _) => {
                 *anchor > 0
             }
             Event::Alias(_) => true,
@@ -66,7 +66,7 @@ impl Tree<'_> {
             return Err(self.error(line, "anchors and aliases are not read", "write the value out where it is used"));
         }
         match event {
-            Event::DocumentStart(_) if self.root.is_some() => {
+            Event::DocumentStart(..) if self.root.is_some() => {
                 Err(self.error(line, "more than one document", "keep one document in a file"))
             }
             Event::Scalar(text, style, ..) => self.scalar(text.into_owned(), style, line),

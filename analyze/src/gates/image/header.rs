@@ -205,10 +205,10 @@ fn is_whole(file: &mut (impl Read + Seek), format: Format, len: u64) -> Result<b
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES)))?;
     file.by_ref().take(TAIL_BYTES).read_to_end(&mut tail)?;
-    let marker: &[u8] = match format {
-        Format::Png => b"IEND\xae\x42\x60\x82",
-        Format::Jpeg => &[0xff, 0xd9],
-        Format::Gif | Format::WebP => &[0x3b],
-    };
+    if format == Format::Gif {
+        // The trailer is the last byte, but for padding; within the pixels it may be anywhere.
+        return Ok(tail.iter().rfind(|byte| **byte != 0) == Some(&0x3b));
+    }
+    let marker: &[u8] = if format == Format::Png { b"IEND\xae\x42\x60\x82" } else { &[0xff, 0xd9] };
     Ok(tail.windows(marker.len()).any(|window| window == marker))
 }

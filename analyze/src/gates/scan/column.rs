@@ -32,6 +32,8 @@ impl Kind {
         use DataType::*;
         match data_type {
             Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 => Self::Integer,
+            // As doubles, keys above 2^53 would fall together.
+            Decimal32(_, 0) | Decimal64(_, 0) | Decimal128(..=18, 0) => Self::Integer,
             UInt64 => Self::Unsigned,
             Float16 | Float32 | Float64 | Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..) => {
                 Self::Float
@@ -94,7 +96,10 @@ impl Column {
 
     /// The rows of `rows` that are not null.
     pub(crate) fn valid_of(&self, rows: BooleanBuffer) -> BooleanBuffer {
-        self.nulls.as_ref().map_or(rows.clone(), |nulls| &rows & nulls.inner())
+        match &self.nulls {
+            Some(nulls) => &rows & nulls.inner(),
+            None => rows,
+        }
     }
 
     /// One hash for each row; 0 for null rows.

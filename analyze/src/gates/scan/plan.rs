@@ -121,7 +121,7 @@ fn plan_column(
     let test = match &rule.kind {
         RuleKind::Missing { tokens, .. } => {
             // A token that is no value of the column cannot occur in it.
-            let (set, _) = ValueSet::new(kind, tokens);
+            let (set, _) = ValueSet::new(schema.field(index).data_type(), tokens);
             RowTest::Missing((!tokens.is_empty()).then_some(set))
         }
         RuleKind::NonFinite(_) => {
@@ -130,7 +130,7 @@ fn plan_column(
         }
         RuleKind::AllowedSet { values, .. } => {
             needs(!matches!(kind, Kind::Time | Kind::Other), "numbers, texts or truth values")?;
-            let (set, unreadable) = ValueSet::new(kind, values);
+            let (set, unreadable) = ValueSet::new(schema.field(index).data_type(), values);
             if let Some(value) = unreadable.first() {
                 return Err(Problem::error(format!(
                     "the allowed value {value:?} is none of {}",
@@ -169,7 +169,7 @@ fn plan_column(
             return Ok(Some(Accumulator::Newest { newest_ns: None, checked: 0 }));
         }
         RuleKind::ClassBalance { .. } => {
-            needs(kind != Kind::Other, "numbers, texts, truth values or times")?;
+            needs(!matches!(kind, Kind::Time | Kind::Other), "numbers, texts or truth values")?;
             return Ok(Some(Accumulator::Classes(ClassCounts::default())));
         }
         _ => return Ok(None),

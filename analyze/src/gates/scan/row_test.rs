@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
 use regex::Regex;
 
-use super::column::{Column, Kind, Values, canonical_bits, mix};
+use super::column::{Column, Kind, Values};
 use super::hasher::DirectSet;
 use super::key_set::KeySet;
 use crate::gates::rule::Interval;
@@ -33,7 +36,7 @@ impl RowTest {
         match self {
             Self::Missing(tokens) => missing(column, tokens.as_ref()),
             Self::NonFinite => column.valid_of(non_finite(column)),
-            Self::InSet(set) => column.valid_of(&BooleanBuffer::new_set(column.len) ^ &set.rows_in(column)),
+            Self::InSet(set) => column.valid_of(!&set.rows_in(column)),
             Self::Matches(regex) => column.valid_of(match &column.values {
                 Values::Text(text) => text.rows_where(|value| !regex.is_match(value)),
                 _ => BooleanBuffer::collect_bool(column.len, |row| {
@@ -117,17 +120,27 @@ pub(crate) enum ValueSet {
 }
 
 impl ValueSet {
-    /// Reads texts as values of a kind; also returns the texts that are no such value.
-    pub(crate) fn new(kind: Kind, values: &[String]) -> (Self, Vec<String>) {
+    /// Reads texts as values of a column of `data_type`; also returns the texts that are no such value.
+    pub(crate) fn new(data_type: &DataType, values: &[String]) -> (Self, Vec<String>) {
+        let data_type = match data_type {
+            DataType::Dictionary(_, values) => values,
+            other => other,
+        };
+        let kind = Kind::of(data_type);
         if kind == Kind::Text {
             return (Self::Texts(values.iter().cloned().collect()), Vec::new());
         }
-        let mut unreadable = Vec::new();
-        let mut keys = DirectSet::default();
-        for value in values {
-            match key_of(kind, value) {
+        // `1.0` is a whole number to a person, and to the JSON of other tools.
+        let whole = matches!(kind, Kind::Integer | Kind::Unsigned);
+        let written = values.iter().map(|value| if whole { value.strip_suffix(".0").unwrap_or(value) } else { value });
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(written));
+        let column = cast(&texts, data_type).and_then(|array| Column::new(&array)).ok();
+        let hashes = column.as_ref().and_then(Column::hashes).unwrap_or_default();
+        let (mut keys, mut unreadable) = (DirectSet::default(), Vec::new());
+        for (row, value) in values.iter().enumerate() {
+            match hashes.get(row).filter(|_| column.as_ref().is_some_and(|column| column.is_valid(row))) {
                 Some(key) => {
-                    keys.insert(key);
+                    keys.insert(*key);
                 }
                 None => unreadable.push(value.clone()),
             }
@@ -144,23 +157,5 @@ impl ValueSet {
             },
             _ => BooleanBuffer::new_unset(column.len),
         }
-    }
-}
-
-fn key_of(kind: Kind, value: &str) -> Option<u64> {
-    // `1.0` is a whole number to a person, and to the JSON of other tools.
-    let whole = |text: &str| text.parse::<f64>().ok().filter(|x| x.fract() == 0.0 && x.abs() < 9.0e15);
-    match kind {
-        Kind::Integer => value.parse::<i64>().ok().or_else(|| whole(value).map(|x| x as i64)).map(|v| mix(v as u64)),
-        Kind::Unsigned => {
-            value.parse::<u64>().ok().or_else(|| whole(value).filter(|x| *x >= 0.0).map(|x| x as u64)).map(mix)
-        }
-        Kind::Float => value.parse::<f64>().ok().map(|v| mix(canonical_bits(v))),
-        Kind::Boolean => match value.to_ascii_lowercase().as_str() {
-            "true" => Some(mix(1)),
-            "false" => Some(mix(0)),
-            _ => None,
-        },
-        Kind::Text | Kind::Time | Kind::Other => None,
     }
 }

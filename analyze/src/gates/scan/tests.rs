@@ -57,6 +57,20 @@ fn both(kind: RuleKind, good: ArrayRef, bad: ArrayRef) -> RuleResult {
     check(kind, bad, Status::Fail)
 }
 
+#[test]
+fn values_of_a_rule_are_read_as_the_column_has_them() {
+    let allowed = |value: &str| RuleKind::AllowedSet { values: vec![value.into()], limit: Limit::none() };
+    check(allowed("0.1"), Arc::new(Float32Array::from(vec![0.1])), Status::Pass);
+    check(allowed("1.0"), ints([1]), Status::Pass);
+    let tokens = RuleKind::Missing { tokens: vec!["9999-12-31".into()], limit: Limit::none() };
+    let dates = |days: i32| Arc::new(Date32Array::from(vec![days])) as ArrayRef;
+    both(tokens, dates(19_000), dates(2_932_896));
+    // Neighbours above 2^53 are two keys.
+    let ids = Decimal128Array::from(vec![9_007_199_254_740_992, 9_007_199_254_740_993]);
+    let unique = RuleKind::Duplicates { columns: vec!["x".into()], limit: Limit::none() };
+    check(unique, Arc::new(ids.with_precision_and_scale(18, 0).unwrap()), Status::Pass);
+}
+
 fn past(rows: u64, distinct: f64) -> BatchSummary {
     let column = ColumnSummary { name: "x".into(), data_type: "Int64".into(), unit: None, distinct: Some(distinct) };
     BatchSummary { rows, columns: vec![column] }

@@ -15,7 +15,10 @@ pub(crate) fn accepts(logical: LogicalType, data_type: &DataType) -> bool {
         LogicalType::Date => matches!(data_type, Date32 | Date64),
         LogicalType::Timestamp => matches!(data_type, Timestamp(..)),
         LogicalType::Time => matches!(data_type, Time32(_) | Time64(_)),
-        LogicalType::Integer => data_type.is_integer(),
+        LogicalType::Integer => {
+            data_type.is_integer()
+                || matches!(data_type, Decimal32(_, 0) | Decimal64(_, 0) | Decimal128(_, 0) | Decimal256(_, 0))
+        }
         LogicalType::Number => data_type.is_numeric() && !matches!(data_type, Duration(_) | Interval(_)),
         LogicalType::Boolean => matches!(data_type, Boolean),
         LogicalType::Object => matches!(data_type, Struct(_) | Map(..)),
@@ -35,6 +38,8 @@ mod tests {
         assert!(accepts(LogicalType::String, &dictionary));
         assert!(accepts(LogicalType::Number, &DataType::Int8) && accepts(LogicalType::Number, &DataType::Float64));
         assert!(accepts(LogicalType::Number, &DataType::Decimal128(10, 2)));
+        assert!(accepts(LogicalType::Integer, &DataType::Decimal128(38, 0)));
+        assert!(!accepts(LogicalType::Integer, &DataType::Decimal128(10, 2)));
         assert!(!accepts(LogicalType::Integer, &DataType::Float64));
         assert!(!accepts(LogicalType::Number, &DataType::Utf8));
         assert!(!accepts(LogicalType::Timestamp, &DataType::Date32));

@@ -134,6 +134,8 @@ pub fn read_event(body: &[u8]) -> Result<RunEvent, EventError> {
     let nominal_start_us =
         run_facets.text("nominalTime", "nominalStartTime", &mut left_out).and_then(|text| time(&text, "").ok());
     let parent_run_id = run_facets.text_below("parent", "run", "runId", &mut left_out);
+    // As `run_id`, with which it is joined.
+    let parent_run_id = parent_run_id.map(|id| id.to_ascii_lowercase());
     let error_message = run_facets.text("errorMessage", "message", &mut left_out);
     run_facets.rest(&["nominalTime", "parent", "errorMessage"], &mut left_out);
     let job_facets = Facets::new(job, "job", &mut left_out)?;

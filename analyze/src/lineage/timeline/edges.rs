@@ -45,18 +45,15 @@ pub(super) fn edges(statements: &[&Observation]) -> Vec<Edge> {
 /// A statement inside the window of a move that was noticed later: the same release dates the move; another one leaves
 /// open which of the two came last.
 fn settle_window(earlier: &[Edge], edge: &mut Edge) {
-    for inside in earlier.iter().rev().take_while(|inside| inside.time_us > edge.not_before_us) {
-        if inside.releases == edge.releases {
-            edge.not_before_us = inside.time_us;
-            return;
-        }
-    }
+    let within = earlier.iter().rev().take_while(|inside| inside.time_us > edge.not_before_us);
     // Moves that polls noticed one after the other are in order, although the window of a poll reaches back to the start
     // of the poll before.
-    let contradicting = earlier.iter().rev().take_while(|inside| inside.time_us > edge.not_before_us);
-    let contradicting = contradicting.filter(|inside| inside.basis != edge.basis);
-    let open: Vec<Release> = contradicting.take(1).flat_map(|inside| inside.releases.iter().cloned()).collect();
-    edge.releases.extend(open);
+    let Some(inside) = within.into_iter().find(|inside| inside.basis != edge.basis) else { return };
+    if inside.releases == edge.releases {
+        edge.not_before_us = inside.time_us;
+        return;
+    }
+    edge.releases.extend(inside.releases.iter().cloned());
     edge.releases.sort();
     edge.releases.dedup();
 }

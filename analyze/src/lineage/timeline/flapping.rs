@@ -26,7 +26,8 @@ pub(super) fn mark_flapping(intervals: Vec<Interval>, rules: &TimelineRules, now
             index += 1;
             continue;
         }
-        let first = runs[if runs[index].short { index } else { index + 1 }].first;
+        // A short end was taken by the swing before.
+        let first = runs[if runs[index].short { index } else { index + 1 }].first.max(kept);
         let last = runs[if runs[end].short { end } else { end - 1 }].last;
         marked.extend_from_slice(&intervals[kept..first]);
         marked.push(flapping(&intervals[first..=last]));

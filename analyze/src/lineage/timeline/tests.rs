@@ -148,6 +148,27 @@ fn labels_that_flap_get_no_release() {
 }
 
 #[test]
+fn one_flap_may_begin_where_another_ends() {
+    let reports: Vec<_> = ["2", "3", "2", "3", "4", "3", "4"]
+        .iter()
+        .zip(0..)
+        .map(|(version, minute)| seen("a", minute, minute, version))
+        .collect();
+    let built = timeline(&reports);
+    let covered = built.intervals.windows(2).all(|pair| pair[0].to_us == Some(pair[1].from_us));
+    assert!(
+        covered && built.intervals.iter().any(|interval| matches!(interval.status, Status::Flapping(_))),
+        "{built:?}"
+    );
+}
+
+#[test]
+fn a_mark_after_an_older_one_of_the_same_release_leaves_the_later_alias_open() {
+    // The alias may have moved to 2 before or after the rollback to 1.
+    check(&[mark(10, "2"), mark(20, "1"), alias(5, 30, "2")], &["5 uncertain 1|2"]);
+}
+
+#[test]
 fn a_quick_rollback_is_no_flapping() {
     let observations = [seen("a", 5, 99, "2"), seen("b", 100, 104, "3"), seen("c", 105, 1_000, "2")];
     check(&observations, &["5 2 Telemetry Confirmed", "100 3 Telemetry Confirmed", "105 2 Telemetry Confirmed"]);

@@ -252,11 +252,10 @@ impl Judge<'_> {
             if sums.n < self.rules.requests_min as f64 {
                 return Some(format!("{} requests {side} the move, {} are needed", sums.n, self.rules.requests_min));
             }
-            if sums.minutes < self.rules.minutes_min {
-                return Some(format!(
-                    "{} minutes {side} the move, {} are needed",
-                    sums.minutes, self.rules.minutes_min
-                ));
+            // Two hosts of one minute are two of the sums, and one minute.
+            let minutes = sums.minutes.min(aggregates.minutes_seen);
+            if minutes < self.rules.minutes_min {
+                return Some(format!("{minutes} minutes {side} the move, {} are needed", self.rules.minutes_min));
             }
             if aggregates.coverage() < self.rules.coverage_min {
                 let (coverage, needed) = (aggregates.coverage() * 100.0, self.rules.coverage_min * 100.0);

@@ -9,7 +9,7 @@ use super::estimate::{Estimate, Z_95};
 /// `Σx²`, `Σx·n` and `Σn²` suffice.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct MinuteSums {
-    /// Minutes with at least one request.
+    /// Minutes that told something.
     pub minutes: u64,
     /// Requests.
     pub n: f64,
@@ -24,9 +24,10 @@ pub struct MinuteSums {
 }
 
 impl MinuteSums {
-    /// Adds one minute; one without requests tells nothing and is passed over.
+    /// Adds one minute. One without requests still costs; of latency and shares it has neither numerator nor count, and tells
+    /// nothing.
     pub fn add_minute(&mut self, numerator: f64, requests: u64) {
-        if requests == 0 || !numerator.is_finite() {
+        if !numerator.is_finite() || (requests == 0 && numerator == 0.0) {
             return;
         }
         let n = requests as f64;
