@@ -31,13 +31,27 @@ fn slot_us(side: &Side) -> i64 {
     ((side.window.end_us - side.window.start_us) / SLOTS).max(1)
 }
 
-/// The windows of `length_us` that fit in `side`, counted back from its end: from where, and how many.
-fn windows(side: &Side, length_us: Option<i64>) -> (i64, i64) {
-    let span_us = side.window.end_us - side.window.start_us;
-    let count = length_us.map_or(0, |length_us| (span_us / length_us.max(1)).min(WINDOWS_MAX));
-    // One window is the reference itself, against nothing.
-    let count = if count < 2 { 0 } else { count };
-    (side.window.end_us - count * length_us.unwrap_or(0), count)
+/// Windows of equal length that end with a side.
+struct Windows {
+    start_us: i64,
+    length_us: i64,
+    count: usize,
+}
+
+impl Windows {
+    /// Those of `length_us` that fit in `side`; none without a length.
+    fn new(side: &Side, length_us: Option<i64>) -> Self {
+        let length_us = length_us.unwrap_or(i64::MAX).max(1);
+        let count = ((side.window.end_us - side.window.start_us) / length_us).min(WINDOWS_MAX);
+        // One window is the reference itself, against nothing.
+        let count = if count < 2 { 0 } else { count };
+        Self { start_us: side.window.end_us - count * length_us, length_us, count: count as usize }
+    }
+
+    /// The one of `each` that holds `time_us`.
+    fn of<'a, T>(&self, each: &'a mut [T], time_us: Option<i64>) -> Option<&'a mut T> {
+        each.get_mut(usize::try_from((time_us? - self.start_us).div_euclid(self.length_us)).ok()?)
+    }
 }
 
 fn refuse_mixed(name: &'static str, subject: &Subject, simulated: u64, real: u64) -> Result<bool> {
@@ -71,15 +85,8 @@ pub(crate) async fn samples(
     let simulated_count = count("simulated_count")?;
     let simulated = refuse_mixed(name, subject, simulated_count, row_count - simulated_count)?;
     let stride = value_count.div_ceil(VALUES_MAX).max(1);
-    let (windows_start, window_count) = windows(side, length_us);
-    let columns = match window_count {
-        0 => "value".to_owned(),
-        // Truncation towards zero would put what lies before the first window into it.
-        _ => format!(
-            "value, CAST(floor((CAST(time AS BIGINT) - {windows_start}) / CAST({} AS DOUBLE)) AS BIGINT) AS number",
-            length_us.unwrap_or(1)
-        ),
-    };
+    let parts = Windows::new(side, length_us);
+    let columns = if parts.count == 0 { "value" } else { "value, CAST(time AS BIGINT) AS time_us" };
     let query = if stride == 1 {
         format!("SELECT {columns} {from} AND {FINITE}")
     } else {
@@ -91,11 +98,10 @@ pub(crate) async fn samples(
     };
     let rows = Rows::query(ctx, &query).await?;
     let mut values: Vec<f64> = rows.numbers("value")?.into_iter().flatten().collect();
-    let (mut windows, mut keys) = (vec![vec![]; window_count as usize], vec![]);
-    if window_count > 0 {
-        for (value, number) in values.iter().zip(rows.integers("number")?) {
-            let window = number.and_then(|number| usize::try_from(number).ok()).and_then(|at| windows.get_mut(at));
-            window.into_iter().for_each(|window| window.push(*value));
+    let (mut windows, mut keys) = (vec![vec![]; parts.count], vec![]);
+    if parts.count > 0 {
+        for (value, time_us) in values.iter().zip(rows.integers("time_us")?) {
+            parts.of(&mut windows, time_us).into_iter().for_each(|window| window.push(*value));
         }
         windows.iter_mut().for_each(|window| sort_values(window, &mut keys));
     }
@@ -155,9 +161,7 @@ pub(crate) async fn histograms(
     }
     let simulated_count = rows.flags("simulated")?.into_iter().filter(|flag| *flag).count() as u64;
     let simulated = refuse_mixed(name, subject, simulated_count, rows.len() as u64 - simulated_count)?;
-    let (windows_start, window_count) = windows(side, length_us);
-    let number = |time_us: i64| (time_us - windows_start).div_euclid(length_us.unwrap_or(1));
-    let (merged, windows) = merge(&rows, side, window_count as usize, number)?;
+    let (merged, windows) = merge(&rows, side, &Windows::new(side, length_us))?;
     let mut slots: Vec<i64> = rows.integers("slot")?.into_iter().flatten().collect();
     slots.sort_unstable();
     slots.dedup();
@@ -209,26 +213,20 @@ fn points(rows: &Rows) -> Result<Vec<Point>> {
         .collect())
 }
 
-/// All of them, and by windows: a point belongs to that of its time, of the `window_count` that `number` counts.
-fn merge(
-    rows: &Rows,
-    side: &Side,
-    window_count: usize,
-    number: impl Fn(i64) -> i64,
-) -> Result<(MergedHistogram, Vec<MergedHistogram>)> {
+/// All of them, and by windows: a point belongs to that of its time.
+fn merge(rows: &Rows, side: &Side, parts: &Windows) -> Result<(MergedHistogram, Vec<MergedHistogram>)> {
     let (series, temporalities) = (rows.integers("series_id")?, rows.texts("temporality")?);
     let (bounds, mins, maxes) = (rows.number_lists("bounds")?, rows.numbers("min")?, rows.numbers("max")?);
     let (points, times) = (points(rows)?, rows.integers("time_us")?);
     let mut merged = MergedHistogram::default();
-    let mut windows = vec![MergedHistogram::default(); window_count];
+    let mut windows = vec![MergedHistogram::default(); parts.count];
     for (row, point) in points.iter().enumerate() {
         let cumulative = temporalities[row].as_deref() == Some("cumulative");
         let previous = row.checked_sub(1).filter(|before| series[*before] == series[row]).map(|before| &points[before]);
         let Some(change) = (if cumulative { increase(previous, point, side) } else { Some(point.clone()) }) else {
             continue;
         };
-        let number = times[row].and_then(|time_us| usize::try_from(number(time_us)).ok());
-        let window = number.and_then(|number| windows.get_mut(number));
+        let window = parts.of(&mut windows, times[row]);
         for merged in std::iter::once(&mut merged).chain(window) {
             if let (Some(counts), Some(bounds)) = (&change.explicit, &bounds[row])
                 && counts.len() == bounds.len() + 1
