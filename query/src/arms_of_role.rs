@@ -2,40 +2,42 @@
 //!
 //! A role view is a union: points as reported, rates of counters, quotients. Most questions are about one role, which few
 //! of the arms can have. The rule drops the others before anything else is done with them; what it does not see through
-//! stays, and is bounded by `metrics_of_role` later.
+//! stays, and is bounded by `metrics_of_role` later. The types of the view are settled before (`view_schema.rs`), and do not
+//! depend on which arms are left.
 
 use std::sync::Arc;
 
 use datafusion::{
-    common::{Column, ScalarValue, tree_node::Transformed},
+    common::{ScalarValue, tree_node::Transformed},
+    config::ConfigOptions,
     error::Result,
     logical_expr::{Expr, Filter, LogicalPlan, Operator, SubqueryAlias, Union, expr::InList, utils::split_conjunction},
-    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
+    optimizer::AnalyzerRule,
 };
 
-use crate::metrics_of_role::role_field;
+use crate::{metrics_of_role::role_field, origin::origin};
 
-/// The rule. It runs before all others.
+/// The rule. It runs before all others, also before types are checked, which would look at every expression of every arm.
 #[derive(Debug)]
 pub(crate) struct ArmsOfRole;
 
-impl OptimizerRule for ArmsOfRole {
+impl AnalyzerRule for ArmsOfRole {
     fn name(&self) -> &str {
         "arms_of_role"
     }
 
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::TopDown)
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_down_with_subqueries(narrow)?.data)
     }
+}
 
-    fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Filter(filter) = &plan else { return Ok(Transformed::no(plan)) };
-        let Some(roles) = split_conjunction(&filter.predicate).into_iter().find_map(roles_asked) else {
-            return Ok(Transformed::no(plan));
-        };
-        let Some(input) = narrowed(&filter.input, &roles)? else { return Ok(Transformed::no(plan)) };
-        Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input))?)))
-    }
+fn narrow(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = &plan else { return Ok(Transformed::no(plan)) };
+    let Some(roles) = split_conjunction(&filter.predicate).into_iter().find_map(roles_asked) else {
+        return Ok(Transformed::no(plan));
+    };
+    let Some(input) = narrowed(&filter.input, &roles)? else { return Ok(Transformed::no(plan)) };
+    Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input))?)))
 }
 
 /// The roles that `role = 'a'` or `role IN ('a', 'b')` leaves.
@@ -97,35 +99,5 @@ fn may_have(plan: &LogicalPlan, index: usize, roles: &[String]) -> bool {
             let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
             !function.table().metrics_of(asked, &roles).is_empty()
         }),
-    }
-}
-
-/// What computes the column `index` of `plan`: a literal, or a field of `role_of(…)`.
-fn origin(plan: &LogicalPlan, index: usize) -> Option<Expr> {
-    let below = |input: &LogicalPlan, column: &Column| origin(input, input.schema().maybe_index_of_column(column)?);
-    match plan {
-        LogicalPlan::Projection(projection) => {
-            let input = projection.input.as_ref();
-            match projection.expr.get(index)?.clone().unalias() {
-                Expr::Column(column) => below(input, &column),
-                Expr::ScalarFunction(mut call) => {
-                    // The field of a column is that of the call behind it.
-                    if let Some(Expr::Column(column)) = call.args.first() {
-                        call.args[0] = below(input, column)?;
-                    }
-                    Some(Expr::ScalarFunction(call))
-                }
-                literal @ Expr::Literal(..) => Some(literal),
-                _ => None,
-            }
-        }
-        LogicalPlan::SubqueryAlias(alias) => origin(&alias.input, index),
-        LogicalPlan::Filter(_) | LogicalPlan::Window(_) | LogicalPlan::Join(_) => {
-            let column = Column::from(plan.schema().qualified_field(index));
-            let inputs = plan.inputs();
-            let input = inputs.iter().find(|input| input.schema().maybe_index_of_column(&column).is_some())?;
-            below(input, &column)
-        }
-        _ => None,
     }
 }

@@ -28,6 +28,7 @@ mod joins_give_way;
 mod json;
 mod metrics;
 mod metrics_of_role;
+mod origin;
 mod output;
 mod placeholders;
 mod postgres;

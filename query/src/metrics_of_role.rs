@@ -9,13 +9,16 @@ use datafusion::{
     common::{Column, ScalarValue, tree_node::Transformed},
     error::Result,
     logical_expr::{
-        BinaryExpr, EmptyRelation, Expr, Filter, Join, JoinType, LogicalPlan, Operator, TableScan, expr::InList, lit,
-        utils::split_conjunction,
+        BinaryExpr, EmptyRelation, Expr, Filter, Join, JoinType, LogicalPlan, Operator, Projection, SubqueryAlias,
+        Window, expr::InList, lit, utils::split_conjunction,
     },
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-use crate::roles::{Asked, Metrics, RoleOf};
+use crate::{
+    origin::origin_of,
+    roles::{Asked, Metrics, RoleOf},
+};
 
 /// The rule. It runs after predicates have reached the scans; the next pass pushes down what it adds.
 #[derive(Debug)]
@@ -33,8 +36,7 @@ impl OptimizerRule for MetricsOfRole {
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         match plan {
             LogicalPlan::Join(join) if join.join_type == JoinType::Inner => bound_points(join),
-            // Above the scan, other rules have given parts of the predicate names of their own.
-            LogicalPlan::TableScan(scan) => Ok(bound_series(scan)),
+            LogicalPlan::Filter(filter) => bound_series(filter),
             other => Ok(Transformed::no(other)),
         }
     }
@@ -63,14 +65,33 @@ fn bound_points(mut join: Join) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Join(join)))
 }
 
-/// The series themselves: a hint to the scan, which may read fewer files; the filter on the role stands above it.
-fn bound_series(mut scan: TableScan) -> Transformed<LogicalPlan> {
-    let asked = scan.filters.iter().flat_map(split_conjunction).find_map(of_role);
-    let Some(names) = asked.filter(|_| !scan.filters.iter().any(names_metric)) else {
-        return Transformed::no(LogicalPlan::TableScan(scan));
+/// The series themselves: a hint to their scan, which may read fewer files; the predicate on the role stays.
+fn bound_series(mut filter: Filter) -> Result<Transformed<LogicalPlan>> {
+    let asked = metrics_of(&filter.predicate, &filter.input).filter(|_| !filters_metric(&filter.input));
+    let bounded = asked.filter(|_| !names_metric(&filter.predicate)).map(|names| scan_bounded(&filter.input, &names));
+    let Some(input) = bounded.transpose()?.flatten() else {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     };
-    scan.filters.push(one_of(Column::new(Some(scan.table_name.clone()), "metric"), &names));
-    Transformed::yes(LogicalPlan::TableScan(scan))
+    filter.input = Arc::new(input);
+    Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+}
+
+/// `plan` with a scan of `metrics` only; nothing where a row depends on others on the way from the scan.
+fn scan_bounded(plan: &LogicalPlan, metrics: &Metrics) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let mut scan = scan.clone();
+            scan.filters.push(one_of(Column::new(Some(scan.table_name.clone()), "metric"), metrics));
+            Ok(Some(LogicalPlan::TableScan(scan)))
+        }
+        LogicalPlan::Filter(Filter { input, .. })
+        | LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. })
+        | LogicalPlan::Projection(Projection { input, .. }) => {
+            let Some(input) = scan_bounded(input, metrics)? else { return Ok(None) };
+            plan.with_new_exprs(plan.expressions(), vec![input]).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn one_of(metric: Column, metrics: &Metrics) -> Expr {
@@ -88,10 +109,9 @@ fn metrics_asked(plan: &LogicalPlan) -> Option<Metrics> {
     // Only on the way of the column from its scan; elsewhere a predicate is about other rows.
     match plan {
         LogicalPlan::Filter(filter) => {
-            let here = split_conjunction(&filter.predicate).into_iter().find_map(of_role);
-            here.or_else(|| metrics_asked(&filter.input))
+            metrics_of(&filter.predicate, &filter.input).or_else(|| metrics_asked(&filter.input))
         }
-        LogicalPlan::TableScan(scan) => scan.filters.iter().flat_map(split_conjunction).find_map(of_role),
+        LogicalPlan::TableScan(scan) => scan.filters.iter().find_map(|predicate| metrics_of(predicate, plan)),
         LogicalPlan::SubqueryAlias(alias) => metrics_asked(&alias.input),
         LogicalPlan::Window(window) => metrics_asked(&window.input),
         // What the left side is joined with here has no column of that name.
@@ -107,8 +127,26 @@ fn metrics_asked(plan: &LogicalPlan) -> Option<Metrics> {
     }
 }
 
-/// `get_field(role_of('view', …), 'role') = 'x'`, or `IN ('x', 'y')`.
-fn of_role(predicate: &Expr) -> Option<Metrics> {
+/// What the parts of `predicate` over `plan` leave of its metrics.
+fn metrics_of(predicate: &Expr, plan: &LogicalPlan) -> Option<Metrics> {
+    let asked = || split_conjunction(predicate).into_iter().find_map(|part| of_role(part, plan));
+    has_one_scan(plan).then(asked).flatten()
+}
+
+/// Whether every row of `plan` is one of a scan, so that its role and its metric are of the same series.
+fn has_one_scan(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::Filter(Filter { input, .. })
+        | LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. })
+        | LogicalPlan::Window(Window { input, .. })
+        | LogicalPlan::Projection(Projection { input, .. }) => has_one_scan(input),
+        _ => false,
+    }
+}
+
+/// `role = 'x'`, or `IN ('x', 'y')`, where `role` is `get_field(role_of('view', …), 'role')`.
+fn of_role(predicate: &Expr, plan: &LogicalPlan) -> Option<Metrics> {
     let (field, values): (&Expr, Vec<&Expr>) = match predicate {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match right.as_ref() {
             Expr::Literal(..) => (left, vec![right]),
@@ -116,7 +154,7 @@ fn of_role(predicate: &Expr) -> Option<Metrics> {
         },
         // The optimizer writes short lists as `a OR b`.
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
-            let (mut metrics, more) = (of_role(left)?, of_role(right)?);
+            let (mut metrics, more) = (of_role(left, plan)?, of_role(right, plan)?);
             metrics.names.extend(more.names);
             metrics.prefixes.extend(more.prefixes);
             return Some(metrics);
@@ -124,7 +162,8 @@ fn of_role(predicate: &Expr) -> Option<Metrics> {
         Expr::InList(InList { expr, list, negated: false }) => (expr, list.iter().collect()),
         _ => return None,
     };
-    let (role_of, asked) = role_field(field)?;
+    let field = origin_of(plan, field)?;
+    let (role_of, asked) = role_field(&field)?;
     let roles = values.into_iter().map(|value| if let Expr::Literal(value, _) = value { text(value) } else { None });
     let roles = roles.collect::<Option<Vec<_>>>()?;
     Some(role_of.table().metrics_of(asked, &roles))

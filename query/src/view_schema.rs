@@ -46,6 +46,8 @@ impl Views {
         }
         let state = (self.state)().ok_or_else(|| internal_datafusion_err!("the session of the view {name} is gone"))?;
         let plan = state.create_logical_plan(sql).await?;
+        // With its types settled, a question need not settle them again, and may leave arms of a union out.
+        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_plan, _rule| {})?;
         let view: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan, Some(sql.clone())));
         let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Some(Arc::clone(planned.entry(name.to_owned()).or_insert(view))))

@@ -1,10 +1,10 @@
 //! A walk over the points of some series, a batch at a time.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     memtable::SeriesPoints,
-    points::{Point, Points, on_day},
+    points::{Point, Points, within},
 };
 
 /// Some neighbouring points of one series.
@@ -14,19 +14,19 @@ pub(crate) struct Run<'a, P> {
 }
 
 /// Where the walk has got to. Whoever walks keeps the series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PointCursor {
-    /// The only UTC day of which points are wanted.
-    day: Option<i32>,
+    /// Times of which points are wanted.
+    times: Range<i64>,
     series: usize,
     chunk: usize,
     point: usize,
 }
 
 impl PointCursor {
-    /// At the first point on `day`.
-    pub(crate) fn on_day(day: i32) -> Self {
-        Self { day: Some(day), ..Self::default() }
+    /// At the first point within `times`, microseconds.
+    pub(crate) fn within(times: Range<i64>) -> Self {
+        Self { times, series: 0, chunk: 0, point: 0 }
     }
 
     /// The next points, `count_max` at most, in the order of `series`; none at the end. `pick` says which points of a
@@ -43,8 +43,7 @@ impl PointCursor {
                 (self.series, self.chunk) = (self.series + 1, 0);
                 continue;
             };
-            let wanted = self.day.map_or(chunk, |day| on_day(chunk, day));
-            let rest = &wanted[self.point..];
+            let rest = &within(chunk, &self.times)[self.point..];
             let points = &rest[..rest.len().min(left)];
             left -= points.len();
             if points.len() == rest.len() {

@@ -1,12 +1,9 @@
 //! The points of one series, sorted, in chunks: growing copies at most one chunk, and so does an append beside a scan that
 //! shares the points.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use crate::{
-    memtable::{DAY_US, day_of},
-    write_batch::HistogramPoint,
-};
+use crate::{memtable::DAY_US, write_batch::HistogramPoint};
 
 /// A point with an identity inside its series.
 pub(crate) trait Point: Clone {
@@ -121,16 +118,26 @@ impl<P: Point> Points<P> {
     }
 }
 
-/// The points of `chunk` on the UTC day `day`.
-pub(crate) fn on_day<P: Point>(chunk: &[P], day: i32) -> &[P] {
+/// The points of `chunk` within `times`, microseconds.
+pub(crate) fn within<'a, P: Point>(chunk: &'a [P], times: &Range<i64>) -> &'a [P] {
     let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { return chunk };
-    if day_of(first.key().0) == day && day_of(last.key().0) == day {
+    if times.contains(&first.key().0) && times.contains(&last.key().0) {
         return chunk;
     }
+    let from = chunk.partition_point(|point| point.key().0 < times.start);
+    let to = chunk.partition_point(|point| point.key().0 < times.end);
+    &chunk[from.min(to)..to]
+}
+
+/// The points of `chunk` on the UTC day `day`.
+pub(crate) fn on_day<P: Point>(chunk: &[P], day: i32) -> &[P] {
+    within(chunk, &times_of(day))
+}
+
+/// The times of the UTC day `day`, microseconds.
+pub(crate) fn times_of(day: i32) -> Range<i64> {
     let start = i64::from(day) * DAY_US;
-    let from = chunk.partition_point(|point| point.key().0 < start);
-    let to = chunk.partition_point(|point| point.key().0 < start + DAY_US);
-    &chunk[from..to]
+    start..start + DAY_US
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::{
     error::Result,
     memtable::{SeriesPoints, day_of},
     point_cursor::{PointCursor, Run},
+    points::times_of,
     schema::{PROMOTED, histograms_schema, rejections_schema, series_schema},
     series::{Series, SeriesDefinition},
     write_batch::{HistogramPoint, HistogramShape, Rejection},
@@ -175,7 +176,7 @@ pub(crate) fn histogram_batch(runs: &[Run<'_, HistogramPoint>]) -> Result<Record
 
 /// `histograms` rows on `day` of `series`, which is in table order.
 pub(crate) fn histogram_batches(series: Vec<Arc<SeriesPoints>>, day: i32) -> impl Iterator<Item = Result<RecordBatch>> {
-    let mut cursor = PointCursor::on_day(day);
+    let mut cursor = PointCursor::within(times_of(day));
     std::iter::from_fn(move || {
         let runs = cursor.next_runs(&series, |points| &points.histograms, HISTOGRAM_BATCH_ROWS);
         (!runs.is_empty()).then(|| histogram_batch(&runs))

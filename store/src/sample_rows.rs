@@ -5,8 +5,9 @@ use std::sync::Arc;
 use datafusion::arrow::{
     array::{
         ArrayRef, Date32Array, Float64Builder, Int32Builder, Int64Array, Int64Builder, RecordBatch, RecordBatchOptions,
-        StringBuilder, TimestampMicrosecondArray,
+        StringArray, TimestampMicrosecondArray,
     },
+    buffer::OffsetBuffer,
     datatypes::SchemaRef,
 };
 
@@ -15,7 +16,7 @@ use crate::{
     lanes::{Lanes, beyond_double, run_exponent},
     memtable::{SeriesPoints, day_of},
     point_cursor::{PointCursor, Run},
-    points::on_day,
+    points::{on_day, times_of},
     rows::{BATCH_ROWS, optional_time},
     sample::Sample,
     schema::samples_file_schema,
@@ -33,17 +34,21 @@ fn samples<'a>(runs: &'a [SampleRun<'_>]) -> impl Iterator<Item = &'a Sample> {
     runs.iter().flat_map(|run| run.points)
 }
 
+/// Far more rows than metrics: the text is laid down in one go.
+fn metric_column(runs: &[SampleRun<'_>]) -> StringArray {
+    let metrics = || runs.iter().map(|run| (&*run.of.series.definition.metric, run.points.len()));
+    let mut text = String::with_capacity(metrics().map(|(metric, count)| metric.len() * count).sum());
+    for (metric, count) in metrics() {
+        (0..count).for_each(|_| text.push_str(metric));
+    }
+    let lengths = metrics().flat_map(|(metric, count)| std::iter::repeat_n(metric.len(), count));
+    StringArray::new(OffsetBuffer::from_lengths(lengths), text.into_bytes().into(), None)
+}
+
 /// A column that files and queries have in common.
 fn key_column(name: &str, runs: &[SampleRun<'_>]) -> Option<ArrayRef> {
     Some(match name {
-        "metric" => {
-            let of_run = |run: &SampleRun<'_>| run.of.series.definition.metric.len() * run.points.len();
-            let mut metrics = StringBuilder::with_capacity(row_count(runs), runs.iter().map(of_run).sum());
-            for run in runs {
-                run.points.iter().for_each(|_| metrics.append_value(&run.of.series.definition.metric));
-            }
-            Arc::new(metrics.finish())
-        }
+        "metric" => Arc::new(metric_column(runs)),
         "series_id" => {
             let mut ids = Vec::with_capacity(row_count(runs));
             runs.iter().for_each(|run| ids.resize(ids.len() + run.points.len(), run.of.series.id.to_column()));
@@ -150,7 +155,7 @@ pub(crate) fn sample_file_batches(
     series: Vec<Arc<SeriesPoints>>,
     day: i32,
 ) -> impl Iterator<Item = Result<RecordBatch>> {
-    let mut rows = FileRows { day, cursor: PointCursor::on_day(day), exponent: None };
+    let mut rows = FileRows { day, cursor: PointCursor::within(times_of(day)), exponent: None };
     std::iter::from_fn(move || {
         let runs = rows.cursor.next_runs(&series, |points| &points.samples, BATCH_ROWS);
         (!runs.is_empty()).then(|| rows.batch(&runs))

@@ -1,10 +1,12 @@
 //! A table as DataFusion sees it: ordinary Parquet scans of the live files, and the unflushed rows beside them (`READ-1`).
 //! Sources that may hold the same point are merged, so that a point is one row (`READ-2`).
 
+mod key_filter;
 mod pruning;
 mod series_source;
 mod sources;
 mod unflushed;
+mod unflushed_exec;
 
 use std::{
     collections::BTreeSet,

@@ -14,10 +14,7 @@ use datafusion::{
     },
 };
 
-use super::{
-    file_scan,
-    unflushed::{SharedRows, unflushed_scan},
-};
+use super::{file_scan, unflushed::SharedRows, unflushed_exec::UnflushedExec};
 use crate::{
     delta_log::TableSnapshot,
     live_file::{KeyRange, LiveFile},
@@ -92,7 +89,12 @@ impl Sources<'_> {
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        unflushed_scan(unflushed.into_iter().map(|rows| rows.rows), &self.schema, projection, limit)
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
+        let memtables = unflushed.into_iter().map(|rows| rows.rows).collect();
+        Ok(Arc::new(UnflushedExec::new(memtables, schema, limit)))
     }
 
     /// As [`Sources::scan`], with each group of sources that may repeat each other's points merged.

@@ -1,6 +1,6 @@
-//! Rows that no file holds yet, made into batches while a query asks for them: the columns it wants, one batch at a time.
+//! Rows that no file holds yet, shared with their memtable, and the batches that are made of them.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use datafusion::{
     arrow::{
@@ -8,15 +8,10 @@ use datafusion::{
         datatypes::{Schema, SchemaRef},
     },
     error::Result,
-    execution::{SendableRecordBatchStream, TaskContext, memory_pool::MemoryConsumer},
-    physical_plan::{
-        ExecutionPlan,
-        stream::RecordBatchStreamAdapter,
-        streaming::{PartitionStream, StreamingTableExec},
-    },
+    physical_expr::PhysicalExpr,
 };
-use futures::stream;
 
+use super::key_filter::KeyFilter;
 use crate::{
     memtable::SeriesPoints,
     point_cursor::PointCursor,
@@ -46,9 +41,38 @@ impl SharedRows {
         }
     }
 
-    /// Batches with the columns of `schema`, of up to `row_count_max` rows, made when they are asked for.
-    fn batches(self, schema: SchemaRef, row_count_max: usize) -> Box<dyn Iterator<Item = Result<RecordBatch>> + Send> {
-        let mut cursor = PointCursor::default();
+    /// Batches with the columns of `schema`, of up to `row_count_max` rows, made when they are asked for; of the rows that
+    /// `filters` rule out those that are left out at no cost.
+    pub(super) fn batches(
+        self,
+        filters: &[Arc<dyn PhysicalExpr>],
+        schema: SchemaRef,
+        row_count_max: usize,
+    ) -> Box<dyn Iterator<Item = Result<RecordBatch>> + Send> {
+        match self.narrowed(filters) {
+            Ok((rows, times)) => rows.batches_within(times, schema, row_count_max),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
+    /// The rows of series that `filters` leave, and the times that they leave.
+    fn narrowed(self, filters: &[Arc<dyn PhysicalExpr>]) -> Result<(Self, Range<i64>)> {
+        let filter = KeyFilter::new(filters)?;
+        let rows = match self {
+            Self::Samples(series) => Self::Samples(filter.keep(&series, |points| points.samples.times())?),
+            Self::Histograms(series) => Self::Histograms(filter.keep(&series, |points| points.histograms.times())?),
+            rejections @ Self::Rejections(_) => rejections,
+        };
+        Ok((rows, filter.times()))
+    }
+
+    fn batches_within(
+        self,
+        times: Range<i64>,
+        schema: SchemaRef,
+        row_count_max: usize,
+    ) -> Box<dyn Iterator<Item = Result<RecordBatch>> + Send> {
+        let mut cursor = PointCursor::within(times);
         match self {
             Self::Samples(series) => Box::new(std::iter::from_fn(move || {
                 let runs = cursor.next_runs(&series, |points| &points.samples, row_count_max);
@@ -72,6 +96,12 @@ impl SharedRows {
     }
 }
 
+impl fmt::Debug for SharedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedRows").finish_non_exhaustive()
+    }
+}
+
 /// The columns of `batch` that `schema` names.
 fn columns_of(batch: RecordBatch, schema: &Schema) -> Result<RecordBatch> {
     let indices = schema.fields().iter().map(|field| batch.schema_ref().index_of(field.name()));
@@ -79,49 +109,4 @@ fn columns_of(batch: RecordBatch, schema: &Schema) -> Result<RecordBatch> {
     let columns = projected.fields().iter().map(|field| Arc::clone(&batch[field.name().as_str()])).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::new(projected), columns, &options)?)
-}
-
-/// The rows of one memtable as a partition of a scan.
-struct UnflushedSource {
-    /// Of the columns that the query wants.
-    schema: SchemaRef,
-    rows: SharedRows,
-}
-
-impl fmt::Debug for UnflushedSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnflushedSource").finish_non_exhaustive()
-    }
-}
-
-impl PartitionStream for UnflushedSource {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let batches = self.rows.clone().batches(Arc::clone(&self.schema), context.session_config().batch_size());
-        // The batch that was given away last counts as ours until the next is made: whoever keeps it longer charges it.
-        let charged = MemoryConsumer::new("unflushed rows").register(context.memory_pool());
-        let batches = batches.inspect(move |batch| {
-            charged.resize(batch.as_ref().map_or(0, RecordBatch::get_array_memory_size));
-        });
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::iter(batches)))
-    }
-}
-
-/// A scan of `memtables`, one partition each.
-pub(super) fn unflushed_scan(
-    memtables: impl Iterator<Item = SharedRows>,
-    schema: &SchemaRef,
-    projection: Option<&Vec<usize>>,
-    limit: Option<usize>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = match projection {
-        Some(columns) => Arc::new(schema.project(columns)?),
-        None => Arc::clone(schema),
-    };
-    let sources = memtables.map(|rows| Arc::new(UnflushedSource { schema: Arc::clone(&schema), rows }) as _);
-    let sources: Vec<Arc<dyn PartitionStream>> = sources.collect();
-    Ok(Arc::new(StreamingTableExec::try_new(schema, sources, None, [], false, limit)?))
 }

@@ -461,12 +461,25 @@ async fn arms_that_cannot_have_the_role_are_dropped_first() {
         ("inputs WHERE role = 'input.sharpness'", 3),
     ] {
         let plan = fixture.ctx.sql(&format!("SELECT avg(value) FROM {asked}")).await.unwrap().into_unoptimized_plan();
-        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).unwrap();
-        let rule = Optimizer::with_rules(vec![Arc::new(ArmsOfRole)]);
-        let plan = rule.optimize(plan, &state, |_, _| {}).unwrap().display_indent().to_string();
+        let plan = ArmsOfRole.analyze(plan, state.config_options()).unwrap().display_indent().to_string();
         // Each arm has points of one kind.
         let points = plan.lines().filter(|line| line.contains("TableScan") && !line.contains("raw.series"));
         assert_eq!(points.count(), arm_count, "{asked}: {plan}");
+    }
+}
+
+/// The engine's rule that moves `attributes['…']` towards the scan would give two columns one name below points of counters.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_every_view_are_grouped_by_any_attribute() {
+    let fixture = fixture().await;
+    let on = |metric, tenant| Sent::new(metric, "s", &[("tenant", tenant)]);
+    let metric = "gen_ai.server.time_to_first_token";
+    fixture.send(&[(on(metric, "a"), vec![(0, 1.0), (1, 3.0)]), (on(metric, "b"), vec![(0, 5.0)])]).await;
+    for view in View::ALL.map(View::name) {
+        let sql =
+            format!("SELECT attributes['tenant'], avg(value) FROM {view} GROUP BY attributes['tenant'] ORDER BY 1");
+        let expected = if view == "latency" { vec![json!(["a", 2.0]), json!(["b", 5.0])] } else { vec![] };
+        assert_eq!(fixture.table(&sql).await, expected, "{view}");
     }
 }
 
@@ -481,7 +494,9 @@ async fn a_role_says_nothing_about_the_metrics_of_other_rows() {
     let both = format!("{} UNION ALL {}", of("gpu.power"), of("gpu.utilization"));
     let renamed = "SELECT 'DCGM_FI_DEV_GPU_UTIL' AS metric, role FROM gpu WHERE role = 'gpu.power'";
     let beside = format!("SELECT s.metric FROM raw.series s JOIN ({}) p ON s.metric <> p.metric", of("gpu.power"));
-    for (left, sum) in [(both.as_str(), 3.0), (renamed, 1.0), (&beside, 1.0)] {
+    let of_other =
+        "SELECT s.metric FROM raw.series s LEFT JOIN (SELECT role FROM gpu) p ON true WHERE p.role = 'gpu.power'";
+    for (left, sum) in [(both.as_str(), 3.0), (renamed, 1.0), (&beside, 1.0), (of_other, 3.0)] {
         let joined = format!("SELECT sum(r.value) FROM ({left}) l JOIN raw.samples r ON l.metric = r.metric");
         assert_eq!(fixture.doubles(&joined).await, [Some(sum)], "{joined}");
     }
