@@ -3,17 +3,20 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate};
 use clap::{Args, ValueEnum};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
     drift::{
-        self, DriftRequest, Filter, Side, Source, Subject, decision::Thresholds, reference_window::trailing_window,
+        self, DriftRequest, DriftScore, Filter, Side, Source, Subject, decision::Thresholds,
+        reference_window::trailing_window,
     },
     idle::{self, IdleRequest},
-    recommend::{self, RecommendRequest},
-    report::{self, WeeklyRequest},
+    ledger::{self, Decision},
+    off_peak::{self, OffPeakRequest, OffPeakRules, Zone},
+    recommend::{self, ManifestRequest, RecommendReport, RecommendRequest},
+    report::{self, WeeklyReport, WeeklyRequest},
 };
 use driftwatt_store::Store;
 use serde::{Deserialize, Serialize};
@@ -130,6 +133,55 @@ pub(crate) struct RecommendQuestion {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) time_zone: Option<String>,
+    /// Prometheus that KEDA can query, as seen from the cluster, for --patches
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prometheus: Option<String>,
+    /// Whether files that carry the verdicts out are wanted, in JSON only
+    #[arg(skip)]
+    pub(crate) manifests: bool,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked about hours for training.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct OffPeakQuestion {
+    /// Days to look at, up to now [default: 14]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) days: Option<u32>,
+    /// End (not included), UTC, to repeat an earlier answer [default: now]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    /// Time zone of the hours, such as Europe/Berlin [default: UTC]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
+    /// GPUs that a job needs [default: 1]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gpus: Option<f64>,
+    /// Hours in a row that a job needs [default: 2]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=168))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hours: Option<u32>,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is said with a decision on a recommendation.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DecideQuestion {
+    /// Why, for the ledger
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
     /// text or json
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -194,6 +246,8 @@ pub(crate) struct Desk<'a> {
     /// Where results are recorded; `None` computes without a trace.
     pub(crate) store: Option<&'a Store>,
     pub(crate) prices: Option<PriceBook>,
+    /// The time of the answer, UTC microseconds.
+    pub(crate) now_us: i64,
 }
 
 /// Reads the price book at `path`, if there is one.
@@ -206,20 +260,23 @@ pub(crate) fn read_prices(path: Option<&PathBuf>) -> anyhow::Result<Option<Price
     Ok(Some(PriceBook::parse(&text).with_context(|| format!("read price book {}", path.display()))?))
 }
 
-fn now_us() -> i64 {
-    Utc::now().timestamp_micros()
-}
-
 impl Desk<'_> {
-    /// Computes, records and renders the weekly report.
+    /// Computes and records the weekly report.
+    ///
+    /// # Errors
+    /// An unreadable question, a failed query.
+    pub(crate) async fn weekly_report(&self, question: &WeeklyQuestion) -> anyhow::Result<WeeklyReport> {
+        let window = question.when.window(self.now_us)?;
+        let request = WeeklyRequest { window, prices: self.prices.clone(), now_us: self.now_us };
+        Ok(report::weekly(self.session, self.store, &request).await?)
+    }
+
+    /// The weekly report, rendered.
     ///
     /// # Errors
     /// An unreadable question, a failed query.
     pub(crate) async fn weekly(&self, question: &WeeklyQuestion) -> anyhow::Result<String> {
-        let now_us = now_us();
-        let window = question.when.window(now_us)?;
-        let request = WeeklyRequest { window, prices: self.prices.clone(), now_us };
-        let report = report::weekly(self.session, self.store, &request).await?;
+        let report = self.weekly_report(question).await?;
         Ok(match question.format {
             Format::Text => report.to_text(),
             Format::Md => report.to_markdown(),
@@ -234,9 +291,8 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn idle(&self, question: &IdleQuestion) -> anyhow::Result<String> {
-        let now_us = now_us();
-        let request = IdleRequest::new(question.when.window(now_us)?);
-        let report = idle::examine(self.session, self.store, &request, now_us).await?;
+        let request = IdleRequest::new(question.when.window(self.now_us)?);
+        let report = idle::examine(self.session, self.store, &request, self.now_us).await?;
         match question.format {
             Format::Text => Ok(report.to_text()),
             Format::Json => Ok(report.to_json()?),
@@ -244,19 +300,23 @@ impl Desk<'_> {
         }
     }
 
-    /// Computes, records and renders what to do about services that hold more GPUs than they use.
+    /// Computes and records what to do about services that hold more GPUs than they use.
+    ///
+    /// # Errors
+    /// An unreadable question, a failed query.
+    pub(crate) async fn recommend_report(&self, question: &RecommendQuestion) -> anyhow::Result<RecommendReport> {
+        let (window, zone) = (self.days(question.days, question.to.as_deref())?, zone(question.time_zone.as_deref())?);
+        let manifests = question.manifests.then(|| ManifestRequest { prometheus: question.prometheus.clone() });
+        let request = RecommendRequest { window, zone, prices: self.prices.clone(), manifests, now_us: self.now_us };
+        Ok(recommend::recommend(self.session, self.store, &request).await?)
+    }
+
+    /// The recommendations, rendered.
     ///
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn recommend(&self, question: &RecommendQuestion) -> anyhow::Result<String> {
-        let now_us = now_us();
-        let end_us = question.to.as_deref().map_or(Ok(now_us), parse_time)?;
-        let days = i64::from(question.days.unwrap_or(14));
-        let zone = question.time_zone.as_deref().unwrap_or("UTC");
-        let zone = zone.parse().ok().with_context(|| format!("{zone:?} is no time zone like Europe/Berlin"))?;
-        let window = Window::new(end_us - days * 86_400_000_000, end_us)?;
-        let request = RecommendRequest { window, zone, prices: self.prices.clone(), now_us };
-        let report = recommend::recommend(self.session, self.store, &request).await?;
+        let report = self.recommend_report(question).await?;
         match question.format {
             Format::Text => Ok(report.to_text()),
             Format::Json => Ok(report.to_json()?),
@@ -264,11 +324,60 @@ impl Desk<'_> {
         }
     }
 
-    /// Computes, records and renders a drift score.
+    /// The days up to `to`, or now.
+    fn days(&self, days: Option<u32>, to: Option<&str>) -> anyhow::Result<Window> {
+        let end_us = to.map_or(Ok(self.now_us), parse_time)?;
+        Ok(Window::new(end_us - i64::from(days.unwrap_or(14)) * 86_400_000_000, end_us)?)
+    }
+
+    /// Computes, records and renders when training may run.
     ///
     /// # Errors
-    /// An unreadable question, a format it does not have, sides that cannot be compared, a failed query.
-    pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<Answer> {
+    /// An unreadable question, a format it does not have, a failed query.
+    pub(crate) async fn off_peak(&self, question: &OffPeakQuestion) -> anyhow::Result<String> {
+        let usual = OffPeakRules::default();
+        let gpus_needed = question.gpus.unwrap_or(usual.gpus_needed);
+        ensure!(gpus_needed.is_finite() && gpus_needed > 0.0, "a job needs more than 0 GPUs, not {gpus_needed}");
+        let request = OffPeakRequest {
+            window: self.days(question.days, question.to.as_deref())?,
+            zone: zone(question.time_zone.as_deref())?,
+            prices: self.prices.clone(),
+            rules: OffPeakRules { gpus_needed, hours_min: question.hours.unwrap_or(usual.hours_min), ..usual },
+            now_us: self.now_us,
+        };
+        let report = off_peak::examine(self.session, self.store, &request).await?;
+        match question.format {
+            Format::Text => Ok(report.to_text()),
+            Format::Json => Ok(report.to_json()?),
+            _ => bail!("off-peak hours are written as text or json"),
+        }
+    }
+
+    /// Records what somebody says to a recommendation; the answer is the row of the ledger, as text or as JSON.
+    ///
+    /// # Errors
+    /// No such recommendation, or it was decided before; a failed query.
+    pub(crate) async fn decide(
+        &self,
+        id: &str,
+        decision: Decision,
+        question: &DecideQuestion,
+    ) -> anyhow::Result<String> {
+        let store = self.store.context("a decision is recorded: ask by POST")?;
+        let note = question.note.as_deref();
+        let entry = ledger::decide(self.session, store, id, decision, note, self.now_us).await?;
+        match question.format {
+            Format::Text => Ok(entry.text() + "\n"),
+            Format::Json => Ok(serde_json::to_string(&entry)?),
+            _ => bail!("a decision is written as text or json"),
+        }
+    }
+
+    /// Computes and records a drift score.
+    ///
+    /// # Errors
+    /// An unreadable question, sides that cannot be compared, a failed query.
+    pub(crate) async fn drift_score(&self, question: &DriftQuestion) -> anyhow::Result<DriftScore> {
         let side = |span: Window, own: &str| side(span, &[&question.filter, own]);
         let current = span(&question.current)?;
         let reference = question.reference.as_deref().map_or_else(|| Ok(trailing_window(current)), span)?;
@@ -279,7 +388,15 @@ impl Desk<'_> {
             current: side(current, &question.current_where)?,
         };
         let thresholds = question.thresholds()?;
-        let score = drift::score(self.session, self.store, &request, &thresholds, now_us()).await?;
+        Ok(drift::score(self.session, self.store, &request, &thresholds, self.now_us).await?)
+    }
+
+    /// A drift score, rendered.
+    ///
+    /// # Errors
+    /// An unreadable question, a format it does not have, sides that cannot be compared, a failed query.
+    pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<Answer> {
+        let score = self.drift_score(question).await?;
         let text = match question.format {
             Format::Text => score.to_text(),
             Format::Json => score.to_json()?,
@@ -287,6 +404,11 @@ impl Desk<'_> {
         };
         Ok(Answer { text, verdict: Some(score.decision.status.as_str().to_owned()) })
     }
+}
+
+fn zone(name: Option<&str>) -> anyhow::Result<Zone> {
+    let name = name.unwrap_or("UTC");
+    name.parse().ok().with_context(|| format!("{name:?} is no time zone like Europe/Berlin"))
 }
 
 fn span(text: &str) -> anyhow::Result<Window> {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    answers::{DriftQuestion, IdleQuestion, RecommendQuestion, WeeklyQuestion},
+    answers::{DecideQuestion, DriftQuestion, IdleQuestion, OffPeakQuestion, RecommendQuestion, WeeklyQuestion},
     shell::OutputFormat,
     terminal,
 };
@@ -16,8 +16,10 @@ mod demo;
 mod inspect;
 mod password;
 mod read;
+mod recommend;
 mod retention;
 mod roles;
+mod schedule;
 mod serve;
 mod source;
 mod sql;
@@ -57,6 +59,10 @@ enum Command {
     Idle(IdleArgs),
     /// Which services hold more GPUs than they use, how many are enough, and the proof from their own demand
     Recommend(RecommendArgs),
+    /// When may training run? GPUs that serving leaves by hour of the week, cron lines, and jobs that ran at peak
+    Offpeak(OffPeakArgs),
+    /// What is scheduled and when it ran, or a run by hand; exit code 1 if it failed
+    Schedule(ScheduleArgs),
     /// Check every log record, file and row of a data directory; exit code 0 sound, 1 faults, 2 not checked
     Verify(CheckArgs),
     /// What a data directory is made of: files by level, bytes per column, the biggest metrics
@@ -203,13 +209,68 @@ pub(crate) struct IdleArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecommendArgs {
+    #[command(subcommand)]
+    decision: Option<RecommendDecision>,
     #[command(flatten)]
     question: RecommendQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Write the files that carry the verdicts out, and those that take them back, into this new or empty folder
+    #[arg(long, value_name = "DIR")]
+    patches: Option<PathBuf>,
+    /// Price book, with --data; a server has its own (docs/analysis.md)
+    #[arg(long, requires = "data")]
+    prices: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OffPeakArgs {
+    #[command(flatten)]
+    question: OffPeakQuestion,
     #[command(flatten)]
     source: SourceArgs,
     /// Price book, with --data; a server has its own (docs/analysis.md)
     #[arg(long, requires = "data")]
     prices: Option<PathBuf>,
+}
+
+/// What is said to a recommendation.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecommendDecision {
+    /// It is or will be carried out; a later run says what came of it
+    Accept(DecideArgs),
+    /// It is not
+    Reject(DecideArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// Of the recommendation
+    id: String,
+    #[command(flatten)]
+    question: DecideQuestion,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleArgs {
+    #[command(subcommand)]
+    command: ScheduleCommand,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// [default: text on a terminal, json in a pipe]
+    #[arg(long, global = true)]
+    format: Option<ReportFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Schedules with their next time and what came of the last run
+    List,
+    /// Run one now, as of now, and tell whoever it tells
+    Run {
+        /// Its name in the configuration
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -326,10 +387,12 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roles(args) => roles::run(args).await,
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
         Command::Idle(args) => read::idle(args).await,
-        Command::Recommend(args) => read::recommend(args).await,
+        Command::Recommend(args) => recommend::run(args).await,
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),
+        Command::Offpeak(args) => read::off_peak(args).await,
+        Command::Schedule(args) => return schedule::run(args).await,
         Command::Check(args) => return Ok(check::run(args).await),
         Command::Password => password::run(),
         Command::Verify(args) => return Ok(verify::run(args).await),

@@ -11,9 +11,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::SystemClock,
     config::{Addresses, Config},
     memory,
     query_runtime::QueryRuntime,
+    scheduler::Scheduler,
     self_metrics::{SelfMetrics, store_exports},
     web,
 };
@@ -72,9 +74,16 @@ impl Server {
             Ok(())
         });
         let questions = Questions::new(session.clone(), config.query.clone());
-        let router = web::router(&store, &ingest, &questions, &metrics, config)?;
-        let stop = shutdown.clone();
+        let (schedules, scheduled) = Scheduler::new(config, &store, &session, Arc::new(SystemClock))?.start();
+        let router = web::router(&store, &ingest, &questions, &metrics, schedules, config)?;
         let queries = QueryRuntime::start().context("start the threads of queries")?;
+        let stop = shutdown.clone();
+        let scheduled = async move {
+            stop.run_until_cancelled(scheduled).await;
+            Ok(())
+        };
+        tasks.spawn_on(scheduled, queries.handle());
+        let stop = shutdown.clone();
         let served = async move {
             let served = axum::serve(http, router).with_graceful_shutdown(async move { stop.cancelled().await });
             served.await.context("HTTP server")

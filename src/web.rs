@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{Path, Query, State},
     http::{Method, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
+use chrono::Utc;
 use datafusion::prelude::SessionContext;
-use driftwatt_analyze::PriceBook;
+use driftwatt_analyze::{PriceBook, ledger::Decision};
 use driftwatt_ingest::Ingest;
 use driftwatt_query::Questions;
 use driftwatt_store::{Compaction, ErrorKind, Expiry, Retention, Store};
@@ -20,11 +21,12 @@ use serde_json::json;
 
 use crate::{
     answers::{
-        Answer, Desk, DriftQuestion, Format, IdleQuestion, RecommendQuestion, VERDICT_HEADER, WeeklyQuestion,
-        read_prices,
+        Answer, DecideQuestion, Desk, DriftQuestion, Format, IdleQuestion, OffPeakQuestion, RecommendQuestion,
+        VERDICT_HEADER, WeeklyQuestion, read_prices,
     },
     config::Config,
     retention,
+    scheduler::SchedulerHandle,
     self_metrics::SelfMetrics,
 };
 
@@ -35,6 +37,7 @@ struct Web {
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
     retention: Retention,
+    schedules: SchedulerHandle,
 }
 
 type Shared = State<Arc<Web>>;
@@ -48,6 +51,7 @@ pub(crate) fn router(
     ingest: &Arc<Ingest>,
     questions: &Questions,
     metrics: &Arc<SelfMetrics>,
+    schedules: SchedulerHandle,
     config: &Config,
 ) -> anyhow::Result<Router> {
     let web = Web {
@@ -56,6 +60,7 @@ pub(crate) fn router(
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
         retention: config.store.retention.clone(),
+        schedules,
     };
     let own = Router::new()
         .route("/", get(start_page))
@@ -69,7 +74,12 @@ pub(crate) fn router(
         .route("/api/v1/reports/weekly", get(weekly).post(weekly))
         .route("/api/v1/idle", get(idle).post(idle))
         .route("/api/v1/recommendations", get(recommend).post(recommend))
+        .route("/api/v1/recommendations/{id}/accept", post(accept))
+        .route("/api/v1/recommendations/{id}/reject", post(reject))
+        .route("/api/v1/offpeak", get(off_peak).post(off_peak))
         .route("/api/v1/drift", get(drift).post(drift))
+        .route("/api/v1/schedules", get(list_schedules))
+        .route("/api/v1/schedules/{id}/run", post(run_schedule))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
@@ -181,7 +191,7 @@ impl Web {
     /// A GET only looks; a POST also records the result as rows of its table.
     fn desk(&self, method: &Method) -> Desk<'_> {
         let store = (*method == Method::POST).then_some(&*self.store);
-        Desk { session: &self.session, store, prices: self.prices.clone() }
+        Desk { session: &self.session, store, prices: self.prices.clone(), now_us: Utc::now().timestamp_micros() }
     }
 }
 
@@ -216,6 +226,32 @@ async fn recommend(method: Method, State(web): Shared, Query(question): Query<Re
     answer(question.format, web.desk(&method).recommend(&question).await)
 }
 
+async fn off_peak(method: Method, State(web): Shared, Query(question): Query<OffPeakQuestion>) -> Response {
+    answer(question.format, web.desk(&method).off_peak(&question).await)
+}
+
+async fn accept(State(web): Shared, Path(id): Path<String>, Query(question): Query<DecideQuestion>) -> Response {
+    answer(question.format, web.desk(&Method::POST).decide(&id, Decision::Accept, &question).await)
+}
+
+async fn reject(State(web): Shared, Path(id): Path<String>, Query(question): Query<DecideQuestion>) -> Response {
+    answer(question.format, web.desk(&Method::POST).decide(&id, Decision::Reject, &question).await)
+}
+
 async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {
     answer(question.format, web.desk(&method).drift(&question).await)
+}
+
+async fn list_schedules(State(web): Shared) -> Response {
+    match web.schedules.list().await {
+        Ok(list) => Json(list).into_response(),
+        Err(error) => failure(answer_status(&error), &error),
+    }
+}
+
+async fn run_schedule(State(web): Shared, Path(name): Path<String>) -> Response {
+    match web.schedules.run_now(&name).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => failure(answer_status(&error), &error),
+    }
 }

@@ -29,6 +29,13 @@ pub enum Error {
     TooManyHistograms { metric: String, limit: usize },
     #[error("more than {limit} pods held GPUs in the window; narrow it")]
     TooManyHolders { limit: usize },
+    #[error(
+        "there is no recommendation {id:?} to decide on; `driftwatt recommend` shows them, and so does \
+         SELECT time, id, service_name FROM reports.recommendations WHERE id IS NOT NULL"
+    )]
+    UnknownRecommendation { id: String },
+    #[error(transparent)]
+    Ledger(#[from] crate::recommendation::LedgerError),
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
@@ -57,6 +64,8 @@ impl Error {
             | Self::Incomparable { .. }
             | Self::TooManyHistograms { .. }
             | Self::TooManyHolders { .. }
+            | Self::UnknownRecommendation { .. }
+            | Self::Ledger(_)
             | Self::FileFormat { .. }
             | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {

@@ -9,7 +9,10 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::window::Window;
+use crate::{
+    gpu_state::GpuSample,
+    window::{MINUTE_US, Window},
+};
 
 /// The holder of a minute of which no series says whose it was.
 pub const NOBODY: u16 = u16::MAX;
@@ -75,6 +78,18 @@ impl Gpu {
     /// Hours with a duty.
     pub fn measured_hours(&self) -> f64 {
         self.duty.iter().filter(|duty| !duty.is_nan()).count() as f64 / 60.0
+    }
+
+    /// The minutes of `window`, which it was read for, that `wanted` names, as samples.
+    pub fn samples(&self, window: Window, wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = GpuSample> {
+        let known = |value: f32| (!value.is_nan()).then_some(f64::from(value));
+        (0..self.duty.len()).filter(move |minute| wanted(*minute)).map(move |minute| GpuSample {
+            time_us: window.start_us + minute as i64 * MINUTE_US,
+            duty: known(self.duty[minute]),
+            memory_bytes: known(self.memory[minute]),
+            power_watts: known(self.power[minute]),
+            ..GpuSample::default()
+        })
     }
 
     /// Mean duty of the minutes that have one.

@@ -16,6 +16,12 @@ pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// Whether the session has the result table `name`, which exists once something was recorded.
+pub(crate) fn has_result(ctx: &SessionContext, name: &str) -> bool {
+    // A session without the schema has no result at all.
+    ctx.table_exist(format!("reports.{name}")).unwrap_or(false)
+}
+
 /// SQL for "is this row simulated", of a row with an `attributes` map.
 pub(crate) const SIMULATED: &str = "coalesce(attributes['driftwatt.simulated'] = 'true', false)";
 

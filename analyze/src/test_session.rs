@@ -31,6 +31,7 @@ pub(crate) struct SeriesRow {
     pub(crate) last_us: i64,
     pub(crate) labels: Vec<(&'static str, String)>,
     pub(crate) simulated: bool,
+    pub(crate) attributes: Vec<(&'static str, &'static str)>,
 }
 
 fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
@@ -42,11 +43,16 @@ fn label(labels: &[(&'static str, String)], column: &str) -> Option<String> {
 }
 
 fn attributes(simulated: impl Iterator<Item = bool>) -> ArrayRef {
+    maps(simulated.map(|simulated| (simulated, &[][..])))
+}
+
+fn maps<'a>(rows: impl Iterator<Item = (bool, &'a [(&'static str, &'static str)])>) -> ArrayRef {
     let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-    for simulated in simulated {
-        if simulated {
-            builder.keys().append_value("driftwatt.simulated");
-            builder.values().append_value("true");
+    for (simulated, others) in rows {
+        let simulated = simulated.then_some(("driftwatt.simulated", "true"));
+        for (key, value) in simulated.iter().chain(others) {
+            builder.keys().append_value(key);
+            builder.values().append_value(value);
         }
         builder.append(true).unwrap();
     }
@@ -112,7 +118,7 @@ fn series(rows: &[SeriesRow]) -> RecordBatch {
         match field.name().as_str() {
             "series_id" => Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)),
             "first_time" | "last_time" => times(rows.iter().map(|row| row.last_us)),
-            "attributes" => attributes(rows.iter().map(|row| row.simulated)),
+            "attributes" => maps(rows.iter().map(|row| (row.simulated, row.attributes.as_slice()))),
             name if PROMOTED.iter().any(|promoted| promoted.column == name) => {
                 Arc::new(StringArray::from(rows.iter().map(|row| label(&row.labels, name)).collect::<Vec<_>>()))
             }
@@ -202,7 +208,7 @@ pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext 
     register(&ctx, "gpu", view(&of(&|role| role.starts_with("gpu."))));
     ctx.catalog("datafusion").unwrap().register_schema("system", Arc::new(MemorySchemaProvider::new())).unwrap();
     register(&ctx, "system.gpu_series", gpu_series(&of(&|role| role.starts_with("gpu."))));
-    let is_latency = |role: &str| role.starts_with("latency.") || role.starts_with("queue.");
+    let is_latency = |role: &str| ["latency.", "queue.", "kv_cache."].iter().any(|start| role.starts_with(start));
     register(&ctx, "latency", view(&of(&is_latency)));
     register(&ctx, "inputs", view(&of(&|role| role.starts_with("input."))));
     register(&ctx, "system", view(&of(&|role| role.starts_with("cpu.") || role.starts_with("memory."))));
@@ -211,6 +217,15 @@ pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext 
     let histograms = RecordBatch::new_empty(histograms_schema());
     register(&ctx, "raw.histograms", histograms);
     ctx
+}
+
+/// Adds the result table `name` to a session.
+pub(crate) fn add_result(ctx: &SessionContext, name: &str, batch: RecordBatch) {
+    let catalog = ctx.catalog("datafusion").unwrap();
+    if catalog.schema("reports").is_none() {
+        catalog.register_schema("reports", Arc::new(MemorySchemaProvider::new())).unwrap();
+    }
+    register(ctx, &format!("reports.{name}"), batch);
 }
 
 /// Labels from pairs.

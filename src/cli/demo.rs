@@ -121,9 +121,10 @@ fn time_text(time_us: u64) -> String {
 
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
     let prices = Some(PriceBook::parse(PRICES)?);
-    let desk = Desk { session: &server.session, store: Some(&server.store), prices };
+    let now = Utc::now();
+    let desk = Desk { session: &server.session, store: Some(&server.store), prices, now_us: now.timestamp_micros() };
     // Up to this moment, so that what this machine sent meanwhile is in the report as well.
-    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    let now = now.to_rfc3339_opts(SecondsFormat::Micros, true);
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };
     let week = WeeklyQuestion { when: when.clone(), ..WeeklyQuestion::default() };
     section(1, "What did the week cost, and how much of it was used?");

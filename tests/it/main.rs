@@ -65,6 +65,8 @@ mod points;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod recommend;
+#[cfg(test)]
 mod remote_write;
 #[cfg(test)]
 mod remote_write_rules;
@@ -73,6 +75,8 @@ mod retention;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod schedule;
+#[cfg(test)]
 mod scrape;
 #[cfg(test)]
 mod sdk;
@@ -80,6 +84,8 @@ mod sdk;
 mod sdk_instruments;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod smtp;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod soak;

@@ -6,6 +6,7 @@
 
 mod clock;
 mod mail;
+mod outbox;
 mod retry;
 mod secret;
 mod settings;
@@ -17,7 +18,8 @@ mod webhook;
 
 pub use clock::Clock;
 pub use mail::{Attachment, Mail, Mailer};
-pub use retry::{DeliveryAttempt, DeliveryCounts, Outcome, RetryPolicy};
+pub use outbox::{Letter, Outbox};
+pub use retry::{DeliveryAttempt, Outcome, RetryPolicy};
 pub use secret::Secret;
 pub use settings::{
     Credentials, DeliveryConfig, MailConfig, RawDelivery, RawMail, RawRetry, RawWebhook, Security, WebhookConfig,

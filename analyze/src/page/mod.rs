@@ -127,6 +127,18 @@ pub enum Cell {
     Unknown,
 }
 
+/// `text` as it is, as a page that mail readers show alike: they drop style sheets, not `<pre>`.
+pub fn of_text(title: &str, text: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title></head>\n\
+         <body><h1 style=\"font:600 1.3rem sans-serif\">{title}</h1>\n\
+         <pre style=\"font:13px/1.4 monospace;overflow-x:auto\">{}</pre></body></html>\n",
+        escape_html(text),
+        title = escape_html(title)
+    )
+}
+
 impl Page {
     /// The page as one file, the same bytes for the same content.
     pub fn to_html(&self) -> String {
