@@ -95,7 +95,7 @@ async fn the_weekly_report_arrives_as_text_and_html_and_is_recorded() {
         [("b…@example.com", 1, "delivered"), ("o…@example.com", 1, "retried"), ("o…@example.com", 2, "delivered")];
     assert_eq!(rows, expected.map(|(to, attempt, outcome)| vec![Value::from(to), attempt.into(), outcome.into()]));
     let query = "SELECT outcome, parameters LIKE '%-W%', table_versions LIKE '%series%', finished >= started FROM reports.runs \
-                 WHERE schedule = 'weekly' AND trigger = 'hand' AND finished IS NOT NULL";
+                 WHERE schedule = 'weekly' AND started_by = 'hand' AND finished IS NOT NULL";
     assert_eq!(server.rows(query).await, [vec![Value::from("succeeded"), true.into(), true.into(), true.into()]]);
     let (_, metrics) = server.get("/metrics").await;
     assert!(
