@@ -15,11 +15,12 @@ use serde::Serialize;
 use crate::{
     error::{Error, Result},
     gpu_minutes::GpuMinutes,
+    gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify},
     recommend,
     recommendation::LedgerState,
     result_table::ResultTable,
     rows::{Rows, has_result, literal},
-    window::{DAY_US, Window},
+    window::{DAY_US, MINUTE_US, Window},
 };
 
 /// Result table.
@@ -131,14 +132,24 @@ pub async fn settle(ctx: &SessionContext, store: &Store, now_us: i64) -> Result<
 async fn realised(ctx: &SessionContext, recorded: Recorded, window: Window) -> Result<Entry> {
     let minutes = GpuMinutes::read(ctx, window).await?;
     let (service, simulated) = (&recorded.entry.service, recorded.entry.simulated);
-    let is_its = |holder: u16| {
-        minutes.holders.get(usize::from(holder)).is_some_and(|holder| holder.service.as_ref() == Some(service))
-    };
-    let minute_count = (MEASURED_DAYS * DAY_US / crate::window::MINUTE_US) as usize;
-    let gpus = || minutes.gpus.iter().filter(move |gpu| gpu.simulated == simulated);
-    let held =
-        |minute: usize| gpus().filter(|gpu| gpu.holder.get(minute).is_some_and(|holder| is_its(*holder))).count();
-    let seen: Vec<f64> = (0..minute_count).map(held).filter(|count| *count > 0).map(|count| count as f64).collect();
+    let minute_count = (MEASURED_DAYS * DAY_US / MINUTE_US) as usize;
+    let mut held = vec![0_u32; minute_count];
+    for gpu in minutes.gpus.iter().filter(|gpu| gpu.simulated == simulated) {
+        let is_its = |minute: usize| {
+            let holder = gpu.holder.get(minute).and_then(|holder| minutes.holders.get(usize::from(*holder)));
+            holder.is_some_and(|holder| holder.service.as_ref() == Some(service))
+        };
+        let of = GpuUse { service: Some(service.clone()), workload: Workload::Serving, shared: gpu.shared_by > 1 };
+        let samples: Vec<GpuSample> = gpu.samples(minutes.window, is_its).collect();
+        // Intervals, since a source may send less often than every minute.
+        for interval in classify(&samples, &of, window.start_us, window.end_us, &StateRules::default()) {
+            let at = |time_us: i64| ((time_us - window.start_us) / MINUTE_US) as usize;
+            if interval.state != GpuState::NoTelemetry {
+                held.iter_mut().take(at(interval.end_us)).skip(at(interval.start_us)).for_each(|count| *count += 1);
+            }
+        }
+    }
+    let seen: Vec<f64> = held.into_iter().filter(|count| *count > 0).map(f64::from).collect();
     let coverage = seen.len() as f64 / minute_count as f64;
     // A service that is not seen is not one that holds nothing.
     let held_mean = (coverage >= COVERAGE_MIN).then(|| seen.iter().sum::<f64>() / seen.len() as f64);

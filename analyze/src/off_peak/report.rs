@@ -168,7 +168,7 @@ fn fleet(minutes: &GpuMinutes, jobs: &[JobOnCard], simulated: bool, request: &Of
 /// What of `gpu` is work that cannot be moved: the time of a job counts as measured and free.
 fn serving(gpu: &Gpu, jobs: &[&JobOnCard], window: Window) -> Vec<Interval> {
     let of = GpuUse { service: None, workload: Workload::Serving, shared: gpu.shared_by > 1 };
-    let samples: Vec<GpuSample> = gpu.samples(window, |_minute| true).collect();
+    let samples: Vec<GpuSample> = gpu.samples(window, |minute| !gpu.duty[minute].is_nan()).collect();
     let mut intervals = classify(&samples, &of, window.start_us, window.end_us, &StateRules::default());
     for interval in &mut intervals {
         if jobs.iter().any(|job| (job.from_us..job.to_us).contains(&interval.start_us)) {
