@@ -1,13 +1,13 @@
 //! The answers, asked the same way from the command line and over HTTP.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail, ensure};
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, ValueEnum};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
-    PriceBook, Window,
+    PriceBook, Tz, Window,
     drift::{
         self, DriftRequest, Filter, Side, Source, Subject, decision::Thresholds, reference_window::trailing_window,
     },
@@ -17,6 +17,8 @@ use driftwatt_analyze::{
 };
 use driftwatt_store::Store;
 use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub(crate) enum Format {
     Json,
     /// One row per resource.
     Csv,
+    /// The bill as CSV with the columns of FOCUS 1.2.
+    Focus,
 }
 
 impl Format {
@@ -43,7 +47,7 @@ impl Format {
             Self::Md => "text/markdown; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
             Self::Json => "application/json",
-            Self::Csv => "text/csv; charset=utf-8",
+            Self::Csv | Self::Focus => "text/csv; charset=utf-8",
         }
     }
 }
@@ -52,7 +56,7 @@ impl Format {
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct When {
-    /// ISO week, Monday to Monday UTC, such as 2026-W47. Default: the last complete week
+    /// ISO week, Monday to Monday, such as 2026-W47. Default: the last complete week
     #[arg(long, conflicts_with_all = ["from", "to"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) week: Option<String>,
@@ -67,11 +71,12 @@ pub(crate) struct When {
 }
 
 impl When {
-    fn window(&self, now_us: i64) -> anyhow::Result<Window> {
+    /// The window; a week is one of `zone`.
+    fn window(&self, now_us: i64, zone: Tz) -> anyhow::Result<Window> {
         match (&self.week, &self.from, &self.to) {
-            (Some(week), None, None) => Ok(Window::parse_week(week)?),
+            (Some(week), None, None) => Ok(Window::parse_week_in(week, zone)?),
             (None, Some(from), Some(to)) => window(from, to),
-            (None, None, None) => Ok(Window::last_complete_week(now_us)),
+            (None, None, None) => Ok(Window::last_complete_week_in(now_us, zone)),
             _ => bail!("give either a week, or both from and to"),
         }
     }
@@ -97,7 +102,11 @@ pub(crate) struct WeeklyQuestion {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) when: When,
-    /// text, md, html, json or csv
+    /// Time zone in which weeks begin and days are named, such as Europe/Berlin [default: UTC]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
+    /// text, md, html, json, csv or focus
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
@@ -196,6 +205,16 @@ pub(crate) struct Desk<'a> {
     pub(crate) prices: Option<PriceBook>,
 }
 
+/// A session over `store` with the tables that jobs compute, at the prices of the configuration.
+///
+/// # Errors
+/// A wrong table of roles, a price book that cannot be read.
+pub(crate) async fn session(store: &Arc<Store>, config: &Config) -> anyhow::Result<SessionContext> {
+    let session = driftwatt_query::session(store, &config.query).await?;
+    report::register(&session, read_prices(config.prices.as_ref())?.as_ref());
+    Ok(session)
+}
+
 /// Reads the price book at `path`, if there is one.
 ///
 /// # Errors
@@ -204,6 +223,12 @@ pub(crate) fn read_prices(path: Option<&PathBuf>) -> anyhow::Result<Option<Price
     let Some(path) = path else { return Ok(None) };
     let text = std::fs::read_to_string(path).with_context(|| format!("read price book {}", path.display()))?;
     Ok(Some(PriceBook::parse(&text).with_context(|| format!("read price book {}", path.display()))?))
+}
+
+/// A time zone by its IANA name; UTC without one.
+fn zone(name: Option<&str>) -> anyhow::Result<Tz> {
+    let name = name.unwrap_or("UTC");
+    name.parse().ok().with_context(|| format!("{name:?} is no time zone like Europe/Berlin"))
 }
 
 fn now_us() -> i64 {
@@ -217,8 +242,9 @@ impl Desk<'_> {
     /// An unreadable question, a failed query.
     pub(crate) async fn weekly(&self, question: &WeeklyQuestion) -> anyhow::Result<String> {
         let now_us = now_us();
-        let window = question.when.window(now_us)?;
-        let request = WeeklyRequest { window, prices: self.prices.clone(), now_us };
+        let zone = zone(question.time_zone.as_deref())?;
+        let window = question.when.window(now_us, zone)?;
+        let request = WeeklyRequest { window, zone, prices: self.prices.clone(), now_us };
         let report = report::weekly(self.session, self.store, &request).await?;
         Ok(match question.format {
             Format::Text => report.to_text(),
@@ -226,6 +252,7 @@ impl Desk<'_> {
             Format::Html => report.to_html(),
             Format::Json => report.to_json()?,
             Format::Csv => report.to_csv(),
+            Format::Focus => report.to_focus()?,
         })
     }
 
@@ -235,7 +262,7 @@ impl Desk<'_> {
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn idle(&self, question: &IdleQuestion) -> anyhow::Result<String> {
         let now_us = now_us();
-        let request = IdleRequest::new(question.when.window(now_us)?);
+        let request = IdleRequest::new(question.when.window(now_us, Tz::UTC)?);
         let report = idle::examine(self.session, self.store, &request, now_us).await?;
         match question.format {
             Format::Text => Ok(report.to_text()),
@@ -252,8 +279,7 @@ impl Desk<'_> {
         let now_us = now_us();
         let end_us = question.to.as_deref().map_or(Ok(now_us), parse_time)?;
         let days = i64::from(question.days.unwrap_or(14));
-        let zone = question.time_zone.as_deref().unwrap_or("UTC");
-        let zone = zone.parse().ok().with_context(|| format!("{zone:?} is no time zone like Europe/Berlin"))?;
+        let zone = zone(question.time_zone.as_deref())?;
         let window = Window::new(end_us - days * 86_400_000_000, end_us)?;
         let request = RecommendRequest { window, zone, prices: self.prices.clone(), now_us };
         let report = recommend::recommend(self.session, self.store, &request).await?;
@@ -326,10 +352,10 @@ mod tests {
             from: from.map(str::to_owned),
             to: to.map(str::to_owned),
         };
-        let monday = when(Some("2026-W47"), None, None).window(0).unwrap();
-        assert_eq!(monday, when(None, Some("2026-11-16"), Some("2026-11-23T00:00:00Z")).window(0).unwrap());
-        assert!(when(None, Some("2026-11-16"), None).window(0).is_err());
-        assert!(when(None, Some("yesterday"), Some("today")).window(0).is_err());
+        let monday = when(Some("2026-W47"), None, None).window(0, Tz::UTC).unwrap();
+        assert_eq!(monday, when(None, Some("2026-11-16"), Some("2026-11-23T00:00:00Z")).window(0, Tz::UTC).unwrap());
+        assert!(when(None, Some("2026-11-16"), None).window(0, Tz::UTC).is_err());
+        assert!(when(None, Some("yesterday"), Some("today")).window(0, Tz::UTC).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    answers,
     config::{Addresses, Config},
     memory,
     query_runtime::QueryRuntime,
@@ -49,7 +50,7 @@ impl Server {
         let metrics = Arc::new(metrics);
         let store = Store::open(config.store.clone()).await?;
         let ingest = Ingest::new(Arc::clone(&store), config.ingest.clone());
-        let session = driftwatt_query::session(&store, &config.query).await?;
+        let session = answers::session(&store, config).await?;
         memory::observe(&config.memory, &store, &session);
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;

@@ -27,8 +27,16 @@ pub enum Error {
     Incomparable { metric: String, reason: String },
     #[error("{metric} has more than {limit} histogram points in a window; narrow the window or the filter")]
     TooManyHistograms { metric: String, limit: usize },
+    #[error("the GPUs of the window have more than {limit} minutes; narrow it")]
+    TooManyMinutes { limit: usize },
     #[error("more than {limit} pods held GPUs in the window; narrow it")]
     TooManyHolders { limit: usize },
+    #[error("a bill needs {what}")]
+    NoBill { what: &'static str },
+    #[error(transparent)]
+    Allocation(#[from] crate::allocation::AllocationError),
+    #[error(transparent)]
+    Focus(Box<crate::focus::FocusError>),
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
@@ -57,14 +65,18 @@ impl Error {
             | Self::Incomparable { .. }
             | Self::TooManyHistograms { .. }
             | Self::TooManyHolders { .. }
+            | Self::TooManyMinutes { .. }
             | Self::FileFormat { .. }
+            | Self::NoBill { .. }
             | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {
                 DataFusionError::ResourcesExhausted(_) => ErrorKind::Overloaded,
                 _ => ErrorKind::Internal,
             },
             Self::Store(error) => error.kind(),
-            Self::Column { .. } | Self::Arrow(_) | Self::Json(_) => ErrorKind::Internal,
+            Self::Allocation(_) | Self::Focus(_) | Self::Column { .. } | Self::Arrow(_) | Self::Json(_) => {
+                ErrorKind::Internal
+            }
         }
     }
 }

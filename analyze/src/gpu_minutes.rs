@@ -44,6 +44,8 @@ pub struct Gpu {
     pub simulated: bool,
     /// Most series that reported it at once: above 1 pods share it, and whose work it was is not known.
     pub shared_by: u64,
+    /// Whether MIG slices of it report apart.
+    pub is_sliced: bool,
     /// Mean duty of each minute, 0 to 1; NaN where there is none.
     pub duty: Vec<f32>,
     /// Most memory in use in each minute, bytes; NaN where there is none.

@@ -44,6 +44,7 @@ pub mod veto;
 pub mod waterfall;
 mod window;
 
+pub use chrono_tz::Tz;
 pub use error::{Error, Result};
 pub use price_book::PriceBook;
 pub use window::Window;

@@ -64,7 +64,6 @@ fn series_id(sample: &Sample) -> i64 {
 /// `system.gpu_series`: a row for each sample, which says the same several times.
 fn gpu_series(samples: &[Sample]) -> RecordBatch {
     let batch = view(samples);
-    let count = samples.len();
     let mut columns: Vec<(String, ArrayRef)> =
         batch.schema().fields().iter().map(|field| field.name().clone()).zip(batch.columns().iter().cloned()).collect();
     let share = |sample: &Sample| match label(&sample.labels, "mig_id").as_deref() {
@@ -72,8 +71,11 @@ fn gpu_series(samples: &[Sample]) -> RecordBatch {
         Some(_) => 2.0 / 7.0,
         None => 1.0,
     };
+    let shared_by =
+        |sample: &Sample| label(&sample.labels, "shared_by").and_then(|count| count.parse().ok()).unwrap_or(1);
+    columns.retain(|(name, _)| name != "share");
     columns.push(("share".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(share)))));
-    columns.push(("shared_by".into(), Arc::new(Int64Array::from(vec![1; count]))));
+    columns.push(("shared_by".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(shared_by)))));
     columns.push(("first_time".into(), times(samples.iter().map(|sample| sample.time_us))));
     columns.push(("last_time".into(), times(samples.iter().map(|sample| sample.time_us))));
     let days = samples.iter().map(|sample| sample.time_us.div_euclid(crate::window::DAY_US) as i32);
@@ -92,6 +94,12 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ("role".into(), text(roles())),
         ("metric".into(), text(roles())),
         ("count".into(), Arc::new(Int64Array::from(vec![1; samples.len()]))),
+        ("sum".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
+        ("share".into(), Arc::new(Float64Array::from(vec![1.0; samples.len()]))),
+        (
+            "scope".into(),
+            text(samples.iter().map(|sample| label(&sample.labels, "scope").or(Some("node".into()))).collect()),
+        ),
         ("series_id".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(series_id)))),
         ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
         ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
@@ -202,10 +210,14 @@ pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext 
     register(&ctx, "gpu", view(&of(&|role| role.starts_with("gpu."))));
     ctx.catalog("datafusion").unwrap().register_schema("system", Arc::new(MemorySchemaProvider::new())).unwrap();
     register(&ctx, "system.gpu_series", gpu_series(&of(&|role| role.starts_with("gpu."))));
-    let is_latency = |role: &str| role.starts_with("latency.") || role.starts_with("queue.");
+    let is_latency = |role: &str| ["latency.", "queue.", "requests."].iter().any(|start| role.starts_with(start));
     register(&ctx, "latency", view(&of(&is_latency)));
-    register(&ctx, "inputs", view(&of(&|role| role.starts_with("input."))));
-    register(&ctx, "system", view(&of(&|role| role.starts_with("cpu.") || role.starts_with("memory."))));
+    register(&ctx, "inputs", view(&of(&|role| role.starts_with("input.") || role.starts_with("output."))));
+    register(
+        &ctx,
+        "system",
+        view(&of(&|role| ["cpu.", "memory.", "collector."].iter().any(|start| role.starts_with(start)))),
+    );
     register(&ctx, "metrics", view(samples));
     register(&ctx, "raw.series", series(rows));
     let histograms = RecordBatch::new_empty(histograms_schema());

@@ -86,4 +86,6 @@ mod soak;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]
+mod weekly_report;
+#[cfg(test)]
 mod write_request;

@@ -1,6 +1,8 @@
 //! The frame of every report: one HTML file with nothing to fetch and no script, for screens of any width, light and dark,
 //! and for paper. All text is escaped; only charts go in as they are.
 
+mod plain;
+
 use std::fmt::Write as _;
 
 use crate::{
