@@ -77,9 +77,8 @@ fn parts(comparison: &Comparison) -> String {
 fn feature_text(change: &FeatureChange) -> String {
     let role = change.role.as_str();
     // Where the typical request is as before, it is the others that moved the mean.
-    let (old, new) = change.medians;
-    let (name, (before, after)) =
-        if (new - old).abs() >= 0.05 * old { ("median", change.medians) } else { ("mean", change.means) };
+    let moved = change.medians.filter(|(old, new)| (new - old).abs() >= 0.05 * old);
+    let (name, (before, after)) = moved.map_or(("mean", change.means), |medians| ("median", medians));
     let mut text = format!("{role} ({name} {} to {})", number(before), number(after));
     if let Some(cap) = &change.cap_lost {
         let above = 100.0 * cap.above.1;
@@ -186,9 +185,12 @@ fn next_check(kind: SignalKind) -> &'static str {
         SignalKind::GpuClock | SignalKind::GpuThrottle => "read the throttle reasons, temperature and power limit",
         SignalKind::XidErrors | SignalKind::EccErrors => "read the kernel log for XID codes and take the GPU out",
         SignalKind::CpuStarvation | SignalKind::CpuUtilisation => "look for quota and neighbours on the host",
-        SignalKind::MemoryPressure => "look for the process that grew on the host",
-        SignalKind::DiskLatency => "look for who reads or writes, and at the disk's health",
-        SignalKind::NetworkRetransmits => "look at the switch, the cable and other hosts of the zone",
+        SignalKind::MemoryPressure | SignalKind::MemoryUsage => "look for the process that grew on the host",
+        SignalKind::GpuMemoryUsage => "look for what else holds memory of the GPU, and at the batch size",
+        SignalKind::DiskLatency | SignalKind::IoPressure => "look for who reads or writes, and at the disk's health",
+        SignalKind::NetworkRetransmits | SignalKind::NetworkDrops => {
+            "look at the switch, the cable and other hosts of the zone"
+        }
         SignalKind::Replicas => "find out why replicas left",
         SignalKind::QueueLength | SignalKind::KvCacheUsage => "add replicas, or limit what is admitted",
         SignalKind::GpuUtilisation => "compare with the number of requests",
