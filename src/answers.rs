@@ -8,10 +8,15 @@ use clap::{Args, ValueEnum};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
+    diagnosis::{
+        reader::Subject as Diagnosed,
+        report::{self as diagnosis_report, DiagnoseRequest},
+    },
     drift::{
         self, DriftRequest, Filter, Side, Source, Subject, decision::Thresholds, reference_window::trailing_window,
     },
     idle::{self, IdleRequest},
+    lineage::deployment_mark::DeploymentMark,
     recommend::{self, RecommendRequest},
     report::{self, WeeklyRequest},
 };
@@ -171,6 +176,55 @@ pub(crate) struct DriftQuestion {
     pub(crate) format: Format,
 }
 
+/// What is asked of the diagnosis.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+pub(crate) struct DiagnoseQuestion {
+    /// Service, as its telemetry names it (service.name)
+    pub(crate) service: String,
+    /// A moment at which latency was not as usual, UTC: the change is searched for in the hours around it. With --from and --to,
+    /// the minute of the change, which is then believed
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<String>,
+    /// Start, UTC: 2026-11-16T09:00:00Z; the first third of the time is taken for normal [default: six hours ago]
+    #[arg(long, requires = "to")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
+    /// End, UTC [default: now]
+    #[arg(long, requires = "from")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    /// Label that the requests must have: http.route=/v1/chat. Separate several with commas
+    #[arg(long = "where", default_value = "")]
+    #[serde(default)]
+    pub(crate) filter: String,
+    /// text, json, html or md
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub(crate) format: Format,
+}
+
+/// What was deployed.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+pub(crate) struct MarkQuestion {
+    /// Service, as its telemetry names it (service.name)
+    pub(crate) service: String,
+    /// Version that is deployed
+    pub(crate) version: String,
+    /// When, UTC; may lie ahead [default: now]
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<String>,
+    /// Environment, as its telemetry names it (deployment.environment.name) [default: all]
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) environment: Option<String>,
+    /// Name of the model [default: what the telemetry says]
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+}
+
 /// A rendered answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -262,6 +316,45 @@ impl Desk<'_> {
             Format::Json => Ok(report.to_json()?),
             _ => bail!("recommendations are written as text or json"),
         }
+    }
+
+    /// Computes, records and renders why the latency of a service changed.
+    ///
+    /// # Errors
+    /// An unreadable question, a service that is not there, a format it does not have, a failed query.
+    pub(crate) async fn diagnose(&self, question: &DiagnoseQuestion) -> anyhow::Result<String> {
+        let between = match (&question.from, &question.to) {
+            (Some(from), Some(to)) => Some(window(from, to)?),
+            (None, None) => None,
+            _ => bail!("give both from and to, or only at"),
+        };
+        let at_us = question.at.as_deref().map(parse_time).transpose()?;
+        let filters = question.filter.split(',').filter(|filter| !filter.is_empty());
+        let filters = filters.map(Filter::parse).collect::<Result<_, _>>()?;
+        let subject = Diagnosed { service: question.service.clone(), filters };
+        let request = DiagnoseRequest::new(subject, between, at_us, now_us())?;
+        let report = diagnosis_report::run(self.session, self.store, &request).await?;
+        Ok(match question.format {
+            Format::Text => report.to_text(),
+            Format::Json => report.to_json()?,
+            Format::Html => report.to_html(),
+            Format::Md => report.to_markdown(),
+            Format::Csv => bail!("a diagnosis is written as text, json, html or md"),
+        })
+    }
+
+    /// Records a deployment.
+    ///
+    /// # Errors
+    /// An unreadable time, a mark without service or version, no store to write to.
+    pub(crate) async fn mark(&self, question: &MarkQuestion) -> anyhow::Result<String> {
+        let now_us = now_us();
+        let MarkQuestion { service, version, at, environment, model } = question.clone();
+        let time_us = at.as_deref().map_or(Ok(now_us), parse_time)?;
+        let mark = DeploymentMark { time_us, service, environment, model, version, received_us: now_us };
+        mark.write(self.store.context("a deployment is recorded, so it is sent with POST")?).await?;
+        let when = DateTime::from_timestamp_micros(time_us).unwrap_or_default().format("%Y-%m-%d %H:%M:%S UTC");
+        Ok(format!("marked: {} {} at {when}\n", mark.service, mark.version))
     }
 
     /// Computes, records and renders a drift score.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    answers::{DriftQuestion, IdleQuestion, RecommendQuestion, WeeklyQuestion},
+    answers::{DiagnoseQuestion, DriftQuestion, IdleQuestion, MarkQuestion, RecommendQuestion, WeeklyQuestion},
     shell::OutputFormat,
     terminal,
 };
@@ -57,6 +57,11 @@ enum Command {
     Idle(IdleArgs),
     /// Which services hold more GPUs than they use, how many are enough, and the proof from their own demand
     Recommend(RecommendArgs),
+    /// Latency of a service changed: is it the machines, the model, or what it was asked? One sentence, then the evidence
+    Diagnose(DiagnoseArgs),
+    /// Say what is deployed, from a script or by hand
+    #[command(subcommand)]
+    Deploy(DeployCommand),
     /// Check every log record, file and row of a data directory; exit code 0 sound, 1 faults, 2 not checked
     Verify(CheckArgs),
     /// What a data directory is made of: files by level, bytes per column, the biggest metrics
@@ -73,6 +78,12 @@ enum Command {
 enum ReportCommand {
     /// Utilisation and cost of one week against the week before
     Weekly(WeeklyArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum DeployCommand {
+    /// Record that a version of a service is deployed from a moment on
+    Mark(MarkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -221,7 +232,29 @@ pub(crate) struct DriftArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DiagnoseArgs {
+    #[command(flatten)]
+    question: DiagnoseQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MarkArgs {
+    #[command(flatten)]
+    question: MarkQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
+    /// Only the simulated incident and its diagnosis, which takes seconds
+    #[arg(long)]
+    incident: bool,
     /// Exit after the answers instead of serving until Ctrl-C
     #[arg(long)]
     once: bool,
@@ -327,6 +360,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
         Command::Idle(args) => read::idle(args).await,
         Command::Recommend(args) => read::recommend(args).await,
+        Command::Diagnose(args) => read::diagnose(args).await,
+        Command::Deploy(DeployCommand::Mark(args)) => read::mark(args).await,
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),

@@ -50,6 +50,7 @@ impl Server {
         let store = Store::open(config.store.clone()).await?;
         let ingest = Ingest::new(Arc::clone(&store), config.ingest.clone());
         let session = driftwatt_query::session(&store, &config.query).await?;
+        driftwatt_analyze::diagnosis::table_function::register(&session);
         memory::observe(&config.memory, &store, &session);
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;

@@ -20,8 +20,8 @@ use serde_json::json;
 
 use crate::{
     answers::{
-        Answer, Desk, DriftQuestion, Format, IdleQuestion, RecommendQuestion, VERDICT_HEADER, WeeklyQuestion,
-        read_prices,
+        Answer, Desk, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, MarkQuestion, RecommendQuestion,
+        VERDICT_HEADER, WeeklyQuestion, read_prices,
     },
     config::Config,
     retention,
@@ -70,6 +70,8 @@ pub(crate) fn router(
         .route("/api/v1/idle", get(idle).post(idle))
         .route("/api/v1/recommendations", get(recommend).post(recommend))
         .route("/api/v1/drift", get(drift).post(drift))
+        .route("/api/v1/diagnose", get(diagnose).post(diagnose))
+        .route("/api/v1/deployments", post(mark))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
@@ -214,6 +216,14 @@ async fn idle(method: Method, State(web): Shared, Query(question): Query<IdleQue
 
 async fn recommend(method: Method, State(web): Shared, Query(question): Query<RecommendQuestion>) -> Response {
     answer(question.format, web.desk(&method).recommend(&question).await)
+}
+
+async fn diagnose(method: Method, State(web): Shared, Query(question): Query<DiagnoseQuestion>) -> Response {
+    answer(question.format, web.desk(&method).diagnose(&question).await)
+}
+
+async fn mark(method: Method, State(web): Shared, Query(question): Query<MarkQuestion>) -> Response {
+    answer(Format::Text, web.desk(&method).mark(&question).await)
 }
 
 async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {

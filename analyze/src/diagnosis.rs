@@ -13,7 +13,9 @@ pub mod latency_buckets;
 pub mod localise;
 pub mod minute_series;
 pub mod onset;
+pub mod reader;
 pub mod regression_sums;
+pub mod report;
 pub mod robust;
 #[doc(hidden)]
 pub mod scenario;
@@ -22,6 +24,7 @@ pub mod service_window;
 pub mod split;
 pub mod standardised;
 pub mod system_rank;
+pub mod table_function;
 pub mod telemetry;
 pub mod verdict;
 

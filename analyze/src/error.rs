@@ -29,6 +29,23 @@ pub enum Error {
     TooManyHistograms { metric: String, limit: usize },
     #[error("more than {limit} pods held GPUs in the window; narrow it")]
     TooManyHolders { limit: usize },
+    #[error("{minutes} minutes are more than {minutes_max}: ask about a shorter time")]
+    DiagnosisWindow { minutes: usize, minutes_max: usize },
+    #[error(
+        "no latency or input of a service {service:?} was sent in that time{}",
+        services_text(.known)
+    )]
+    UnknownService { service: String, known: Vec<String> },
+    #[error(
+        "{service} has simulated and real telemetry, which are never diagnosed together; add --where driftwatt.simulated=true or =false"
+    )]
+    MixedService { service: String },
+    #[error("more than {limit} points would be read; ask about a shorter time, or narrow it with --where")]
+    TooManyPoints { limit: u64 },
+    #[error("this time cannot be diagnosed: {0}")]
+    Diagnosis(#[from] crate::diagnosis::Error),
+    #[error("the mark cannot be used: {0}")]
+    Mark(#[source] crate::lineage::deployment::ObservationError),
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
@@ -57,6 +74,12 @@ impl Error {
             | Self::Incomparable { .. }
             | Self::TooManyHistograms { .. }
             | Self::TooManyHolders { .. }
+            | Self::DiagnosisWindow { .. }
+            | Self::UnknownService { .. }
+            | Self::MixedService { .. }
+            | Self::TooManyPoints { .. }
+            | Self::Diagnosis(_)
+            | Self::Mark(_)
             | Self::FileFormat { .. }
             | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {
@@ -67,4 +90,9 @@ impl Error {
             Self::Column { .. } | Self::Arrow(_) | Self::Json(_) => ErrorKind::Internal,
         }
     }
+}
+
+/// Services that could have been meant.
+fn services_text(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!("; services with metrics then: {}", known.join(", ")) }
 }

@@ -1,4 +1,4 @@
-//! `driftwatt report`, `drift`, `idle`, `recommend`: ask a running server over HTTP, or open a data directory.
+//! `driftwatt report`, `drift`, `idle`, `recommend`, `diagnose`, `deploy mark`: ask a running server over HTTP, or open a data directory.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    DriftArgs, IdleArgs, RecommendArgs, SourceArgs, WeeklyArgs,
+    DiagnoseArgs, DriftArgs, IdleArgs, MarkArgs, RecommendArgs, SourceArgs, WeeklyArgs,
     source::{Opened, no_server, refusal},
 };
 use crate::{
@@ -65,11 +65,29 @@ pub(super) async fn weekly(args: WeeklyArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.weekly(question).await;
     let answer = answered(&args.source, "/api/v1/reports/weekly", question, args.prices.as_ref(), local).await?;
-    let text = answer.text;
-    match &args.output {
+    write(args.output.as_ref(), &answer.text)
+}
+
+/// To a file, or to standard output.
+fn write(output: Option<&PathBuf>, text: &str) -> anyhow::Result<()> {
+    match output {
         Some(path) => std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?,
-        None => terminal::print(&text),
+        None => terminal::print(text),
     }
+    Ok(())
+}
+
+pub(super) async fn diagnose(args: DiagnoseArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.diagnose(question).await;
+    let answer = answered(&args.source, "/api/v1/diagnose", question, None, local).await?;
+    write(args.output.as_ref(), &answer.text)
+}
+
+pub(super) async fn mark(args: MarkArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.mark(question).await;
+    terminal::print(&answered(&args.source, "/api/v1/deployments", question, None, local).await?.text);
     Ok(())
 }
 

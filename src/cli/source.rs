@@ -42,6 +42,7 @@ impl Opened {
         let store =
             Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;
         let session = driftwatt_query::session(&store, &config.query).await?;
+        driftwatt_analyze::diagnosis::table_function::register(&session);
         Ok(Self { store, session, config })
     }
 }

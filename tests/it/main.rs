@@ -30,6 +30,8 @@ mod delta;
 #[cfg(test)]
 mod delta_histograms;
 #[cfg(test)]
+mod diagnose;
+#[cfg(test)]
 mod doubtful_values;
 #[cfg(test)]
 mod exporter;

@@ -16,6 +16,10 @@ use super::{
     service_window::{Role, ServiceWindow},
 };
 
+/// Roles that the regression may use.
+const INPUTS: [Role; 6] =
+    [Role::PromptTokens, Role::OutputTokens, Role::Megapixels, Role::ImageCount, Role::Kilobytes, Role::BatchSize];
+
 /// Ridge on the correlation matrix; see [`RegressionSums::solve`].
 pub const RIDGE_SHARE: f64 = 1e-4;
 
@@ -48,10 +52,7 @@ impl CostModel {
     /// Roles known for less than `coverage_min` of the requests are left out.
     pub fn new(window: &ServiceWindow, rows: &[Range<usize>], coverage_min: f64) -> Option<Self> {
         let roles: Vec<Role> =
-            [Role::PromptTokens, Role::OutputTokens, Role::Megapixels, Role::ImageCount, Role::BatchSize]
-                .into_iter()
-                .filter(|&role| coverage(window, role, rows) >= coverage_min)
-                .collect();
+            INPUTS.into_iter().filter(|&role| coverage(window, role, rows) >= coverage_min).collect();
         if roles.iter().all(|role| role.is_load()) {
             return None;
         }
@@ -200,6 +201,7 @@ fn terms(roles: &[Role], linear: bool) -> Vec<Term> {
         (Role::PromptTokens, Role::PromptTokens),
         (Role::OutputTokens, Role::OutputTokens),
         (Role::PromptTokens, Role::OutputTokens),
+        (Role::Kilobytes, Role::Kilobytes),
         (Role::Megapixels, Role::Megapixels),
         (Role::Megapixels, Role::ImageCount),
         (Role::PromptTokens, Role::BatchSize),

@@ -25,9 +25,30 @@ impl LatencyBuckets {
         Self { edges_ms, counts }
     }
 
-    /// Upper ends of all cells but the last, milliseconds.
-    pub fn edges_ms(&self) -> &[f64] {
-        &self.edges_ms
+    /// The same requests, with every latency times `factor`, which is positive.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        self.edges_ms.iter_mut().for_each(|edge| *edge *= factor);
+        self
+    }
+
+    /// Forgets all requests.
+    pub fn clear(&mut self) {
+        self.counts.fill(0.0);
+    }
+
+    /// Counts of one minute by cell.
+    pub fn minute(&self, minute: usize) -> &[f32] {
+        let width = self.edges_ms.len() + 1;
+        self.counts.get(minute * width..(minute + 1) * width).unwrap_or(&[])
+    }
+
+    /// Adds counts by cell to a minute. What lies outside of the window is left out.
+    pub fn add_cells(&mut self, minute: usize, counts: impl IntoIterator<Item = f32>) {
+        let width = self.edges_ms.len() + 1;
+        if let Some(cells) = self.counts.get_mut(minute * width..(minute + 1) * width) {
+            cells.iter_mut().zip(counts).for_each(|(cell, count)| *cell += count);
+        }
     }
 
     /// Adds requests between two latencies, `high` being infinite where there is no upper end. A span of several cells is

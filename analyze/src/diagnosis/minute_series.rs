@@ -60,6 +60,12 @@ fn log_quantiles(window: &ServiceWindow, minute: usize, levels: [f64; 2]) -> [f6
         return levels.map(|level| of(level).map_or(f64::NAN, f64::ln));
     }
     let rows = window.rows(minute, minute + 1);
+    if window.is_aggregated() {
+        // Means of several requests have a mean, and no quantile.
+        let sum: f64 = rows.clone().map(|row| f64::from(window.latency_ms[row]) * window.weight(row) as f64).sum();
+        let count = window.request_count(&rows);
+        return [if count >= REQUESTS_MIN { (sum / count as f64).ln() } else { f64::NAN }, f64::NAN];
+    }
     let enough = window.request_count(&rows) >= REQUESTS_MIN;
     let mut logs: Vec<f64> = rows.map(|row| f64::from(window.latency_ms[row]).ln()).collect();
     logs.sort_unstable_by(f64::total_cmp);

@@ -3,17 +3,36 @@
 
 use super::{
     Comparison, Diagnosis,
-    inputs::FeatureChange,
-    service_window::SignalKind,
+    inputs::{CategoryChange, FeatureChange},
+    service_window::{Dimension, Role, SignalKind},
     system_rank::{MOVED_SCORE_MIN, RankedSignal},
     verdict::Verdict,
 };
+
+/// What a finding is about, for whoever wants to look it up.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EvidenceSubject {
+    /// A deployment, a restart.
+    Event,
+    /// A signal of one container; none is the whole service.
+    Signal(SignalKind, Option<(Dimension, String)>),
+    /// A group of requests.
+    Place(Dimension, String),
+    /// Latency of all requests.
+    Latency,
+    /// An input.
+    Input(Role),
+    /// An attribute whose values came, went or moved.
+    Category(String),
+}
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
     /// What was found, with its size.
     pub finding: String,
+    /// What it is about.
+    pub subject: EvidenceSubject,
     /// Effect on the mean latency, milliseconds, with its 95 % interval, where it has one.
     pub effect_ms: Option<(f64, (f64, f64))>,
     /// Minute of its onset, where it has one.
@@ -50,8 +69,8 @@ pub fn sentence(diagnosis: &Diagnosis) -> String {
 /// `p95 rose 41 % (1200 ms to 1690 ms)`.
 fn movement(comparison: &Comparison) -> String {
     let split = &comparison.split;
-    let (name, (before, after)) = match &comparison.standardised {
-        Some(check) => ("p95", check.p95_ms),
+    let (name, (before, after)) = match comparison.standardised.as_ref().and_then(|check| check.p95_ms) {
+        Some(p95_ms) => ("p95", p95_ms),
         None => ("mean latency", (split.before_ms, split.after_ms)),
     };
     let word = if after >= before { "rose" } else { "fell" };
@@ -120,6 +139,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
         .iter()
         .map(|event| Evidence {
             finding: format!("{} within 15 minutes of the change", event.what),
+            subject: EvidenceSubject::Event,
             effect_ms: None,
             onset_minute: Some(event.minute.max(0.0) as usize),
             falsified_by: "the change stays after a rollback",
@@ -131,6 +151,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
         let place = signal.container.as_ref().map_or("the service", |(_, value)| value);
         found.push(Evidence {
             finding: format!("{} on {place}", signal_text(signal)),
+            subject: EvidenceSubject::Signal(signal.kind, signal.container.clone()),
             effect_ms: None,
             onset_minute: signal.onset_minute,
             falsified_by: "requests on containers where it did not move changed as much",
@@ -144,6 +165,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
             finding: format!(
                 "GPU utilisation fell from {before:.0} % to {after:.0} % while requests slowed: it waits, for {by}"
             ),
+            subject: EvidenceSubject::Signal(SignalKind::GpuUtilisation, None),
             effect_ms: None,
             onset_minute: None,
             falsified_by: "fewer requests arrived",
@@ -154,6 +176,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
         let (dimension, value, share) = (group.dimension.as_str(), &group.value, 100.0 * group.share_removed);
         found.push(Evidence {
             finding: format!("without {dimension} {value}, {share:.0} % of the change at equal inputs is gone"),
+            subject: EvidenceSubject::Place(group.dimension, group.value.clone()),
             effect_ms: None,
             onset_minute: None,
             falsified_by: "the change stays when it takes no requests",
@@ -164,20 +187,46 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
     let conditional = comparison.conditional_ms;
     found.push(Evidence {
         finding: "change at equal inputs (load and machines)".to_owned(),
+        subject: EvidenceSubject::Latency,
         effect_ms: Some((conditional.value, conditional.interval)),
         onset_minute,
         falsified_by: "requests of equal size took as long before",
         next_check: "replay one recorded request on an idle replica",
     });
     let inputs = comparison.features.first().map_or("inputs".to_owned(), feature_text);
+    let at_new_inputs = comparison.standardised.as_ref().and_then(|check| check.counterfactual_p95_ms);
+    let at_new_inputs = at_new_inputs.map_or(String::new(), |p95| {
+        format!("; the former server would have had a p95 of {p95:.0} ms with these inputs")
+    });
     found.push(Evidence {
-        finding: format!("change by what was asked: {inputs}"),
+        finding: format!("change by what was asked: {inputs}{at_new_inputs}"),
+        subject: comparison
+            .features
+            .first()
+            .map_or(EvidenceSubject::Latency, |feature| EvidenceSubject::Input(feature.role)),
         effect_ms: Some((comparison.input_ms.value, comparison.input_ms.interval)),
         onset_minute,
         falsified_by: "latency stays changed among requests of the former size",
         next_check: "ask the client or tenant what it sends since then",
     });
+    found.extend(comparison.categories.iter().take(CATEGORIES_SHOWN).map(category));
     found
+}
+
+/// Most categories that are named.
+const CATEGORIES_SHOWN: usize = 3;
+
+fn category(change: &CategoryChange) -> Evidence {
+    let (before, after) = (100.0 * change.shares.0, 100.0 * change.shares.1);
+    let new = if change.is_new { " (new)" } else { "" };
+    Evidence {
+        finding: format!("{} {}{new} went from {before:.0} % to {after:.0} % of requests", change.label, change.value),
+        subject: EvidenceSubject::Category(change.label.clone()),
+        effect_ms: None,
+        onset_minute: None,
+        falsified_by: "latency changed as much among the requests of the others",
+        next_check: "ask what changed there, and compare its requests with those of the others",
+    }
 }
 
 fn next_check(kind: SignalKind) -> &'static str {
@@ -228,7 +277,7 @@ mod tests {
     fn missing_telemetry_is_named_and_a_deployment_comes_first() {
         let scenario = simulate(Kind::MissingTelemetry, 0, 2_000);
         let diagnosis = diagnose(&scenario.window, &scenario.question, &Rules::default()).unwrap();
-        assert!(sentence(&diagnosis).contains("gen_ai.usage.input_tokens"), "{}", sentence(&diagnosis));
+        assert!(sentence(&diagnosis).contains("driftwatt.input.tokens"), "{}", sentence(&diagnosis));
         let scenario = simulate(Kind::SlowerVersion, 0, 2_000);
         let diagnosis = diagnose(&scenario.window, &scenario.question, &Rules::default()).unwrap();
         assert!(evidence(&diagnosis)[0].finding.starts_with("deployment"), "{:?}", evidence(&diagnosis)[0]);

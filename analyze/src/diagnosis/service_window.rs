@@ -28,6 +28,8 @@ pub enum Role {
     Megapixels,
     /// Images.
     ImageCount,
+    /// Thousand bytes of the body, where nothing says more of its size.
+    Kilobytes,
     /// Requests in the batch that this one ran in: load, not input.
     BatchSize,
     /// Milliseconds in the queue before the model started: load, not input.
@@ -42,6 +44,7 @@ impl Role {
             Self::OutputTokens => "output tokens",
             Self::Megapixels => "megapixels",
             Self::ImageCount => "images",
+            Self::Kilobytes => "kilobytes",
             Self::BatchSize => "batch size",
             Self::QueueMs => "queue time",
         }

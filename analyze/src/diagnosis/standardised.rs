@@ -21,8 +21,8 @@ pub struct Standardised {
     pub conditional_ms: f64,
     /// Smaller side's share of requests in cells that both sides fill.
     pub coverage: f64,
-    /// p95 of latency before and after, milliseconds.
-    pub p95_ms: (f64, f64),
+    /// p95 of latency before and after, milliseconds; none where means of several requests came without buckets.
+    pub p95_ms: Option<(f64, f64)>,
     /// p95 that the server of before would have had with the inputs of after; none where rows are means of several requests.
     pub counterfactual_p95_ms: Option<f64>,
 }
@@ -68,6 +68,7 @@ pub fn standardise(model: &CostModel, window: &ServiceWindow, sides: &Sides) -> 
     };
     let p95 = |rows: &[Row], minutes: &Range<usize>| match &window.buckets {
         Some(buckets) => buckets.quantile_ms(minutes.clone(), 0.95),
+        None if window.is_aggregated() => None,
         None => weighted_quantile(rows.iter().map(|row| (row.1, row.2)).collect(), 0.95),
     };
     let reweighted = || old.iter().map(|&(cost, ms, requests)| (ms, requests * weights(cost))).collect();
@@ -75,7 +76,7 @@ pub fn standardise(model: &CostModel, window: &ServiceWindow, sides: &Sides) -> 
         input_ms,
         conditional_ms,
         coverage: (old_kept / all(&old)).min(new_kept / all(&new)),
-        p95_ms: (p95(&old, &sides.before)?, p95(&new, &sides.after)?),
+        p95_ms: p95(&old, &sides.before).zip(p95(&new, &sides.after)),
         counterfactual_p95_ms: if window.is_aggregated() { None } else { weighted_quantile(reweighted(), 0.95) },
     })
 }

@@ -72,6 +72,16 @@ impl SignalKind {
         }
     }
 
+    /// Unit of its values; empty for a share or a count.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::GpuClock => "MHz",
+            Self::DiskLatency => "ms",
+            Self::XidErrors | Self::EccErrors => "errors/min",
+            _ => "",
+        }
+    }
+
     /// Direction in which it makes requests slower: 1 up, -1 down, 0 either.
     pub fn harm(self) -> i8 {
         match self {
