@@ -93,8 +93,11 @@ fn single_requests(start: u64) -> (Vec<NumberDataPoint>, Vec<NumberDataPoint>) {
         (state >> 11) as f64 / (1u64 << 53) as f64
     };
     let mut time = start;
-    while time < start + 130 * MINUTE {
+    loop {
         time += (4e9 * random()) as u64 + 1_000;
+        if time > start + 130 * MINUTE {
+            break;
+        }
         let factor = if time >= start + 70 * MINUTE && random() < 0.6 { 4.0 } else { 1.0 };
         let prompt = (200.0 + 1_800.0 * random() * random()) * factor;
         let seconds = (0.04 + 0.0005 * prompt) * (0.85 + 0.3 * random());

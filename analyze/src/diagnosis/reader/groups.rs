@@ -14,8 +14,8 @@ const FAILURES: [&str; 1] = ["error.type"];
 pub(super) struct Groups {
     /// Labels of each group.
     pub(super) labels: Vec<BTreeMap<String, String>>,
-    /// Group and column of each series and role: column 0 is the latency, then the inputs in the order of the choice.
-    pub(super) places: HashMap<(String, i64), (u32, usize)>,
+    /// Role, group and column of each series.
+    places: HashMap<i64, Vec<(String, u32, usize)>>,
     /// Requests of failed series, which are left out.
     pub(super) failed: f64,
 }
@@ -53,9 +53,15 @@ impl Groups {
                 groups.labels.push(labels.collect());
                 groups.labels.len() as u32 - 1
             });
-            groups.places.insert((series.role.clone(), series.id), (group, column));
+            groups.places.entry(series.id).or_default().push((series.role.clone(), group, column));
         }
         groups
+    }
+
+    /// Group and column of a series in a role: column 0 is the latency, then the inputs in the order of the choice.
+    pub(super) fn place(&self, role: &str, series: i64) -> Option<(u32, usize)> {
+        let places = self.places.get(&series)?;
+        places.iter().find(|(known, ..)| known == role).map(|&(_, group, column)| (group, column))
     }
 }
 
@@ -100,7 +106,7 @@ mod tests {
             series(6, "latency.e2e", &[("host_name", "a"), ("error.type", "timeout")]),
         ];
         let groups = Groups::new(&all, &choose(&all));
-        let place = |role: &str, id| groups.places.get(&(role.to_owned(), id)).copied();
+        let place = |role: &str, id| groups.place(role, id);
         assert_eq!(groups.labels.len(), 2, "{groups:?}");
         assert_eq!(place("latency.e2e", 1), Some((0, 0)));
         assert_eq!(place("latency.e2e", 2), Some((0, 0)), "routes are not known of tokens");

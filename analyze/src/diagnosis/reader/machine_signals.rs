@@ -141,7 +141,8 @@ pub(super) async fn read(
         let roles: BTreeSet<&str> = found.iter().map(|series| series.role.as_str()).collect();
         let roles: Vec<&str> = roles.into_iter().collect();
         let mut values: HashMap<i64, Vec<(i64, f64)>> = found.iter().map(|series| (series.id, Vec::new())).collect();
-        points::read(desk, view, &roles, &whose, |point| {
+        let of_these: Vec<&Series> = found.iter().collect();
+        points::read(desk, view, &roles, &whose, &of_these, |_, point| {
             if let Some(points) = values.get_mut(&point.series) {
                 points.push((point.time_us, point.value));
             }

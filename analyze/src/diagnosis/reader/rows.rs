@@ -67,9 +67,11 @@ pub(super) async fn read(desk: &mut Desk<'_>, series: &[Series], choice: &Choice
     let mut collected = Collected::new(desk.span, desk.minute_count, single, interval);
     for (view, roles) in asked(latency, choice) {
         let whose = desk.whose.clone();
-        for role in roles {
-            // One role at a time: the same series may have several.
-            points::read(desk, view, &[role], &whose, |point| collected.take(&groups, role, point)).await?;
+        let wanted = |one: &&Series| roles.contains(&one.role.as_str()) && groups.place(&one.role, one.id).is_some();
+        let wanted: Vec<&Series> = series.iter().filter(wanted).collect();
+        if !wanted.is_empty() {
+            let take = |role: &str, point: &Point| collected.take(&groups, role, point);
+            points::read(desk, view, &roles, &whose, &wanted, take).await?;
         }
     }
     if !latency.is_counted && collected.is_sampled_gauge() {
@@ -148,7 +150,7 @@ impl Collected {
     }
 
     fn take(&mut self, groups: &Groups, role: &str, point: &Point) {
-        let Some(&(group, column)) = groups.places.get(&(role.to_owned(), point.series)) else { return };
+        let Some((group, column)) = groups.place(role, point.series) else { return };
         let minute = (point.time_us - self.span.start_us - 1).div_euclid(MINUTE_US);
         if minute < 0 || minute >= self.minute_count as i64 {
             return;

@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 use super::Desk;
 use crate::{
     error::Result,
-    rows::{Rows, SIMULATED},
+    rows::Rows,
     window::{Window, time_literal},
 };
 
@@ -76,7 +76,7 @@ pub(super) async fn read(desk: &mut Desk<'_>, view: &str, roles: &[&str], whose:
     let query = format!(
         "SELECT role, series_id, metric, count(*) AS points, count(count) AS counted, coalesce(sum(count), 0) AS requests, \
          CAST(min(time) AS BIGINT) AS first_us, CAST(max(time) AS BIGINT) AS last_us, \
-         bool_or({SIMULATED}) AS simulated, {labels}, first_value(attributes) AS attributes \
+         {labels}, first_value(attributes) AS attributes \
          FROM {view} WHERE {} GROUP BY role, series_id, metric ORDER BY role, metric, series_id",
         condition(desk.span, roles, whose)
     );
@@ -84,7 +84,7 @@ pub(super) async fn read(desk: &mut Desk<'_>, view: &str, roles: &[&str], whose:
     desk.queries.push(query);
     let (ids, role, metric) = (rows.integers("series_id")?, rows.texts("role")?, rows.texts("metric")?);
     let (points, counted) = (rows.integers("points")?, rows.integers("counted")?);
-    let (requests, simulated) = (rows.numbers("requests")?, rows.flags("simulated")?);
+    let requests = rows.numbers("requests")?;
     let (first, last) = (rows.integers("first_us")?, rows.integers("last_us")?);
     let mut all: Vec<BTreeMap<String, String>> = rows.text_maps("attributes")?;
     for label in LABELS {
@@ -99,7 +99,7 @@ pub(super) async fn read(desk: &mut Desk<'_>, view: &str, roles: &[&str], whose:
             id: ids[row].unwrap_or_default(),
             role: role[row].clone().unwrap_or_default(),
             metric: metric[row].clone().unwrap_or_default(),
-            simulated: simulated[row],
+            simulated: labels.get("driftwatt.simulated").is_some_and(|value| value == "true"),
             is_counted: counted[row].unwrap_or(0) > 0,
             points: points[row].unwrap_or(0).unsigned_abs(),
             requests: requests[row].unwrap_or(0.0),

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use super::{DiagnosisReport, minute_lines, text};
+use super::{DiagnosisReport, minute_lines, sql, text};
 use crate::{
     chart::{Caption, LineChart, Mark, Series},
     page::{Block, Cell, Column, Figure, Page, Section, Table, Tile},
@@ -77,7 +77,8 @@ impl DiagnosisReport {
             };
             let series = lines.lines.into_iter().map(|(name, values)| Series { name, values }).collect();
             let chart = LineChart { caption, unit: lines.unit.to_owned(), ticks: self.ticks(), series };
-            let query = self.reading.queries.get(if at == 0 { 2 } else { usize::MAX }).cloned();
+            let query =
+                lines.subject.as_ref().and_then(|subject| sql::of(subject, &self.request.subject, &self.reading));
             Block::Figure(Figure { svg: chart.to_svg_marked(&marks), caption: lines.title, query })
         };
         minute_lines::lines(self).into_iter().enumerate().map(figure).collect()

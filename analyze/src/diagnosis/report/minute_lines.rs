@@ -3,6 +3,7 @@
 use super::DiagnosisReport;
 use crate::diagnosis::{
     minute_series::MinuteSeries,
+    sentence::EvidenceSubject,
     service_window::{Role, ServiceWindow, SignalKind},
     system_rank::{MOVED_SCORE_MIN, RankedSignal},
 };
@@ -15,6 +16,8 @@ const TELLING_MAX: usize = 3;
 pub(super) struct Lines {
     pub(super) title: String,
     pub(super) unit: &'static str,
+    /// What shows the points; none of a mean over machines.
+    pub(super) subject: Option<EvidenceSubject>,
     /// Name and one value a minute.
     pub(super) lines: Vec<(String, Vec<Option<f64>>)>,
 }
@@ -31,7 +34,8 @@ pub(super) fn lines(report: &DiagnosisReport) -> Vec<Lines> {
     if p95.iter().any(Option::is_some) {
         lines.push(("p95".to_owned(), p95));
     }
-    let mut all = vec![Lines { title: "Latency".to_owned(), unit: "ms", lines }];
+    let mut all =
+        vec![Lines { title: "Latency".to_owned(), unit: "ms", subject: Some(EvidenceSubject::Latency), lines }];
     let mut telling = inputs(report);
     telling.extend(signals(report));
     telling.truncate(TELLING_MAX);
@@ -46,7 +50,8 @@ fn inputs(report: &DiagnosisReport) -> Vec<Lines> {
     let line = |role: Role| {
         let values = input_means(&report.reading.window, role)?;
         let name = role.as_str().to_owned();
-        Some(Lines { title: format!("Mean {name} of a request"), unit: "", lines: vec![(name, values)] })
+        let (title, subject) = (format!("Mean {name} of a request"), Some(EvidenceSubject::Input(role)));
+        Some(Lines { title, unit: "", subject, lines: vec![(name, values)] })
     };
     telling.take(2).filter_map(|feature| line(feature.role)).collect()
 }
@@ -91,6 +96,6 @@ fn of_kind(report: &DiagnosisReport, kind: SignalKind) -> Option<Lines> {
     values.iter().any(Option::is_some).then(|| {
         let many = if of_kind.len() > 1 { format!(", mean of {}", of_kind.len()) } else { String::new() };
         let name = kind.as_str().to_owned();
-        Lines { title: format!("{name}{many}"), unit: kind.unit(), lines: vec![(name, values)] }
+        Lines { title: format!("{name}{many}"), unit: kind.unit(), subject: None, lines: vec![(name, values)] }
     })
 }

@@ -37,12 +37,7 @@ pub(super) fn of(evidence: &EvidenceSubject, subject: &Subject, reading: &Readin
                 EvidenceSubject::Place(dimension, _) => label_of(*dimension, reading)?,
                 _ => return None,
             };
-            Some(format!(
-                "SELECT date_bin(INTERVAL '10 minutes', time) AS minutes, {} AS part, sum(coalesce(count, 1)) AS requests, \
-                 1000 * {MEAN} AS mean_ms FROM latency WHERE {} AND {whose} AND {time} GROUP BY 1, 2 ORDER BY 1, 2",
-                column(&name),
-                latency?
-            ))
+            Some(by_label(&name, &format!("{} AND {whose} AND {time}", latency?)))
         }
     }
 }
@@ -55,6 +50,21 @@ fn by_minute(view: &str, what: &str, name: &str, condition: &str) -> String {
     format!(
         "SELECT date_bin(INTERVAL '1 minute', time) AS minute, {what} AS {name} FROM {view} \
          WHERE {condition} AND value IS NOT NULL GROUP BY 1 ORDER BY 1"
+    )
+}
+
+/// Requests and mean latency by the values of a label. By series first: the engine cannot take an attribute out of the view's
+/// own rows and add up by it at once.
+fn by_label(name: &str, condition: &str) -> String {
+    let (kept, part) = match column(name) {
+        Some(column) => (format!("max({column}) AS part"), "part".to_owned()),
+        None => ("first_value(attributes) AS attributes".to_owned(), format!("attributes[{}] AS part", literal(name))),
+    };
+    format!(
+        "SELECT minutes, {part}, sum(n) AS requests, 1000 * sum(s) / sum(n) AS mean_ms FROM \
+         (SELECT series_id, date_bin(INTERVAL '10 minutes', time) AS minutes, {kept}, sum(coalesce(count, 1)) AS n, \
+         sum(coalesce(sum, value)) AS s FROM latency WHERE {condition} AND value IS NOT NULL GROUP BY 1, 2) \
+         GROUP BY 1, 2 ORDER BY 1, 2"
     )
 }
 
@@ -116,8 +126,8 @@ fn label_of(dimension: Dimension, reading: &Reading) -> Option<String> {
     reading.window.labels_of(dimension).map(|labels| labels.name.clone())
 }
 
-/// A label as the views have it: a column, or an attribute.
-fn column(name: &str) -> String {
+/// The column of a label, where the views have one; else it is an attribute.
+fn column(name: &str) -> Option<&str> {
     const COLUMNS: [&str; 9] = [
         "service_instance_id",
         "host_name",
@@ -129,5 +139,5 @@ fn column(name: &str) -> String {
         "deployment_environment",
         "region",
     ];
-    if COLUMNS.contains(&name) { name.to_owned() } else { format!("attributes[{}]", literal(name)) }
+    COLUMNS.contains(&name).then_some(name)
 }
