@@ -61,9 +61,27 @@ pub fn sentence(diagnosis: &Diagnosis) -> String {
         Verdict::Saturation => {
             format!("{}, because more work is offered than the replicas take at once", parts(comparison))
         }
+        Verdict::Input => format!("{}{}", parts(comparison), unchanged(comparison)),
         _ => parts(comparison),
     };
     format!("{label}{service}: {moved}; {cause}.")
+}
+
+/// Most signals that are named as unchanged.
+const UNCHANGED_SHOWN: usize = 4;
+
+/// Signs of faulty machines that were looked at and did not move.
+fn unchanged(comparison: &Comparison) -> String {
+    let mut kinds: Vec<SignalKind> = Vec::new();
+    for signal in comparison.signals.iter().filter(|signal| signal.kind.is_fault()) {
+        let moved = comparison.signals.iter().any(|other| other.kind == signal.kind && other.score >= MOVED_SCORE_MIN);
+        if !moved && !kinds.contains(&signal.kind) {
+            kinds.push(signal.kind);
+        }
+    }
+    kinds.sort_unstable();
+    let names: Vec<&str> = kinds.into_iter().take(UNCHANGED_SHOWN).map(SignalKind::as_str).collect();
+    if names.is_empty() { String::new() } else { format!("; unchanged: {}", names.join(", ")) }
 }
 
 /// `p95 rose 41 % (1200 ms to 1690 ms)`.

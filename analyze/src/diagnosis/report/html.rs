@@ -22,7 +22,7 @@ impl DiagnosisReport {
         Page {
             title: format!("What changed the latency of {}?", self.diagnosis.service),
             lead: vec![
-                format!("{}, UTC. Read: {}.", self.reading.span.label(), self.reading.source.text()),
+                format!("{}. Read: {}.", self.reading.span.label(), self.reading.source.text()),
                 text::onset(self),
             ],
             simulated: self.diagnosis.simulated,

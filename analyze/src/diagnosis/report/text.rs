@@ -21,12 +21,10 @@ pub(super) fn onset(report: &DiagnosisReport) -> String {
     match (&report.diagnosis.onset, &report.diagnosis.sides) {
         (Some(onset), sides) => {
             let between = [onset.interval.0, onset.interval.1].map(|minute| time_text(report.time(minute)));
-            let mut text = format!(
-                "The change began at {} (between {} and {})",
-                time_text(report.time(onset.minute)),
-                between[0],
-                between[1]
-            );
+            let mut text = format!("The change began at {}", time_text(report.time(onset.minute)));
+            if onset.interval.0 != onset.interval.1 {
+                text += &format!(" (between {} and {})", between[0], between[1]);
+            }
             if let Some(sides) = sides {
                 let side = |side: &std::ops::Range<usize>| {
                     format!("{} to {}", time_text(report.time(side.start)), time_text(report.time(side.end)))
