@@ -9,7 +9,9 @@ use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
     drift::{
-        self, DriftRequest, Filter, Side, Source, Subject, decision::Thresholds, reference_window::trailing_window,
+        self, DriftRun, Filter, RunRequest, Side, Subject,
+        decision::Thresholds,
+        reference_window::{ReferenceKind, seasonal_windows, trailing_window},
     },
     idle::{self, IdleRequest},
     recommend::{self, RecommendRequest},
@@ -139,10 +141,20 @@ pub(crate) struct RecommendQuestion {
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct DriftQuestion {
-    /// Metric as it was sent, such as driftwatt.input.pixels
+    /// Metric as it was sent, such as driftwatt.input.pixels; NAME[key] for the categories of a counter. Separate several
+    /// with commas
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metric: Option<String>,
+    /// Every metric with values in the view inputs
     #[arg(long)]
-    pub(crate) metric: String,
-    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16 [default: the seven days before the current one]
+    pub(crate) all: bool,
+    /// Also by the values of a label: tenant, route, region, model_version or any other
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
+    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16; or trailing (the seven days before), or seasonal (the same
+    /// hours of the last four weeks), which else stands beside it [default: trailing]
     #[arg(long)]
     pub(crate) reference: Option<String>,
     /// Current window, UTC: FROM/TO
@@ -166,7 +178,7 @@ pub(crate) struct DriftQuestion {
     /// Windows in a row, as long as the current one, that a warning needs [default: 2]
     #[arg(long)]
     pub(crate) persistence: Option<u32>,
-    /// text or json
+    /// text, json or html
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
@@ -264,28 +276,50 @@ impl Desk<'_> {
         }
     }
 
-    /// Computes, records and renders a drift score.
+    /// Computes and records drift scores.
     ///
     /// # Errors
-    /// An unreadable question, a format it does not have, sides that cannot be compared, a failed query.
+    /// An unreadable question, sides that cannot be compared, a failed query.
+    pub(crate) async fn drift_run(&self, question: &DriftQuestion) -> anyhow::Result<DriftRun> {
+        ensure!(
+            matches!(question.format, Format::Text | Format::Json | Format::Html),
+            "drift scores are written as text, json or html"
+        );
+        let request = question.request(self.session).await?;
+        let run = drift::run(self.session, self.store, &request, &question.thresholds()?, now_us()).await?;
+        if let ([_], [refused]) = (request.subjects.as_slice(), run.refused.as_slice()) {
+            bail!("{}", refused.reason);
+        }
+        Ok(run)
+    }
+
+    /// Renders drift scores.
+    ///
+    /// # Errors
+    /// A failed query.
+    pub(crate) async fn drift_answer(&self, run: &DriftRun, question: &DriftQuestion) -> anyhow::Result<Answer> {
+        // One feature is explained, many are listed.
+        let alone = run.scores.first().filter(|_| run.request.subjects.len() == 1 && run.request.by.is_none());
+        let text = match (question.format, alone) {
+            (Format::Html, _) => {
+                let timelines = drift::timelines(self.session, &run.scores).await?;
+                run.to_page(&timelines, &question.thresholds()?, now_us()).to_html()
+            }
+            (Format::Json, None) => run.to_json()?,
+            (Format::Json, Some(score)) => score.to_json_beside(run.season_of(score))?,
+            (_, None) => run.to_text(),
+            (_, Some(score)) => score.to_text_beside(run.season_of(score)),
+        };
+        Ok(Answer { text, verdict: Some(run.status().as_str().to_owned()) })
+    }
+
+    /// Computes, records and renders drift scores.
+    ///
+    /// # Errors
+    /// See [`Self::drift_run`] and [`Self::drift_answer`].
     pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<Answer> {
-        let side = |span: Window, own: &str| side(span, &[&question.filter, own]);
-        let current = span(&question.current)?;
-        let reference = question.reference.as_deref().map_or_else(|| Ok(trailing_window(current)), span)?;
-        let request = DriftRequest {
-            subject: Subject::Metric(question.metric.clone()),
-            source: Source::Auto,
-            reference: side(reference, &question.reference_where)?,
-            current: side(current, &question.current_where)?,
-        };
-        let thresholds = question.thresholds()?;
-        let score = drift::score(self.session, self.store, &request, &thresholds, now_us()).await?;
-        let text = match question.format {
-            Format::Text => score.to_text(),
-            Format::Json => score.to_json()?,
-            _ => bail!("a drift score is written as text or json"),
-        };
-        Ok(Answer { text, verdict: Some(score.decision.status.as_str().to_owned()) })
+        let run = self.drift_run(question).await?;
+        self.drift_answer(&run, question).await
     }
 }
 
@@ -297,10 +331,36 @@ fn span(text: &str) -> anyhow::Result<Window> {
 
 fn side(window: Window, filters: &[&str]) -> anyhow::Result<Side> {
     let filters = filters.iter().flat_map(|list| list.split(',')).filter(|filter| !filter.is_empty());
-    Ok(Side { window, filters: filters.map(Filter::parse).collect::<Result<_, _>>()? })
+    Ok(Side::new(window, filters.map(Filter::parse).collect::<Result<_, _>>()?))
 }
 
 impl DriftQuestion {
+    async fn request(&self, session: &SessionContext) -> anyhow::Result<RunRequest> {
+        let current = span(&self.current)?;
+        let (reference_kind, windows) = match self.reference.as_deref() {
+            None | Some("trailing") => (ReferenceKind::Trailing, vec![trailing_window(current)]),
+            Some("seasonal") => (ReferenceKind::Seasonal, seasonal_windows(current)),
+            Some(text) => (ReferenceKind::Pinned, vec![span(text)?]),
+        };
+        let own = |own: &str| side(current, &[&self.filter, own]);
+        let subjects = match &self.metric {
+            Some(names) => {
+                let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+                names.map(Subject::parse).collect()
+            }
+            None if self.all => drift::features(session, current).await?,
+            None => Vec::new(),
+        };
+        ensure!(!subjects.is_empty(), "name a metric, or ask for all");
+        Ok(RunRequest {
+            subjects,
+            by: self.by.clone(),
+            reference: Side { windows, ..own(&self.reference_where)? },
+            reference_kind,
+            current: own(&self.current_where)?,
+        })
+    }
+
     fn thresholds(&self) -> anyhow::Result<Thresholds> {
         let usual = Thresholds::default();
         let psi_warn = self.psi_warn.unwrap_or(usual.psi_warn);

@@ -51,7 +51,8 @@ enum Command {
     Report(ReportCommand),
     /// Do the inputs of one window look like those of another? Exit code 0 ok, 1 drift, 2 failed, 3 too few values
     Drift(DriftArgs),
-    /// May this file of rows be used? Its contract's rules in one pass; exit code 0 yes, 1 a rule is broken, 2 not known
+    /// May this batch be used? The rules of its contract in one pass over rows or images; exit code 0 yes, 1 a rule is broken,
+    /// 2 not known
     Check(GateArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
@@ -218,6 +219,9 @@ pub(crate) struct DriftArgs {
     question: DriftQuestion,
     #[command(flatten)]
     source: SourceArgs,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -245,7 +249,7 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
-    /// CSV with a header, Parquet, or JSON lines
+    /// CSV with a header, Parquet or JSON lines; a folder, or a .txt, .lst or .manifest with one path a line, for images
     file: PathBuf,
     /// The rules: an Open Data Contract (docs/gates.md), or what `--rules` says
     #[arg(long)]
@@ -256,12 +260,47 @@ pub(crate) struct GateArgs {
     /// The table of the contract, where it has several
     #[arg(long)]
     table: Option<String>,
-    /// Move a file that may not be used into this folder, with its report
+    /// Another table that rules refer to, as users=users.parquet; may be given again
+    #[arg(long, value_name = "TABLE=FILE")]
+    reference: Vec<String>,
+    /// Move a batch that may not be used into this folder, with its report
     #[arg(long)]
     quarantine: Option<PathBuf>,
+    /// Compare with the past batches of a running server, such as http://127.0.0.1:4320, and record this one there
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    server: Option<String>,
+    /// The same with a data directory whose server is stopped
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Configuration file (docs/config.md)
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Tell the owner about a batch that may not be used, by the [delivery] of the configuration file
+    #[arg(long)]
+    notify: bool,
     /// [default: text on a terminal, json in a pipe]
     #[arg(long)]
-    format: Option<ReportFormat>,
+    format: Option<GateFormat>,
+    /// Write the report to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+/// How the report of a batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GateFormat {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+    /// One self-contained page
+    Html,
+}
+
+impl GateFormat {
+    fn usual() -> Self {
+        if terminal::is_interactive() { Self::Text } else { Self::Json }
+    }
 }
 
 /// What rules are written in.

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use driftwatt_analyze::delivery::RawDelivery;
 use serde::Deserialize;
 
 use crate::{
@@ -22,6 +23,7 @@ pub(crate) struct RawConfig {
     pub(crate) query: driftwatt_query::RawConfig,
     pub(crate) collector: driftwatt_collector::RawConfig,
     pub(crate) analyze: AnalyzeSection,
+    pub(crate) delivery: RawDelivery,
     pub(crate) limits: LimitsSection,
 }
 

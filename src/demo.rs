@@ -7,7 +7,7 @@ mod fleet;
 mod host;
 mod layout;
 mod load;
-mod otlp;
+pub(crate) mod otlp;
 mod send;
 mod trace;
 

@@ -15,7 +15,7 @@ use crate::{
     memory,
     query_runtime::QueryRuntime,
     self_metrics::{SelfMetrics, store_exports},
-    web,
+    session, web,
 };
 
 /// A server that answers on all its addresses.
@@ -49,7 +49,7 @@ impl Server {
         let metrics = Arc::new(metrics);
         let store = Store::open(config.store.clone()).await?;
         let ingest = Ingest::new(Arc::clone(&store), config.ingest.clone());
-        let session = driftwatt_query::session(&store, &config.query).await?;
+        let session = session::session(&store, &config.query).await?;
         memory::observe(&config.memory, &store, &session);
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::{Query, State},
     http::{Method, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use datafusion::prelude::SessionContext;
-use driftwatt_analyze::PriceBook;
+use driftwatt_analyze::{
+    PriceBook,
+    gates::{DatasetRecord, TABLE},
+};
 use driftwatt_ingest::Ingest;
 use driftwatt_query::Questions;
 use driftwatt_store::{Compaction, ErrorKind, Expiry, Retention, Store};
@@ -24,13 +28,14 @@ use crate::{
         read_prices,
     },
     config::Config,
-    retention,
+    drift_gauges, retention,
     self_metrics::SelfMetrics,
 };
 
 /// What the handlers share.
 struct Web {
     store: Arc<Store>,
+    ingest: Arc<Ingest>,
     session: SessionContext,
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
@@ -52,6 +57,7 @@ pub(crate) fn router(
 ) -> anyhow::Result<Router> {
     let web = Web {
         store: Arc::clone(store),
+        ingest: Arc::clone(ingest),
         session: questions.session().clone(),
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
@@ -70,6 +76,7 @@ pub(crate) fn router(
         .route("/api/v1/idle", get(idle).post(idle))
         .route("/api/v1/recommendations", get(recommend).post(recommend))
         .route("/api/v1/drift", get(drift).post(drift))
+        .route("/api/v1/datasets", post(record_dataset))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
@@ -217,5 +224,33 @@ async fn recommend(method: Method, State(web): Shared, Query(question): Query<Re
 }
 
 async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {
-    answer(question.format, web.desk(&method).drift(&question).await)
+    let desk = web.desk(&method);
+    let answered = async {
+        let run = desk.drift_run(&question).await?;
+        // What is recorded as rows is a metric, too.
+        if method == Method::POST {
+            drift_gauges::store(&run, &web.ingest).await;
+        }
+        desk.drift_answer(&run, &question).await
+    };
+    answer(question.format, answered.await)
+}
+
+/// Records a batch that `driftwatt check` has judged beside its data.
+async fn record_dataset(State(web): Shared, body: Bytes) -> Response {
+    let record: DatasetRecord = match serde_json::from_slice(&body) {
+        Ok(record) => record,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, &anyhow::Error::from(error).context("checked batch")),
+    };
+    let recorded = async {
+        let batch = record.to_batch(chrono::Utc::now().timestamp_micros())?;
+        web.store.write_result(TABLE, batch).await.map_err(driftwatt_analyze::Error::from)
+    };
+    match recorded.await {
+        Ok(version) => Json(json!({ "table": TABLE, "version": version })).into_response(),
+        Err(error) => {
+            let error = error.into();
+            failure(answer_status(&error), &error)
+        }
+    }
 }

@@ -27,12 +27,18 @@ pub enum Error {
     Incomparable { metric: String, reason: String },
     #[error("{metric} has more than {limit} histogram points in a window; narrow the window or the filter")]
     TooManyHistograms { metric: String, limit: usize },
+    #[error("{metric} has more than {limit} groups of category and time in a window; narrow the window or the filter")]
+    TooManyCategories { metric: String, limit: usize },
+    #[error("no metric in the view inputs has values from {from} to {to}; name features with --metric")]
+    NoFeatures { from: String, to: String },
     #[error("more than {limit} pods held GPUs in the window; narrow it")]
     TooManyHolders { limit: usize },
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
     FileFormat { file: String },
+    #[error("this is no record of a checked batch: {reason}")]
+    Record { reason: String },
     #[error(transparent)]
     Gate(#[from] crate::gates::Error),
     #[error("datafusion: {0}")]
@@ -57,7 +63,10 @@ impl Error {
             | Self::Incomparable { .. }
             | Self::TooManyHistograms { .. }
             | Self::TooManyHolders { .. }
+            | Self::TooManyCategories { .. }
+            | Self::NoFeatures { .. }
             | Self::FileFormat { .. }
+            | Self::Record { .. }
             | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {
                 DataFusionError::ResourcesExhausted(_) => ErrorKind::Overloaded,

@@ -40,6 +40,13 @@ impl ResultTable {
         self
     }
 
+    /// A time per row, in microseconds.
+    pub(crate) fn each_time(&mut self, name: &str, values: impl IntoIterator<Item = i64>) -> &mut Self {
+        let column = TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC");
+        self.push(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true, Arc::new(column));
+        self
+    }
+
     /// A text per row.
     pub(crate) fn texts(&mut self, name: &str, values: impl IntoIterator<Item = Option<String>>) -> &mut Self {
         self.push(name, DataType::Utf8, true, Arc::new(values.into_iter().collect::<StringArray>()));

@@ -151,7 +151,7 @@ fn drift_questions(start_us: u64, end_us: u64) -> Vec<(&'static str, DriftQuesti
     let (hour, half) = (3_600_000_000, 1_800_000_000);
     let tokens = "gen_ai.client.inference.operation.input_tokens";
     let question = |metric: &str, reference: String, current: String, filters: [&str; 2]| DriftQuestion {
-        metric: metric.to_owned(),
+        metric: Some(metric.to_owned()),
         reference: Some(reference),
         current,
         reference_where: filters[0].to_owned(),

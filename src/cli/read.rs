@@ -65,10 +65,13 @@ pub(super) async fn weekly(args: WeeklyArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.weekly(question).await;
     let answer = answered(&args.source, "/api/v1/reports/weekly", question, args.prices.as_ref(), local).await?;
-    let text = answer.text;
-    match &args.output {
+    written(&answer.text, args.output.as_ref())
+}
+
+fn written(text: &str, output: Option<&PathBuf>) -> anyhow::Result<()> {
+    match output {
         Some(path) => std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?,
-        None => terminal::print(&text),
+        None => terminal::print(text),
     }
     Ok(())
 }
@@ -93,10 +96,10 @@ pub(super) async fn drift(args: DriftArgs) -> ExitCode {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.drift(question).await;
     match answered(&args.source, "/api/v1/drift", question, None, local).await {
-        Ok(answer) => {
-            terminal::print(&answer.text);
-            exit::of_verdict(answer.verdict.as_deref())
-        }
+        Ok(answer) => match written(&answer.text, args.output.as_ref()) {
+            Ok(()) => exit::of_verdict(answer.verdict.as_deref()),
+            Err(error) => exit::unchecked(&error),
+        },
         Err(error) => exit::unchecked(&error),
     }
 }

@@ -32,6 +32,8 @@ mod delta_histograms;
 #[cfg(test)]
 mod doubtful_values;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod exporter;
 #[cfg(test)]
 mod failing_disk;
@@ -41,6 +43,8 @@ mod flight;
 mod flight_access;
 #[cfg(test)]
 mod flight_metadata;
+#[cfg(test)]
+mod gates;
 #[cfg(test)]
 mod golden_sql;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod heat_map;
 mod line;
+mod paired_bars;
 pub(crate) mod palette;
 mod sparkline;
 mod stacked_bars;
@@ -17,6 +18,7 @@ use std::fmt::Write as _;
 
 pub use heat_map::{HeatMap, HeatRow};
 pub use line::{LineChart, Series};
+pub use paired_bars::PairedBars;
 pub use sparkline::sparkline;
 pub use stacked_bars::{Bar, StackedBars};
 pub use waterfall::{Rung, Waterfall};

@@ -5,6 +5,8 @@
 //! environment variable and are in no message, error or `Debug`.
 
 mod clock;
+#[cfg(test)]
+mod gate_mail_tests;
 mod mail;
 mod retry;
 mod secret;
