@@ -71,7 +71,7 @@ async fn the_owner_of_a_batch_with_missing_values_is_told_all_of_it() {
         "What: 2000 rows of the data set train_data do not keep the contract training-data (2.0.0), table train.",
         &format!("Where: held back at /held/train_data_202408_resnet.csv, with its report beside it (was {file})."),
         "Content: sha256:",
-        "- fail latency.missingValues: 100 of 2000 rows (5 %); expected null values < 1 %; first rows 0, 20, 40, 60, 80",
+        "- fail latency.missingValues: 100 of 2000 rows (5 %); expected null values < 1 % of rows; first rows 0, 20, 40, 60, 80",
         "Ask the source why the values are missing",
         &format!("To release it as it is: move /held/train_data_202408_resnet.csv back to {file}."),
     ] {
