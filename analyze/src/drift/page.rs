@@ -101,7 +101,7 @@ impl DriftRun {
                     .as_ref()
                     .map_or_else(|| name.clone(), |segment| format!("{name}, {}", segment.value)),
                 status(score),
-                known(score.psi()),
+                psi_text(score),
                 score.q_value.map_or_else(|| "–".into(), q_text),
                 format!(
                     "{} → {}",
@@ -112,8 +112,7 @@ impl DriftRun {
                     (None, None) => "–".into(),
                     (before, now) => format!("{} → {}", known(before), known(now)),
                 },
-                season
-                    .map_or_else(|| "no season".into(), |season| format!("{} {}", known(season.psi()), status(season))),
+                season.map_or_else(|| "no season".into(), |season| format!("{} {}", psi_text(season), status(season))),
             ];
             cells.map(Cell::Text).into()
         };
@@ -240,6 +239,11 @@ fn history(at: usize, score: &DriftScore, timeline: &Timeline, thresholds: &Thre
         ],
     };
     Figure { svg: chart.to_svg(), caption: format!("{description} (UTC)"), query: Some(timeline.query.clone()) }
+}
+
+/// Three digits after the point: what is small is not 0.
+fn psi_text(score: &DriftScore) -> String {
+    score.psi().map_or_else(|| "unknown".into(), |psi| format!("{psi:.3}"))
 }
 
 /// `11-23 09:00`
