@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    answers::{DriftQuestion, IdleQuestion, RecommendQuestion, WeeklyQuestion},
+    answers::{
+        DecideQuestion, DiagnoseQuestion, DriftQuestion, IdleQuestion, MarkQuestion, OffPeakQuestion,
+        RecommendQuestion, WeeklyQuestion,
+    },
     shell::OutputFormat,
     terminal,
 };
@@ -16,8 +19,10 @@ mod demo;
 mod inspect;
 mod password;
 mod read;
+mod recommend;
 mod retention;
 mod roles;
+mod schedule;
 mod serve;
 mod source;
 mod sql;
@@ -51,12 +56,22 @@ enum Command {
     Report(ReportCommand),
     /// Do the inputs of one window look like those of another? Exit code 0 ok, 1 drift, 2 failed, 3 too few values
     Drift(DriftArgs),
-    /// May this file of rows be used? Its contract's rules in one pass; exit code 0 yes, 1 a rule is broken, 2 not known
+    /// May this batch be used? The rules of its contract in one pass over rows or images; exit code 0 yes, 1 a rule is broken,
+    /// 2 not known
     Check(GateArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
     /// Which services hold more GPUs than they use, how many are enough, and the proof from their own demand
     Recommend(RecommendArgs),
+    /// When may training run? GPUs that serving leaves by hour of the week, cron lines, and jobs that ran at peak
+    Offpeak(OffPeakArgs),
+    /// What is scheduled and when it ran, or a run by hand; exit code 1 if it failed
+    Schedule(ScheduleArgs),
+    /// Latency of a service changed: is it the machines, the model, or what it was asked? One sentence, then the evidence
+    Diagnose(DiagnoseArgs),
+    /// Say what is deployed, from a script or by hand
+    #[command(subcommand)]
+    Deploy(DeployCommand),
     /// Check every log record, file and row of a data directory; exit code 0 sound, 1 faults, 2 not checked
     Verify(CheckArgs),
     /// What a data directory is made of: files by level, bytes per column, the biggest metrics
@@ -73,6 +88,12 @@ enum Command {
 enum ReportCommand {
     /// Utilisation and cost of one week against the week before
     Weekly(WeeklyArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum DeployCommand {
+    /// Record that a version of a service is deployed from a moment on
+    Mark(MarkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -203,13 +224,68 @@ pub(crate) struct IdleArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecommendArgs {
+    #[command(subcommand)]
+    decision: Option<RecommendDecision>,
     #[command(flatten)]
     question: RecommendQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Write the files that carry the verdicts out, and those that take them back, into this new or empty folder
+    #[arg(long, value_name = "DIR")]
+    patches: Option<PathBuf>,
+    /// Price book, with --data; a server has its own (docs/analysis.md)
+    #[arg(long, requires = "data")]
+    prices: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OffPeakArgs {
+    #[command(flatten)]
+    question: OffPeakQuestion,
     #[command(flatten)]
     source: SourceArgs,
     /// Price book, with --data; a server has its own (docs/analysis.md)
     #[arg(long, requires = "data")]
     prices: Option<PathBuf>,
+}
+
+/// What is said to a recommendation.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecommendDecision {
+    /// It is or will be carried out; a later run says what came of it
+    Accept(DecideArgs),
+    /// It is not
+    Reject(DecideArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// Of the recommendation
+    id: String,
+    #[command(flatten)]
+    question: DecideQuestion,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleArgs {
+    #[command(subcommand)]
+    command: ScheduleCommand,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// [default: text on a terminal, json in a pipe]
+    #[arg(long, global = true)]
+    format: Option<ReportFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Schedules with their next time and what came of the last run
+    List,
+    /// Run one now, as of now, and tell whoever it tells
+    Run {
+        /// Its name in the configuration
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -218,10 +294,35 @@ pub(crate) struct DriftArgs {
     question: DriftQuestion,
     #[command(flatten)]
     source: SourceArgs,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseArgs {
+    #[command(flatten)]
+    question: DiagnoseQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MarkArgs {
+    #[command(flatten)]
+    question: MarkQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
+    /// Only the simulated incident and its diagnosis, which takes seconds
+    #[arg(long)]
+    incident: bool,
     /// Exit after the answers instead of serving until Ctrl-C
     #[arg(long)]
     once: bool,
@@ -245,7 +346,7 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
-    /// CSV with a header, Parquet, or JSON lines
+    /// CSV with a header, Parquet or JSON lines; a folder, or a .txt, .lst or .manifest with one path a line, for images
     file: PathBuf,
     /// The rules: an Open Data Contract (docs/gates.md), or what `--rules` says
     #[arg(long)]
@@ -256,12 +357,47 @@ pub(crate) struct GateArgs {
     /// The table of the contract, where it has several
     #[arg(long)]
     table: Option<String>,
-    /// Move a file that may not be used into this folder, with its report
+    /// Another table that rules refer to, as users=users.parquet; may be given again
+    #[arg(long, value_name = "TABLE=FILE")]
+    reference: Vec<String>,
+    /// Move a batch that may not be used into this folder, with its report
     #[arg(long)]
     quarantine: Option<PathBuf>,
+    /// Compare with the past batches of a running server, such as http://127.0.0.1:4320, and record this one there
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    server: Option<String>,
+    /// The same with a data directory whose server is stopped
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Configuration file (docs/config.md)
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Tell the owner about a batch that may not be used, as the section delivery of the configuration file says
+    #[arg(long)]
+    notify: bool,
     /// [default: text on a terminal, json in a pipe]
     #[arg(long)]
-    format: Option<ReportFormat>,
+    format: Option<GateFormat>,
+    /// Write the report to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+/// How the report of a batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GateFormat {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+    /// One self-contained page
+    Html,
+}
+
+impl GateFormat {
+    fn usual() -> Self {
+        if terminal::is_interactive() { Self::Text } else { Self::Json }
+    }
 }
 
 /// What rules are written in.
@@ -326,10 +462,14 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roles(args) => roles::run(args).await,
         Command::Report(ReportCommand::Weekly(args)) => read::weekly(args).await,
         Command::Idle(args) => read::idle(args).await,
-        Command::Recommend(args) => read::recommend(args).await,
+        Command::Recommend(args) => recommend::run(args).await,
+        Command::Diagnose(args) => read::diagnose(args).await,
+        Command::Deploy(DeployCommand::Mark(args)) => read::mark(args).await,
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),
+        Command::Offpeak(args) => read::off_peak(args).await,
+        Command::Schedule(args) => return schedule::run(args).await,
         Command::Check(args) => return Ok(check::run(args).await),
         Command::Password => password::run(),
         Command::Verify(args) => return Ok(verify::run(args).await),

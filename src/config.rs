@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use driftwatt_analyze::{delivery::RawDelivery, schedule::RawSchedule};
 use serde::Deserialize;
 
 use crate::{
@@ -22,6 +23,8 @@ pub(crate) struct RawConfig {
     pub(crate) query: driftwatt_query::RawConfig,
     pub(crate) collector: driftwatt_collector::RawConfig,
     pub(crate) analyze: AnalyzeSection,
+    pub(crate) delivery: RawDelivery,
+    pub(crate) schedule: Vec<RawSchedule>,
     pub(crate) limits: LimitsSection,
 }
 
@@ -77,6 +80,10 @@ pub(crate) struct Config {
     pub(crate) collector: driftwatt_collector::Config,
     pub(crate) access: Access,
     pub(crate) prices: Option<PathBuf>,
+    /// Checked by whoever delivers, who alone needs its secrets.
+    pub(crate) delivery: RawDelivery,
+    /// Checked with the delivery that they need.
+    pub(crate) schedules: Vec<RawSchedule>,
     pub(crate) memory: MemoryLedger,
 }
 
@@ -140,6 +147,8 @@ impl RawConfig {
             collector: self.collector.validate()?,
             access,
             prices: self.analyze.prices,
+            delivery: self.delivery,
+            schedules: self.schedule,
             memory,
         })
     }

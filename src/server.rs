@@ -11,11 +11,13 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::SystemClock,
     config::{Addresses, Config},
     memory,
     query_runtime::QueryRuntime,
+    scheduler::Scheduler,
     self_metrics::{SelfMetrics, store_exports},
-    web,
+    session, web,
 };
 
 /// A server that answers on all its addresses.
@@ -49,7 +51,7 @@ impl Server {
         let metrics = Arc::new(metrics);
         let store = Store::open(config.store.clone()).await?;
         let ingest = Ingest::new(Arc::clone(&store), config.ingest.clone());
-        let session = driftwatt_query::session(&store, &config.query).await?;
+        let session = session::session(&store, config).await?;
         memory::observe(&config.memory, &store, &session);
         let (http, http_address) = bind(config.addresses.http, "SQL and health").await?;
         let (grpc, grpc_address) = bind(config.addresses.otlp_grpc, "OTLP/gRPC").await?;
@@ -72,9 +74,16 @@ impl Server {
             Ok(())
         });
         let questions = Questions::new(session.clone(), config.query.clone());
-        let router = web::router(&store, &ingest, &questions, &metrics, config)?;
-        let stop = shutdown.clone();
+        let (schedules, scheduled) = Scheduler::new(config, &store, &session, Arc::new(SystemClock))?.start();
+        let router = web::router(&store, &ingest, &questions, &metrics, schedules, config)?;
         let queries = QueryRuntime::start().context("start the threads of queries")?;
+        let stop = shutdown.clone();
+        let scheduled = async move {
+            stop.run_until_cancelled(scheduled).await;
+            Ok(())
+        };
+        tasks.spawn_on(scheduled, queries.handle());
+        let stop = shutdown.clone();
         let served = async move {
             let served = axum::serve(http, router).with_graceful_shutdown(async move { stop.cancelled().await });
             served.await.context("HTTP server")

@@ -5,13 +5,19 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    body::Bytes,
+    extract::{Path, Query, State},
     http::{Method, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
+use chrono::Utc;
 use datafusion::prelude::SessionContext;
-use driftwatt_analyze::PriceBook;
+use driftwatt_analyze::{
+    PriceBook,
+    gates::{DatasetRecord, TABLE},
+    ledger::Decision,
+};
 use driftwatt_ingest::Ingest;
 use driftwatt_query::Questions;
 use driftwatt_store::{Compaction, ErrorKind, Expiry, Retention, Store};
@@ -20,21 +26,24 @@ use serde_json::json;
 
 use crate::{
     answers::{
-        Answer, Desk, DriftQuestion, Format, IdleQuestion, RecommendQuestion, VERDICT_HEADER, WeeklyQuestion,
-        read_prices,
+        Answer, DecideQuestion, Desk, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, MarkQuestion,
+        OffPeakQuestion, RecommendQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices,
     },
     config::Config,
-    retention,
+    drift_gauges, retention,
+    scheduler::SchedulerHandle,
     self_metrics::SelfMetrics,
 };
 
 /// What the handlers share.
 struct Web {
     store: Arc<Store>,
+    ingest: Arc<Ingest>,
     session: SessionContext,
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
     retention: Retention,
+    schedules: SchedulerHandle,
 }
 
 type Shared = State<Arc<Web>>;
@@ -48,14 +57,17 @@ pub(crate) fn router(
     ingest: &Arc<Ingest>,
     questions: &Questions,
     metrics: &Arc<SelfMetrics>,
+    schedules: SchedulerHandle,
     config: &Config,
 ) -> anyhow::Result<Router> {
     let web = Web {
         store: Arc::clone(store),
+        ingest: Arc::clone(ingest),
         session: questions.session().clone(),
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
         retention: config.store.retention.clone(),
+        schedules,
     };
     let own = Router::new()
         .route("/", get(start_page))
@@ -69,7 +81,15 @@ pub(crate) fn router(
         .route("/api/v1/reports/weekly", get(weekly).post(weekly))
         .route("/api/v1/idle", get(idle).post(idle))
         .route("/api/v1/recommendations", get(recommend).post(recommend))
+        .route("/api/v1/recommendations/{id}/accept", post(accept))
+        .route("/api/v1/recommendations/{id}/reject", post(reject))
+        .route("/api/v1/offpeak", get(off_peak).post(off_peak))
         .route("/api/v1/drift", get(drift).post(drift))
+        .route("/api/v1/schedules", get(list_schedules))
+        .route("/api/v1/schedules/{id}/run", post(run_schedule))
+        .route("/api/v1/diagnose", get(diagnose).post(diagnose))
+        .route("/api/v1/deployments", post(mark))
+        .route("/api/v1/datasets", post(record_dataset))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
@@ -181,7 +201,7 @@ impl Web {
     /// A GET only looks; a POST also records the result as rows of its table.
     fn desk(&self, method: &Method) -> Desk<'_> {
         let store = (*method == Method::POST).then_some(&*self.store);
-        Desk { session: &self.session, store, prices: self.prices.clone() }
+        Desk { session: &self.session, store, prices: self.prices.clone(), now_us: Utc::now().timestamp_micros() }
     }
 }
 
@@ -216,6 +236,68 @@ async fn recommend(method: Method, State(web): Shared, Query(question): Query<Re
     answer(question.format, web.desk(&method).recommend(&question).await)
 }
 
+async fn off_peak(method: Method, State(web): Shared, Query(question): Query<OffPeakQuestion>) -> Response {
+    answer(question.format, web.desk(&method).off_peak(&question).await)
+}
+
+async fn accept(State(web): Shared, Path(id): Path<String>, Query(question): Query<DecideQuestion>) -> Response {
+    answer(question.format, web.desk(&Method::POST).decide(&id, Decision::Accept, &question).await)
+}
+
+async fn reject(State(web): Shared, Path(id): Path<String>, Query(question): Query<DecideQuestion>) -> Response {
+    answer(question.format, web.desk(&Method::POST).decide(&id, Decision::Reject, &question).await)
+}
+
+async fn diagnose(method: Method, State(web): Shared, Query(question): Query<DiagnoseQuestion>) -> Response {
+    answer(question.format, web.desk(&method).diagnose(&question).await)
+}
+
+async fn mark(method: Method, State(web): Shared, Query(question): Query<MarkQuestion>) -> Response {
+    answer(Format::Text, web.desk(&method).mark(&question).await)
+}
+
 async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {
-    answer(question.format, web.desk(&method).drift(&question).await)
+    let desk = web.desk(&method);
+    let answered = async {
+        let run = desk.drift_run(&question).await?;
+        // What is recorded as rows is a metric, too.
+        if method == Method::POST {
+            drift_gauges::store(&run, &web.ingest).await;
+        }
+        desk.drift_answer(&run, &question).await
+    };
+    answer(question.format, answered.await)
+}
+
+/// Records a batch that `driftwatt check` has judged beside its data.
+async fn record_dataset(State(web): Shared, body: Bytes) -> Response {
+    let record: DatasetRecord = match serde_json::from_slice(&body) {
+        Ok(record) => record,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, &anyhow::Error::from(error).context("checked batch")),
+    };
+    let recorded = async {
+        let batch = record.to_batch(Utc::now().timestamp_micros())?;
+        web.store.write_result(TABLE, batch).await.map_err(driftwatt_analyze::Error::from)
+    };
+    match recorded.await {
+        Ok(version) => Json(json!({ "table": TABLE, "version": version })).into_response(),
+        Err(error) => {
+            let error = error.into();
+            failure(answer_status(&error), &error)
+        }
+    }
+}
+
+async fn list_schedules(State(web): Shared) -> Response {
+    match web.schedules.list().await {
+        Ok(list) => Json(list).into_response(),
+        Err(error) => failure(answer_status(&error), &error),
+    }
+}
+
+async fn run_schedule(State(web): Shared, Path(name): Path<String>) -> Response {
+    match web.schedules.run_now(&name).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => failure(answer_status(&error), &error),
+    }
 }

@@ -9,10 +9,13 @@ pub mod bootstrap;
 pub mod cost_model;
 mod error;
 pub mod inputs;
+pub mod latency_buckets;
 pub mod localise;
 pub mod minute_series;
 pub mod onset;
+pub mod reader;
 pub mod regression_sums;
+pub mod report;
 pub mod robust;
 #[doc(hidden)]
 pub mod scenario;
@@ -21,6 +24,7 @@ pub mod service_window;
 pub mod split;
 pub mod standardised;
 pub mod system_rank;
+pub mod table_function;
 pub mod telemetry;
 pub mod verdict;
 
@@ -261,7 +265,9 @@ fn compare(
     }
     let clocks_agree = skew <= SKEW_S_MAX;
     let compared = model.and_then(|model| figures(window, &model, onset, sides, clocks_agree, rules));
-    let counts = compared.as_ref().map_or((rows[0].len() as u64, rows[1].len() as u64), |(c, _)| c.counts);
+    let counts = compared
+        .as_ref()
+        .map_or_else(|| (window.request_count(&rows[0]), window.request_count(&rows[1])), |(c, _)| c.counts);
     if counts.0.min(counts.1) < rules.rows_min {
         diagnosis.status.push(Status::FewRequests { before: counts.0, after: counts.1 });
         diagnosis.missing.push(Missing::Requests);
@@ -331,7 +337,7 @@ fn figures(
         counts: (before.count(), after.count()),
         conditional_ms,
         input_ms,
-        standardised: standardised::standardise(model, window, &rows[0], &rows[1]),
+        standardised: standardised::standardise(model, window, sides),
         features: inputs::feature_changes(model, window, &whole, &rows[0], &rows[1]),
         categories: inputs::category_changes(window, &rows[0], &rows[1]),
         starved_gpu: if slower { system_rank::starved_gpu(&signals) } else { None },

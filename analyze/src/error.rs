@@ -27,12 +27,50 @@ pub enum Error {
     Incomparable { metric: String, reason: String },
     #[error("{metric} has more than {limit} histogram points in a window; narrow the window or the filter")]
     TooManyHistograms { metric: String, limit: usize },
+    #[error("the GPUs of the window have more than {limit} minutes; narrow it")]
+    TooManyMinutes { limit: usize },
+    #[error("{metric} has more than {limit} groups of category and time in a window; narrow the window or the filter")]
+    TooManyCategories { metric: String, limit: usize },
+    #[error("no metric in the view inputs has values from {from} to {to}; name features with --metric")]
+    NoFeatures { from: String, to: String },
     #[error("more than {limit} pods held GPUs in the window; narrow it")]
     TooManyHolders { limit: usize },
+    #[error(
+        "there is no recommendation {id:?} to decide on; `driftwatt recommend` shows them, and so does \
+         SELECT time, id, service_name FROM reports.recommendations WHERE id IS NOT NULL"
+    )]
+    UnknownRecommendation { id: String },
+    #[error(transparent)]
+    Ledger(#[from] crate::recommendation::LedgerError),
+    #[error("a bill needs {what}")]
+    NoBill { what: &'static str },
+    #[error(transparent)]
+    Allocation(#[from] crate::allocation::AllocationError),
+    #[error(transparent)]
+    Focus(Box<crate::focus::FocusError>),
+    #[error("{minutes} minutes are more than {minutes_max}: ask about a shorter time")]
+    DiagnosisWindow { minutes: usize, minutes_max: usize },
+    #[error(
+        "no latency or input of a service {service:?} was sent in that time{}",
+        services_text(.known)
+    )]
+    UnknownService { service: String, known: Vec<String> },
+    #[error(
+        "{service} has simulated and real telemetry, which are never diagnosed together; add --where driftwatt.simulated=true or =false"
+    )]
+    MixedService { service: String },
+    #[error("more than {limit} points would be read; ask about a shorter time, or narrow it with --where")]
+    TooManyPoints { limit: u64 },
+    #[error("this time cannot be diagnosed: {0}")]
+    Diagnosis(#[from] crate::diagnosis::Error),
+    #[error("the mark cannot be used: {0}")]
+    Mark(#[source] crate::lineage::deployment::ObservationError),
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
     FileFormat { file: String },
+    #[error("this is no record of a checked batch: {reason}")]
+    Record { reason: String },
     #[error(transparent)]
     Gate(#[from] crate::gates::Error),
     #[error("datafusion: {0}")]
@@ -57,14 +95,34 @@ impl Error {
             | Self::Incomparable { .. }
             | Self::TooManyHistograms { .. }
             | Self::TooManyHolders { .. }
+            | Self::UnknownRecommendation { .. }
+            | Self::Ledger(_)
+            | Self::TooManyMinutes { .. }
+            | Self::DiagnosisWindow { .. }
+            | Self::UnknownService { .. }
+            | Self::MixedService { .. }
+            | Self::TooManyPoints { .. }
+            | Self::Diagnosis(_)
+            | Self::Mark(_)
+            | Self::NoBill { .. }
+            | Self::TooManyCategories { .. }
+            | Self::NoFeatures { .. }
             | Self::FileFormat { .. }
+            | Self::Record { .. }
             | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {
                 DataFusionError::ResourcesExhausted(_) => ErrorKind::Overloaded,
                 _ => ErrorKind::Internal,
             },
             Self::Store(error) => error.kind(),
-            Self::Column { .. } | Self::Arrow(_) | Self::Json(_) => ErrorKind::Internal,
+            Self::Allocation(_) | Self::Focus(_) | Self::Column { .. } | Self::Arrow(_) | Self::Json(_) => {
+                ErrorKind::Internal
+            }
         }
     }
+}
+
+/// Services that could have been meant.
+fn services_text(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!("; services with metrics then: {}", known.join(", ")) }
 }

@@ -43,7 +43,8 @@ pub(crate) fn csv_cell(text: &str) -> String {
     if guarded.contains([',', '"', '\n', '\r']) { format!("\"{}\"", guarded.replace('"', "\"\"")) } else { guarded }
 }
 
-fn escape_markdown(text: &str) -> String {
+/// `text` that cannot leave its cell or become markup.
+pub(crate) fn escape_markdown(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
 }
 

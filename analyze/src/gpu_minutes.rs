@@ -9,7 +9,10 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::window::Window;
+use crate::{
+    gpu_state::GpuSample,
+    window::{MINUTE_US, Window},
+};
 
 /// The holder of a minute of which no series says whose it was.
 pub const NOBODY: u16 = u16::MAX;
@@ -44,6 +47,8 @@ pub struct Gpu {
     pub simulated: bool,
     /// Most series that reported it at once: above 1 pods share it, and whose work it was is not known.
     pub shared_by: u64,
+    /// Whether MIG slices of it report apart.
+    pub is_sliced: bool,
     /// Mean duty of each minute, 0 to 1; NaN where there is none.
     pub duty: Vec<f32>,
     /// Most memory in use in each minute, bytes; NaN where there is none.
@@ -75,6 +80,18 @@ impl Gpu {
     /// Hours with a duty.
     pub fn measured_hours(&self) -> f64 {
         self.duty.iter().filter(|duty| !duty.is_nan()).count() as f64 / 60.0
+    }
+
+    /// The minutes of `window`, which it was read for, that `wanted` names, as samples.
+    pub fn samples(&self, window: Window, wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = GpuSample> {
+        let known = |value: f32| (!value.is_nan()).then_some(f64::from(value));
+        (0..self.duty.len()).filter(move |minute| wanted(*minute)).map(move |minute| GpuSample {
+            time_us: window.start_us + minute as i64 * MINUTE_US,
+            duty: known(self.duty[minute]),
+            memory_bytes: known(self.memory[minute]),
+            power_watts: known(self.power[minute]),
+            ..GpuSample::default()
+        })
     }
 
     /// Mean duty of the minutes that have one.

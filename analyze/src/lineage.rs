@@ -12,6 +12,7 @@ pub mod artifact_name;
 mod artifact_version;
 pub mod checkpoint;
 pub mod deployment;
+pub mod deployment_mark;
 pub mod dvc;
 pub mod findings;
 pub mod git_commit;

@@ -5,16 +5,20 @@
 
 mod energy;
 mod jobs;
+mod report;
 #[cfg(test)]
 mod tests;
+mod text;
 mod window;
 
 use chrono_tz::Tz;
+/// A time zone of the IANA database.
 use serde::Serialize;
 
 use crate::demand::{Envelope, HOUR_OF_WEEK_COUNT};
 pub use energy::HourlyEnergy;
 pub use jobs::{PeakJob, TrainingJob, peak_jobs};
+pub use report::{OffPeakFleet, OffPeakReport, OffPeakRequest, TABLE, examine};
 pub use window::{CronLine, TrainingWindow, WindowSource, cron_lines};
 
 /// Limits of a window.

@@ -47,6 +47,10 @@ pub struct OwnerMail {
     pub text: String,
     /// A whole HTML page.
     pub html: String,
+    /// The GPUs it tells of, as in the findings.
+    pub gpus: Vec<String>,
+    /// Whether they are simulated.
+    pub simulated: bool,
 }
 
 const COLUMNS: [&str; 6] = ["GPU", "service", "mean", "state", "hours idle", "cost"];
@@ -123,7 +127,9 @@ fn owner_mail(to: String, simulated: bool, mut found: Vec<&IdleFinding>, check: 
     let advice = advice(&found);
     let intro =
         format!("{mark}{} {plural} of yours were idle; window: {}. In all: {total}.", found.len(), check.window);
-    OwnerMail { text: text(&intro, &rows, &advice), html: html(&subject, &intro, &rows, &advice), to, subject }
+    let gpus = found.iter().map(|finding| finding.gpu.clone()).collect();
+    let (text, html) = (text(&intro, &rows, &advice), html(&subject, &intro, &rows, &advice));
+    OwnerMail { to, subject, text, html, gpus, simulated }
 }
 
 fn text(intro: &str, rows: &[[String; 6]], advice: &[&str]) -> String {

@@ -3,16 +3,18 @@
 //! The rules are in docs/idle.md. What the telemetry does not tell is named in the answer, and never taken for good news.
 
 mod evidence;
+mod manifests;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod text;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono_tz::Tz;
-use datafusion::{arrow::array::RecordBatch, prelude::SessionContext};
+use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
-use serde::Serialize;
 
 use crate::{
     PriceBook,
@@ -20,13 +22,16 @@ use crate::{
     error::Result,
     gpu_minutes::{Gpu, GpuMinutes, Holder},
     gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify, hours},
+    ledger::{self, Entry},
     recommendation::{Examination, GpuPrice, Recommendation, Saving, SecondSignals, Verdict, VerdictRules, examine},
-    result_table::ResultTable,
     sizing::ServiceShape,
     veto::{Evidence, Veto},
     window::{DAY_US, MINUTE_US, Window},
 };
 use evidence::Told;
+use manifests::Made;
+pub use manifests::{Folder, ManifestRequest, ServiceManifests};
+use workload::Workloads;
 
 /// Result table of this job.
 pub const TABLE: &str = "recommendations";
@@ -44,6 +49,8 @@ pub struct RecommendRequest {
     pub zone: Tz,
     /// Prices; without, savings are in GPU-hours only.
     pub prices: Option<PriceBook>,
+    /// Files that carry the verdicts out, and advice on autoscalers; none makes neither, since the replays take a while.
+    pub manifests: Option<ManifestRequest>,
     /// Now, UTC microseconds.
     pub now_us: i64,
 }
@@ -51,6 +58,8 @@ pub struct RecommendRequest {
 /// One service.
 #[derive(Debug, Clone)]
 pub struct ServiceVerdict {
+    /// What the ledger calls the change, if one is proposed.
+    pub id: Option<String>,
     /// Service name.
     pub service: String,
     /// Whether the data comes from a generator.
@@ -67,6 +76,8 @@ pub struct ServiceVerdict {
     pub hours: BTreeMap<GpuState, f64>,
     /// What to do.
     pub verdict: Verdict,
+    /// Files, if asked for.
+    pub manifests: Option<ServiceManifests>,
 }
 
 /// All services.
@@ -82,6 +93,8 @@ pub struct RecommendReport {
     pub row_count: u64,
     /// The SQL that read them.
     pub queries: Vec<String>,
+    /// What became of earlier recommendations, found by this run.
+    pub settled: Vec<Entry>,
 }
 
 /// Examines every service that held a GPU in the window and, given a store, writes one row each to `recommendations`.
@@ -95,6 +108,10 @@ pub async fn recommend(
 ) -> Result<RecommendReport> {
     let minutes = GpuMinutes::read(ctx, request.window).await?;
     let told = Told::read(ctx, request.window).await?;
+    let workloads = match &request.manifests {
+        Some(_) => Workloads::read(ctx, request.window).await?,
+        None => Workloads::default(),
+    };
     let mut by_service: BTreeMap<(bool, String), Vec<&Gpu>> = BTreeMap::new();
     let mut unnamed_gpu_count = 0;
     for gpu in &minutes.gpus {
@@ -105,23 +122,34 @@ pub async fn recommend(
     }
     let services = by_service.into_iter().map(|((simulated, service), gpus)| {
         let held = Held { service: &service, simulated, gpus, minutes: &minutes };
-        held.verdict(&told, request)
+        held.verdict(&told, &workloads, request)
     });
     let services = services.collect();
-    let queries = minutes.queries.iter().cloned().chain(told.queries).collect();
-    let report = RecommendReport {
+    let queries = minutes.queries.iter().cloned().chain(told.queries).chain(workloads.queries).collect();
+    let mut report = RecommendReport {
         request: request.clone(),
         services,
         unnamed_gpu_count,
         row_count: minutes.row_count,
         queries,
+        settled: vec![],
     };
-    if let Some(store) = store
-        && !report.services.is_empty()
-    {
-        store.write_result(TABLE, report.to_batch()?).await?;
+    if let Some(store) = store {
+        if !report.services.is_empty() {
+            store.write_result(TABLE, report.to_batch()?).await?;
+        }
+        report.settled = ledger::settle(ctx, store, request.now_us).await?;
     }
     Ok(report)
+}
+
+/// The same for the same question about the same service, another for another.
+fn id_of(service: &str, simulated: bool, found: &Recommendation, request: &RecommendRequest) -> String {
+    let identity = format!(
+        "{service}\0{simulated}\0{}\0{}\0{}\0{}\0{}",
+        found.current, found.proposed, request.window.start_us, request.window.end_us, request.now_us
+    );
+    format!("r{:010x}", xxhash_rust::xxh3::xxh3_64(identity.as_bytes()) >> 24)
 }
 
 /// The service that most minutes of `gpu` are of.
@@ -144,7 +172,7 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    fn verdict(&self, told: &Told, request: &RecommendRequest) -> ServiceVerdict {
+    fn verdict(&self, told: &Told, workloads: &Workloads, request: &RecommendRequest) -> ServiceVerdict {
         let window = self.minutes.window;
         let mut demand = Demand::new(window.start_us, window.end_us);
         let mut by_state: BTreeMap<GpuState, f64> = BTreeMap::new();
@@ -171,7 +199,24 @@ impl Held<'_> {
             price: self.price(request.prices.as_ref()),
             now_us: request.now_us,
         };
+        let verdict = examine(&examination, &VerdictRules::default());
+        let manifests = request.manifests.as_ref().map(|wanted| {
+            let made = Made {
+                shape: &shape,
+                demand: &demand,
+                verdict: &verdict,
+                workload: workloads.of(self.service, self.simulated, &self.pods()),
+                has_hpa: told.has_hpa(self.service),
+                request,
+            };
+            made.manifests(wanted)
+        });
+        let id = match &verdict {
+            Verdict::Shrink(found) => Some(id_of(self.service, self.simulated, found, request)),
+            _ => None,
+        };
         ServiceVerdict {
+            id,
             service: self.service.to_owned(),
             simulated: self.simulated,
             gpu_count: self.gpus.len(),
@@ -179,22 +224,14 @@ impl Held<'_> {
             mean: demand.mean_share(),
             coverage: demand.coverage(),
             hours: by_state,
-            verdict: examine(&examination, &VerdictRules::default()),
+            verdict,
+            manifests,
         }
     }
 
     /// What `gpu` did in the minutes in which the service held it.
     fn samples(&self, gpu: &Gpu) -> Vec<GpuSample> {
-        let known = |value: f32| (!value.is_nan()).then_some(f64::from(value));
-        let minutes = (0..gpu.duty.len()).filter(|minute| self.is_mine(gpu, *minute));
-        let samples = minutes.map(|minute| GpuSample {
-            time_us: self.minutes.window.start_us + minute as i64 * MINUTE_US,
-            duty: known(gpu.duty[minute]),
-            memory_bytes: known(gpu.memory[minute]),
-            power_watts: known(gpu.power[minute]),
-            ..GpuSample::default()
-        });
-        samples.collect()
+        gpu.samples(self.minutes.window, |minute| self.is_mine(gpu, minute)).collect()
     }
 
     fn holder(&self, gpu: &Gpu, minute: usize) -> Option<&Holder> {
@@ -205,7 +242,8 @@ impl Held<'_> {
         self.holder(gpu, minute).is_some_and(|holder| holder.service.as_deref() == Some(self.service))
     }
 
-    fn shape(&self, told: &Told) -> ServiceShape {
+    /// Its pods on the last day.
+    fn pods(&self) -> BTreeSet<String> {
         let last_day = (DAY_US / MINUTE_US) as usize;
         let mut pods = BTreeSet::new();
         for gpu in &self.gpus {
@@ -213,6 +251,11 @@ impl Held<'_> {
             let mine = (count.saturating_sub(last_day)..count).filter(|minute| self.is_mine(gpu, *minute));
             pods.extend(mine.filter_map(|minute| self.holder(gpu, minute)?.pod.clone()));
         }
+        pods
+    }
+
+    fn shape(&self, told: &Told) -> ServiceShape {
+        let pods = self.pods();
         let gpu_count = self.gpus.len();
         // Several cards in one pod are one replica; without pods each card is one.
         let replica_count = if pods.is_empty() { gpu_count } else { pods.len().min(gpu_count) };
@@ -325,85 +368,12 @@ impl ServiceVerdict {
         self.recommendation().map(|found| found.proposed)
     }
 
+    fn gpus_per_replica(&self) -> i64 {
+        self.gpu_count.div_ceil(self.replica_count.max(1) as usize) as i64
+    }
+
     /// What a week of it saves, in money where there is a price, else nothing.
     pub fn saving(&self) -> Option<Saving> {
         self.recommendation()?.saving_effective
-    }
-}
-
-/// The answer for programs.
-#[derive(Serialize)]
-struct Row<'a> {
-    service: &'a str,
-    simulated: bool,
-    gpu_count: usize,
-    replica_count: u32,
-    mean: Option<f64>,
-    coverage: f64,
-    gpu_hours_by_state: &'a BTreeMap<GpuState, f64>,
-    verdict: &'static str,
-    why: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recommendation: Option<&'a Recommendation>,
-}
-
-impl RecommendReport {
-    /// The report as JSON.
-    ///
-    /// # Errors
-    /// [`crate::Error::Json`] if it cannot be written.
-    pub fn to_json(&self) -> Result<String> {
-        let services: Vec<_> = self.services.iter().map(ServiceVerdict::row).collect();
-        let currency = self.request.prices.as_ref().map(|prices| prices.currency.as_str());
-        Ok(serde_json::to_string_pretty(&serde_json::json!({
-            "window": self.request.window, "time_zone": self.request.zone.name(), "currency": currency,
-            "services": services, "unnamed_gpu_count": self.unnamed_gpu_count, "not_known": NOT_KNOWN,
-            "row_count": self.row_count, "queries": self.queries,
-        }))?)
-    }
-
-    fn to_batch(&self) -> Result<RecordBatch> {
-        let rows = || self.services.iter();
-        let currency = self.request.prices.as_ref().map(|prices| prices.currency.to_string()).unwrap_or_default();
-        let mut table = ResultTable::new(self.request.now_us, self.services.len());
-        table
-            .time("window_from", self.request.window.start_us)
-            .time("window_to", self.request.window.end_us)
-            .texts("service_name", rows().map(|row| Some(row.service.clone())))
-            .flags("simulated", rows().map(|row| row.simulated))
-            .texts("verdict", rows().map(|row| Some(row.verdict_name().to_owned())))
-            .texts("why", rows().map(|row| Some(row.why())))
-            .integers("gpu_count", rows().map(|row| i64::try_from(row.gpu_count).ok()))
-            .integers("replica_count", rows().map(|row| Some(i64::from(row.replica_count))))
-            .integers("proposed_count", rows().map(|row| row.proposed().map(i64::from)))
-            .numbers("confidence", rows().map(|row| row.recommendation().map(|found| found.confidence)))
-            .numbers("gpu_hours_saved", rows().map(|row| row.recommendation().map(|found| found.gpu_hours.expected)))
-            .numbers("saving_low", rows().map(|row| row.saving().map(|saving| saving.low)))
-            .numbers("saving_expected", rows().map(|row| row.saving().map(|saving| saving.expected)))
-            .numbers("saving_high", rows().map(|row| row.saving().map(|saving| saving.high)))
-            .text("currency", &currency)
-            .numbers("utilization_mean", rows().map(|row| row.mean))
-            .numbers("coverage", rows().map(|row| Some(row.coverage)))
-            .texts("state", rows().map(|row| row.recommendation().map(|found| found.state.as_str().to_owned())))
-            .text("time_zone", self.request.zone.name())
-            .text("query", &self.queries.join(";\n"));
-        table.finish()
-    }
-}
-
-impl ServiceVerdict {
-    fn row(&self) -> Row<'_> {
-        Row {
-            service: &self.service,
-            simulated: self.simulated,
-            gpu_count: self.gpu_count,
-            replica_count: self.replica_count,
-            mean: self.mean,
-            coverage: self.coverage,
-            gpu_hours_by_state: &self.hours,
-            verdict: self.verdict_name(),
-            why: self.why(),
-            recommendation: self.recommendation(),
-        }
     }
 }

@@ -128,8 +128,6 @@ pub struct Recommendation {
     pub expires_us: i64,
     /// One sentence for people.
     pub explanation: String,
-    /// What became of it.
-    pub state: LedgerState,
 }
 
 /// What became of a recommendation.
@@ -281,7 +279,6 @@ fn recommendation(
         replay_current,
         expires_us: examination.now_us + rules.expires_after_days * DAY_US,
         explanation,
-        state: LedgerState::Proposed,
     }
 }
 
@@ -314,30 +311,20 @@ impl LedgerState {
             Self::Realised { .. } => "realised",
         }
     }
-}
 
-impl Recommendation {
-    /// Moves on in the ledger: proposed to accepted, rejected or expired; accepted to realised.
+    /// The next state of a recommendation that holds until `expires_us`: from proposed to accepted, rejected or expired, from
+    /// accepted to realised.
     ///
     /// # Errors
     /// [`LedgerError`] for any other step, and for accepting what has expired.
-    pub fn advance(&mut self, to: LedgerState) -> Result<(), LedgerError> {
-        use LedgerState as S;
-        let allowed = match (self.state, to) {
-            (S::Proposed, S::Accepted(at_us)) => at_us < self.expires_us,
-            (S::Proposed, S::Rejected(_) | S::Expired) | (S::Accepted(_), S::Realised { .. }) => true,
+    pub fn advanced(self, to: Self, expires_us: i64) -> Result<Self, LedgerError> {
+        let is_allowed = match (self, to) {
+            (Self::Proposed, Self::Accepted(at_us)) => at_us < expires_us,
+            (Self::Proposed, Self::Rejected(_) | Self::Expired) | (Self::Accepted(_), Self::Realised { .. }) => true,
             _ => false,
         };
-        if !allowed {
-            return Err(LedgerError { from: self.state.as_str(), to: to.as_str() });
-        }
-        self.state = to;
-        Ok(())
-    }
-
-    /// What an accepted recommendation came to, from the replicas that ran on average in the week after.
-    pub fn realised(&self, replica_mean: f64, gpus_per_replica: u32) -> LedgerState {
-        let freed = (f64::from(self.current) - replica_mean) * f64::from(gpus_per_replica) * WEEK_HOURS;
-        LedgerState::Realised { predicted: self.gpu_hours.expected, realised: freed }
+        let from =
+            if self == Self::Proposed && matches!(to, Self::Accepted(_)) { "past its expiry" } else { self.as_str() };
+        if is_allowed { Ok(to) } else { Err(LedgerError { from, to: to.as_str() }) }
     }
 }

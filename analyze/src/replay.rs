@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use crate::demand::Demand;
 
-const STEP_S: f64 = 60.0;
+/// Seconds of a step.
+pub(crate) const STEP_S: f64 = 60.0;
+/// A full minute waits in the backlog; from here on the formula of the queue has no value.
+const LOAD_MAX: f64 = 0.99;
 
 /// What sets the replicas during a replay.
 pub trait Scaler {
@@ -81,8 +84,7 @@ impl Default for ReplayRules {
 
 /// Serves `demand` with the replicas that `scaler` wants, starting from `start_count`.
 ///
-/// Waiting is the backlog over the capacity, plus the M/M/c wait of the minute (Sakasegawa 1977: ρ^(√(2(c+1))−1) / (c(1−ρ)) service
-/// times), since work also queues in minutes that are not full.
+/// Waiting is the backlog over the capacity, plus the M/M/c wait of the minute, since work also queues in minutes that are not full.
 pub fn replay(demand: &Demand, start_count: u32, scaler: &mut dyn Scaler, rules: &ReplayRules) -> Replay {
     let (mut result, mut backlog, mut waited) = (Replay::default(), 0.0, 0.0);
     let mut ready = start_count;
@@ -140,9 +142,17 @@ fn wait(demand: f64, gpus: f64, rules: &ReplayRules) -> f64 {
     if gpus <= 0.0 {
         return rules.timeout_s;
     }
-    // A full minute waits in the backlog; the formula has no value there.
-    let load = (demand / gpus).min(0.99);
-    rules.service_time_s * load.powf((2.0 * (gpus + 1.0)).sqrt() - 1.0) / (gpus * (1.0 - load))
+    let load = (demand / gpus).min(LOAD_MAX);
+    // Little's law: what waits, over what arrives in a second.
+    if load > 0.0 { rules.service_time_s * waiting(load, gpus) / (load * gpus) } else { 0.0 }
+}
+
+/// Requests that wait on average at `load` (0 and up) of `gpus`: ρ^√(2(c+1)) / (1 − ρ).
+///
+/// Source: Sakasegawa, "An approximation formula L_q ≈ α·ρ^β/(1−ρ)", 1977, for M/M/c.
+pub(crate) fn waiting(load: f64, gpus: f64) -> f64 {
+    let load = load.clamp(0.0, LOAD_MAX);
+    load.powf((2.0 * (gpus + 1.0)).sqrt()) / (1.0 - load)
 }
 
 #[cfg(test)]

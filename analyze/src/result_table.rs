@@ -40,6 +40,14 @@ impl ResultTable {
         self
     }
 
+    /// A time per row, UTC microseconds.
+    pub(crate) fn moments(&mut self, name: &str, values: impl IntoIterator<Item = Option<i64>>) -> &mut Self {
+        let column = values.into_iter().collect::<TimestampMicrosecondArray>().with_timezone("UTC");
+        let data_type = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        self.push(name, data_type, true, Arc::new(column));
+        self
+    }
+
     /// A text per row.
     pub(crate) fn texts(&mut self, name: &str, values: impl IntoIterator<Item = Option<String>>) -> &mut Self {
         self.push(name, DataType::Utf8, true, Arc::new(values.into_iter().collect::<StringArray>()));

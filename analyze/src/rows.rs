@@ -1,5 +1,7 @@
 //! Running SQL and reading its small answers.
 
+use std::collections::BTreeMap;
+
 use datafusion::{
     arrow::{
         array::{Array, ArrayRef, AsArray, RecordBatch},
@@ -16,8 +18,19 @@ pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// Whether the session has the result table `name`, which exists once something was recorded.
+pub(crate) fn has_result(ctx: &SessionContext, name: &str) -> bool {
+    // A session without the schema has no result at all.
+    ctx.table_exist(format!("reports.{name}")).unwrap_or(false)
+}
+
 /// SQL for "is this row simulated", of a row with an `attributes` map.
 pub(crate) const SIMULATED: &str = "coalesce(attributes['driftwatt.simulated'] = 'true', false)";
+
+/// The same for the views `latency`, `inputs` and `models`: the engine cannot plan `attributes['key']` over several of their arms
+/// ("duplicate unqualified field name", rule `push_down_leaf_projections`).
+pub(crate) const SIMULATED_WORK: &str =
+    "coalesce(array_has(map_extract(attributes, 'driftwatt.simulated'), 'true'), false)";
 
 /// One answer, as one batch, with columns read by name.
 pub(crate) struct Rows {
@@ -68,6 +81,21 @@ impl Rows {
     pub(crate) fn flags(&self, name: &str) -> Result<Vec<bool>> {
         let column = self.column(name, &DataType::Boolean)?;
         Ok(column.as_boolean().iter().map(|flag| flag.unwrap_or(false)).collect())
+    }
+
+    /// A column of maps from text to text; empty where null.
+    pub(crate) fn text_maps(&self, name: &str) -> Result<Vec<BTreeMap<String, String>>> {
+        let wrong = || Error::Column { name: name.to_owned() };
+        let column = self.batch.column_by_name(name).ok_or_else(wrong)?;
+        let maps = column.as_map_opt().ok_or_else(wrong)?;
+        let (keys, values) = (cast(maps.keys(), &DataType::Utf8)?, cast(maps.values(), &DataType::Utf8)?);
+        let (keys, values) = (keys.as_string::<i32>(), values.as_string::<i32>());
+        let of_row = |row: usize| {
+            let range = maps.value_offsets()[row] as usize..maps.value_offsets()[row + 1] as usize;
+            let pairs = range.filter(|at| !maps.is_null(row) && !values.is_null(*at));
+            pairs.map(|at| (keys.value(at).to_owned(), values.value(at).to_owned())).collect()
+        };
+        Ok((0..maps.len()).map(of_row).collect())
     }
 
     /// A list-of-integers column; null where null.

@@ -5,101 +5,30 @@
 //! once that day. A job with `*` or a step in its minutes or hours runs in real time: not in the skipped hour, and twice
 //! through the repeated one.
 
+mod settings;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
-use croner::{
-    Cron,
-    parser::{CronParser, Seconds, Year},
-};
-use serde::Deserialize;
+use croner::Cron;
+
+pub use settings::{Attach, DriftJob, Job, RawSchedule, ScheduleError};
 
 /// Missed runs are counted up to here; beyond it "at least" is said.
 const MISSED_COUNT_MAX: usize = 1_000;
 
-/// What can be wrong with a schedule.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScheduleError {
-    /// A schedule has to name its job.
-    #[error("setting schedule.job: is empty; name the job to run, such as \"weekly-report\"")]
-    Job,
-    /// The expression is not one of five fields.
-    #[error(
-        "setting schedule.cron of {job:?}: {cron:?} is no cron expression ({reason}); write minute, hour, day of month, month \
-         and day of week, such as \"0 7 * * MON\""
-    )]
-    Cron {
-        /// Of this job.
-        job: String,
-        /// As written.
-        cron: String,
-        /// What the parser says.
-        reason: String,
-    },
-    /// The zone is not in the IANA database.
-    #[error(
-        "setting schedule.time_zone of {job:?}: {time_zone:?} is no IANA time zone; write one such as \"Europe/Berlin\" or \"UTC\""
-    )]
-    TimeZone {
-        /// Of this job.
-        job: String,
-        /// As written.
-        time_zone: String,
-    },
-    /// A well-formed expression that no day meets, such as 31 February.
-    #[error("setting schedule.cron of {job:?}: {cron:?} never comes true; check day of month against month")]
-    Never {
-        /// Of this job.
-        job: String,
-        /// As written.
-        cron: String,
-    },
-}
-
-/// `[[schedule]]` as written.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawSchedule {
-    /// Name of the job.
-    pub job: String,
-    /// Minute, hour, day of month, month, day of week; or `@daily` and its like.
-    pub cron: String,
-    /// IANA name. Default `UTC`.
-    #[serde(default)]
-    pub time_zone: Option<String>,
-}
-
-impl RawSchedule {
-    /// Checks the expression and the zone. `now` only proves that the expression comes true some day.
-    ///
-    /// # Errors
-    /// [`ScheduleError`], which names the setting and what to write.
-    pub fn validate(self, now: DateTime<Utc>) -> Result<Schedule, ScheduleError> {
-        let Self { job, cron: text, time_zone } = self;
-        if job.trim().is_empty() {
-            return Err(ScheduleError::Job);
-        }
-        let zone_name = time_zone.unwrap_or_else(|| "UTC".into());
-        let Ok(zone) = zone_name.parse::<Tz>() else {
-            return Err(ScheduleError::TimeZone { job, time_zone: zone_name });
-        };
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = match parser.parse(&text) {
-            Ok(cron) => cron,
-            Err(error) => return Err(ScheduleError::Cron { job, cron: text, reason: error.to_string() }),
-        };
-        let schedule = Schedule { job, text, cron, zone };
-        match schedule.next_after(now) {
-            Some(_) => Ok(schedule),
-            None => Err(ScheduleError::Never { job: schedule.job, cron: schedule.text }),
-        }
-    }
-}
-
 /// A checked schedule.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    job: String,
+    /// Its name, which no other has.
+    pub name: String,
+    /// What is run.
+    pub job: Job,
+    /// Who gets the result by mail; none is those of `delivery.mail.to`.
+    pub to: Option<Vec<String>>,
+    /// Webhooks that get the result, by name.
+    pub webhooks: Vec<String>,
+    /// Files of the mail.
+    pub attach: Vec<Attach>,
     text: String,
     cron: Cron,
     zone: Tz,
@@ -131,11 +60,6 @@ impl DueRun {
 }
 
 impl Schedule {
-    /// Name of the job.
-    pub fn job(&self) -> &str {
-        &self.job
-    }
-
     /// The expression as written.
     pub fn cron(&self) -> &str {
         &self.text
@@ -181,7 +105,9 @@ mod tests {
     }
 
     fn raw(cron: &str, time_zone: &str) -> RawSchedule {
-        RawSchedule { job: "weekly-report".into(), cron: cron.into(), time_zone: Some(time_zone.into()) }
+        let text =
+            format!("name = \"weekly\"\njob = \"weekly-report\"\ncron = \"{cron}\"\ntime_zone = \"{time_zone}\"");
+        toml::from_str(&text).unwrap()
     }
 
     fn schedule(cron: &str, time_zone: &str) -> Schedule {
@@ -274,19 +200,5 @@ mod tests {
     fn a_clock_set_back_runs_nothing_twice() {
         let daily = schedule("0 6 * * *", "UTC");
         assert_eq!(daily.due(at("2026-11-05T06:00:00Z"), at("2026-11-04T06:00:00Z")), None);
-    }
-
-    #[test]
-    fn a_bad_schedule_says_what_to_write() {
-        let refused = |raw: RawSchedule| raw.validate(at("2026-01-01T00:00:00Z")).unwrap_err().to_string();
-        assert!(refused(raw("0 7 * *", "UTC")).contains("day of week"));
-        assert!(refused(raw("0 0 7 * * MON", "UTC")).contains("day of week"), "seconds are no field");
-        assert!(refused(raw("61 7 * * *", "UTC")).contains("61 7"));
-        assert!(refused(raw("0 7 * * *", "Berlin")).contains("Europe/Berlin"));
-        assert!(refused(raw("0 0 31 2 *", "UTC")).contains("never comes true"));
-        assert!(refused(RawSchedule { job: " ".into(), ..raw("0 7 * * *", "UTC") }).contains("weekly-report"));
-        assert!(toml::from_str::<RawSchedule>("job = \"a\"\ncron = \"@daily\"\nzone = \"UTC\"").is_err());
-        let default_zone: RawSchedule = toml::from_str("job = \"a\"\ncron = \"@daily\"").unwrap();
-        assert_eq!(default_zone.validate(at("2026-01-01T00:00:00Z")).unwrap().time_zone(), Tz::UTC);
     }
 }

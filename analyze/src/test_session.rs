@@ -31,6 +31,7 @@ pub(crate) struct SeriesRow {
     pub(crate) last_us: i64,
     pub(crate) labels: Vec<(&'static str, String)>,
     pub(crate) simulated: bool,
+    pub(crate) attributes: Vec<(&'static str, &'static str)>,
 }
 
 fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
@@ -42,11 +43,16 @@ fn label(labels: &[(&'static str, String)], column: &str) -> Option<String> {
 }
 
 fn attributes(simulated: impl Iterator<Item = bool>) -> ArrayRef {
+    maps(simulated.map(|simulated| (simulated, &[][..])))
+}
+
+fn maps<'a>(rows: impl Iterator<Item = (bool, &'a [(&'static str, &'static str)])>) -> ArrayRef {
     let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-    for simulated in simulated {
-        if simulated {
-            builder.keys().append_value("driftwatt.simulated");
-            builder.values().append_value("true");
+    for (simulated, others) in rows {
+        let simulated = simulated.then_some(("driftwatt.simulated", "true"));
+        for (key, value) in simulated.iter().chain(others) {
+            builder.keys().append_value(key);
+            builder.values().append_value(value);
         }
         builder.append(true).unwrap();
     }
@@ -64,7 +70,6 @@ fn series_id(sample: &Sample) -> i64 {
 /// `system.gpu_series`: a row for each sample, which says the same several times.
 fn gpu_series(samples: &[Sample]) -> RecordBatch {
     let batch = view(samples);
-    let count = samples.len();
     let mut columns: Vec<(String, ArrayRef)> =
         batch.schema().fields().iter().map(|field| field.name().clone()).zip(batch.columns().iter().cloned()).collect();
     let share = |sample: &Sample| match label(&sample.labels, "mig_id").as_deref() {
@@ -72,8 +77,11 @@ fn gpu_series(samples: &[Sample]) -> RecordBatch {
         Some(_) => 2.0 / 7.0,
         None => 1.0,
     };
+    let shared_by =
+        |sample: &Sample| label(&sample.labels, "shared_by").and_then(|count| count.parse().ok()).unwrap_or(1);
+    columns.retain(|(name, _)| name != "share");
     columns.push(("share".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(share)))));
-    columns.push(("shared_by".into(), Arc::new(Int64Array::from(vec![1; count]))));
+    columns.push(("shared_by".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(shared_by)))));
     columns.push(("first_time".into(), times(samples.iter().map(|sample| sample.time_us))));
     columns.push(("last_time".into(), times(samples.iter().map(|sample| sample.time_us))));
     let days = samples.iter().map(|sample| sample.time_us.div_euclid(crate::window::DAY_US) as i32);
@@ -92,6 +100,12 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ("role".into(), text(roles())),
         ("metric".into(), text(roles())),
         ("count".into(), Arc::new(Int64Array::from(vec![1; samples.len()]))),
+        ("sum".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
+        ("share".into(), Arc::new(Float64Array::from(vec![1.0; samples.len()]))),
+        (
+            "scope".into(),
+            text(samples.iter().map(|sample| label(&sample.labels, "scope").or(Some("node".into()))).collect()),
+        ),
         ("series_id".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(series_id)))),
         ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
         ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
@@ -112,7 +126,7 @@ fn series(rows: &[SeriesRow]) -> RecordBatch {
         match field.name().as_str() {
             "series_id" => Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)),
             "first_time" | "last_time" => times(rows.iter().map(|row| row.last_us)),
-            "attributes" => attributes(rows.iter().map(|row| row.simulated)),
+            "attributes" => maps(rows.iter().map(|row| (row.simulated, row.attributes.as_slice()))),
             name if PROMOTED.iter().any(|promoted| promoted.column == name) => {
                 Arc::new(StringArray::from(rows.iter().map(|row| label(&row.labels, name)).collect::<Vec<_>>()))
             }
@@ -202,15 +216,29 @@ pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext 
     register(&ctx, "gpu", view(&of(&|role| role.starts_with("gpu."))));
     ctx.catalog("datafusion").unwrap().register_schema("system", Arc::new(MemorySchemaProvider::new())).unwrap();
     register(&ctx, "system.gpu_series", gpu_series(&of(&|role| role.starts_with("gpu."))));
-    let is_latency = |role: &str| role.starts_with("latency.") || role.starts_with("queue.");
+    let latencies = ["latency.", "queue.", "kv_cache.", "requests."];
+    let is_latency = |role: &str| latencies.iter().any(|start| role.starts_with(start));
     register(&ctx, "latency", view(&of(&is_latency)));
-    register(&ctx, "inputs", view(&of(&|role| role.starts_with("input."))));
-    register(&ctx, "system", view(&of(&|role| role.starts_with("cpu.") || role.starts_with("memory."))));
+    register(&ctx, "inputs", view(&of(&|role| role.starts_with("input.") || role.starts_with("output."))));
+    register(
+        &ctx,
+        "system",
+        view(&of(&|role| ["cpu.", "memory.", "collector."].iter().any(|start| role.starts_with(start)))),
+    );
     register(&ctx, "metrics", view(samples));
     register(&ctx, "raw.series", series(rows));
     let histograms = RecordBatch::new_empty(histograms_schema());
     register(&ctx, "raw.histograms", histograms);
     ctx
+}
+
+/// Adds the result table `name` to a session.
+pub(crate) fn add_result(ctx: &SessionContext, name: &str, batch: RecordBatch) {
+    let catalog = ctx.catalog("datafusion").unwrap();
+    if catalog.schema("reports").is_none() {
+        catalog.register_schema("reports", Arc::new(MemorySchemaProvider::new())).unwrap();
+    }
+    register(ctx, &format!("reports.{name}"), batch);
 }
 
 /// Labels from pairs.

@@ -1,6 +1,6 @@
 //! A half-open period of UTC time in microseconds.
 
-use chrono::{DateTime, Datelike, NaiveDate, Timelike, Weekday};
+use chrono::{DateTime, Datelike, Days, NaiveDate, TimeZone as _, Timelike, Weekday};
 use chrono_tz::Tz;
 use serde::{Serialize, Serializer};
 
@@ -36,20 +36,58 @@ impl Window {
     /// # Errors
     /// [`Error::Week`] if there is no such week.
     pub fn parse_week(text: &str) -> Result<Self> {
+        Self::parse_week_in(text, Tz::UTC)
+    }
+
+    /// The same from local midnight to local midnight in `zone`, which is 167 or 169 hours where the clocks change.
+    ///
+    /// # Errors
+    /// [`Error::Week`] if there is no such week.
+    pub fn parse_week_in(text: &str, zone: Tz) -> Result<Self> {
         let unreadable = || Error::Week { text: text.to_owned() };
         let (year, week) = text.split_once("-W").ok_or_else(unreadable)?;
         let (year, week) = (year.parse().map_err(|_| unreadable())?, week.parse().map_err(|_| unreadable())?);
         let monday = NaiveDate::from_isoywd_opt(year, week, Weekday::Mon).ok_or_else(unreadable)?;
-        let start = monday.and_hms_opt(0, 0, 0).ok_or_else(unreadable)?.and_utc().timestamp_micros();
-        Self::new(start, start + 7 * DAY_US)
+        Self::week_of(monday, zone).ok_or_else(unreadable)
     }
 
-    /// The last ISO week that ended at or before `now_us`.
+    /// The last ISO week that ended at or before `now_us`, UTC.
     pub fn last_complete_week(now_us: i64) -> Self {
         // 1970-01-05 was the first Monday after the epoch.
         let (monday_us, week_us) = (4 * DAY_US, 7 * DAY_US);
         let end_us = (now_us - monday_us).div_euclid(week_us) * week_us + monday_us;
         Self { start_us: end_us - week_us, end_us }
+    }
+
+    /// The same in `zone`.
+    pub fn last_complete_week_in(now_us: i64, zone: Tz) -> Self {
+        let last = || {
+            let today = DateTime::from_timestamp_micros(now_us)?.with_timezone(&zone).date_naive();
+            Self::week_of(today.checked_sub_days(Days::new(7))?, zone)
+        };
+        last().unwrap_or_else(|| Self::last_complete_week(now_us))
+    }
+
+    /// The week of `day` in `zone`, Monday to Monday.
+    pub(crate) fn week_of(day: NaiveDate, zone: Tz) -> Option<Self> {
+        let monday = day.checked_sub_days(Days::new(u64::from(day.weekday().num_days_from_monday())))?;
+        let midnight = |day: NaiveDate| {
+            // Where the clocks skip midnight the day begins at the first hour that there is.
+            let hours = (0..24).filter_map(|hour| zone.from_local_datetime(&day.and_hms_opt(hour, 0, 0)?).earliest());
+            hours.map(|time| time.timestamp_micros()).next()
+        };
+        let week = Self { start_us: midnight(monday)?, end_us: midnight(monday.checked_add_days(Days::new(7))?)? };
+        Some(week)
+    }
+
+    /// The week before a week of `zone`; before any other window the one of the same length.
+    pub fn week_before(self, zone: Tz) -> Self {
+        let before = || {
+            let day = |time_us| Some(DateTime::from_timestamp_micros(time_us)?.with_timezone(&zone).date_naive());
+            let is_week = Self::week_of(day(self.start_us)?, zone) == Some(self);
+            Self::week_of(day(self.start_us)?.checked_sub_days(Days::new(7))?, zone).filter(|_| is_week)
+        };
+        before().unwrap_or_else(|| self.before())
     }
 
     /// The window of the same length that ends where this one starts.
@@ -64,10 +102,15 @@ impl Window {
 
     /// `2026-W47` where the window is an ISO week, else its start and end.
     pub fn label(self) -> String {
-        let whole_week =
-            self.end_us - self.start_us == 7 * DAY_US && (self.start_us - 4 * DAY_US).rem_euclid(7 * DAY_US) == 0;
-        if whole_week && let Some(start) = DateTime::from_timestamp_micros(self.start_us) {
-            return format!("{}-W{:02}", start.iso_week().year(), start.iso_week().week());
+        self.label_in(Tz::UTC)
+    }
+
+    /// The same for a week of `zone`, which it names where it is not UTC.
+    pub fn label_in(self, zone: Tz) -> String {
+        let start = DateTime::from_timestamp_micros(self.start_us).map(|start| start.with_timezone(&zone));
+        if let Some(start) = start.filter(|start| Self::week_of(start.date_naive(), zone) == Some(self)) {
+            let mark = if zone == Tz::UTC { String::new() } else { format!(" {}", zone.name()) };
+            return format!("{}-W{:02}{mark}", start.iso_week().year(), start.iso_week().week());
         }
         format!("{} to {}", time_text(self.start_us), time_text(self.end_us))
     }
@@ -122,6 +165,23 @@ mod tests {
         assert_eq!(Window::last_complete_week(week.end_us), week);
         assert_eq!(Window::last_complete_week(week.end_us + 7 * DAY_US - 1), week);
         assert_eq!(Window::last_complete_week(week.end_us - 1), week.before());
+    }
+
+    #[test]
+    fn a_week_in_which_the_clocks_change_has_another_length() {
+        let zone: Tz = "Europe/Berlin".parse().unwrap();
+        // Summer time ended on Sunday 2026-10-25.
+        let week = Window::parse_week_in("2026-W43", zone).unwrap();
+        assert_eq!((time_text(week.start_us).as_str(), week.hours()), ("2026-10-18 22:00 UTC", 169.0));
+        assert_eq!((week.week_before(zone).hours(), week.label_in(zone).as_str()), (168.0, "2026-W43 Europe/Berlin"));
+        let after = Window::parse_week_in("2026-W44", zone).unwrap();
+        assert_eq!(after.week_before(zone), week);
+        assert_eq!(Window::last_complete_week_in(week.end_us, zone), week);
+        assert_eq!(Window::last_complete_week_in(week.end_us - 1, zone), week.week_before(zone));
+        // Beirut's clocks jump from midnight to one o'clock.
+        assert!(Window::parse_week_in("2026-W13", "Asia/Beirut".parse().unwrap()).is_ok());
+        let other = Window::new(5, 7).unwrap();
+        assert_eq!(other.week_before(zone), Window::new(3, 5).unwrap());
     }
 
     #[test]

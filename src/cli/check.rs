@@ -1,45 +1,92 @@
-//! `driftwatt check`: may this file be used?
+//! `driftwatt check`: may this batch be used?
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+mod batch_log;
+mod notify;
+mod quarantine;
+mod text;
+
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, ensure};
 use chrono::Utc;
-use driftwatt_analyze::gates::{CheckedFile, Contract, Import, Oddity, RuleResult, Table, check_file};
-use serde_json::Value;
+use driftwatt_analyze::gates::{
+    CheckInputs, CheckedFile, Contract, ContractTag, DatasetRecord, Import, Notice, References, Table, batch_name,
+    check_file, read_reference,
+};
 
-use super::{GateArgs, RuleFormat};
-use crate::{cli::ReportFormat, exit, terminal};
+use self::{batch_log::BatchLog, notify::Notifier};
+use super::{GateArgs, GateFormat, RuleFormat};
+use crate::{exit, terminal};
 
 pub(super) async fn run(args: GateArgs) -> ExitCode {
-    match check(&args).await {
-        Ok(checked) => {
-            match args.format.unwrap_or_else(ReportFormat::usual) {
-                ReportFormat::Text => terminal::print(&text(&checked)),
-                ReportFormat::Json => terminal::print(&checked.to_json().to_string()),
-            }
-            ExitCode::from(checked.outcome.exit_code())
-        }
+    let log = match BatchLog::open(&args).await {
+        Ok(log) => log,
+        Err(error) => return exit::unchecked(&error),
+    };
+    let checked = check(&args, log.as_ref()).await;
+    let closed = match log {
+        Some(log) => log.close().await,
+        None => Ok(()),
+    };
+    match checked.and_then(|code| closed.map(|()| code)) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => exit::unchecked(&error),
     }
 }
 
-async fn check(args: &GateArgs) -> anyhow::Result<CheckedFile> {
-    let table = table(args)?;
-    ensure!(args.file.is_file(), "there is no file {}", args.file.display());
-    let checked = check_file(&args.file, &table, Utc::now()).await?;
-    if let Some(folder) = args.quarantine.as_ref().filter(|_| !checked.outcome.accepts()) {
-        let held = hold_back(&args.file, folder, &checked)?;
-        eprintln!("driftwatt: moved to {}; move it back to release it", held.display());
+/// The exit code. What was found is printed before it is recorded: a server that is away hides no verdict.
+async fn check(args: &GateArgs, log: Option<&BatchLog>) -> anyhow::Result<u8> {
+    let (table, contract) = rules(args)?;
+    let notifier = Notifier::new(args)?;
+    ensure!(args.file.exists(), "there is no file or folder {}", args.file.display());
+    let history = match log {
+        Some(log) => log.past_batches(&batch_name(&args.file), &table.name).await?,
+        None => Vec::new(),
+    };
+    let inputs = CheckInputs { now: Utc::now(), history, references: references(args, &table).await? };
+    let checked = check_file(&args.file, &table, &inputs).await?;
+    let now_us = inputs.now.timestamp_micros();
+    let held = args.quarantine.as_ref().filter(|_| !checked.accepts());
+    let held = held.map(|folder| quarantine::hold_back(&args.file, folder, &checked)).transpose()?;
+    let held_at = held.as_ref().map(|held| held.display().to_string());
+    if let Some(held) = &held_at {
+        eprintln!("driftwatt: moved to {held}; move it back to release it");
     }
-    Ok(checked)
+    show(args, &checked, &contract, held_at.as_deref(), now_us)?;
+    if let Some(log) = log {
+        let record = DatasetRecord::new(&checked, &contract, held_at.clone());
+        log.record(&record, now_us).await.context("the batch was checked, and not recorded")?;
+    }
+    if let Some(notifier) = notifier.filter(|_| !checked.accepts()) {
+        let notice = Notice { checked: &checked, contract: &contract, held_at: held_at.as_deref(), now_us };
+        notifier.tell(&notice).await.context("the batch was checked")?;
+    }
+    Ok(checked.outcome.exit_code())
 }
 
-/// The rules; what a document says beyond them is told on standard error.
-fn table(args: &GateArgs) -> anyhow::Result<Table> {
+fn show(
+    args: &GateArgs,
+    checked: &CheckedFile,
+    contract: &ContractTag,
+    held_at: Option<&str>,
+    now_us: i64,
+) -> anyhow::Result<()> {
+    let text = match args.format.unwrap_or_else(GateFormat::usual) {
+        GateFormat::Text => text::text(checked),
+        GateFormat::Json => checked.to_json().to_string(),
+        GateFormat::Html => checked.to_page(contract, held_at, now_us).to_html(),
+    };
+    match &args.output {
+        Some(path) => fs::write(path, text).with_context(|| format!("write {}", path.display())),
+        None => {
+            terminal::print(&text);
+            Ok(())
+        }
+    }
+}
+
+/// The rules, and what names them; what a document says beyond them is told on standard error.
+fn rules(args: &GateArgs) -> anyhow::Result<(Table, ContractTag)> {
     let file = args.contract.display().to_string();
     let text = fs::read_to_string(&args.contract).with_context(|| format!("read {file}"))?;
     let imported = match args.rules {
@@ -48,7 +95,9 @@ fn table(args: &GateArgs) -> anyhow::Result<Table> {
             for note in &contract.notes {
                 eprintln!("driftwatt: {}: {}", note.place, note.text);
             }
-            return Ok(contract.table(args.table.as_deref())?.clone());
+            let table = contract.table(args.table.as_deref())?.clone();
+            let Contract { id, version, owner, .. } = contract;
+            return Ok((table, ContractTag { id, version: Some(version), owner }));
         }
         RuleFormat::GreatExpectations => Import::from_great_expectations(&file, &text)?,
         RuleFormat::Dbt => Import::from_dbt(&file, &text)?,
@@ -57,77 +106,21 @@ fn table(args: &GateArgs) -> anyhow::Result<Table> {
     for unmapped in &imported.unmapped {
         eprintln!("driftwatt: {}: {} is not checked: {}", unmapped.place, unmapped.what, unmapped.reason);
     }
-    Ok(imported.table(args.table.as_deref())?.clone())
+    let id = args.contract.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((imported.table(args.table.as_deref())?.clone(), ContractTag { id, ..ContractTag::default() }))
 }
 
-/// Moves `file` and its report into `folder`; nothing there is overwritten. Where it is now.
-fn hold_back(file: &Path, folder: &Path, checked: &CheckedFile) -> anyhow::Result<PathBuf> {
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let named = |number: u32| folder.join(if number == 1 { name.clone() } else { format!("{number}-{name}") });
-    let report_of = |held: &Path| PathBuf::from(format!("{}.report.json", held.display()));
-    // A file that was released left its report.
-    let free = |path: &PathBuf| !path.exists() && !report_of(path).exists();
-    let held = (1..).map(named).find(free).context("no free name")?;
-    let report = report_of(&held);
-    fs::write(&report, serde_json::to_string_pretty(&checked.to_json())?)
-        .with_context(|| format!("write {}", report.display()))?;
-    // Another file system takes a copy, which is whole before the original goes.
-    if fs::rename(file, &held).is_err() {
-        fs::copy(file, &held).with_context(|| format!("copy to {}", held.display()))?;
-        fs::File::open(&held)?.sync_all().with_context(|| format!("sync {}", held.display()))?;
-        fs::remove_file(file).with_context(|| format!("remove {}", file.display()))?;
+/// The columns of other tables that `--reference` gives.
+async fn references(args: &GateArgs, table: &Table) -> anyhow::Result<References> {
+    let mut references = References::new();
+    for given in &args.reference {
+        let (name, file) =
+            given.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty()).with_context(|| {
+                format!("{given:?} is no reference: write --reference TABLE=FILE, as users=users.parquet")
+            })?;
+        let file = PathBuf::from(file);
+        ensure!(file.is_file(), "there is no file {}", file.display());
+        references.extend(read_reference(name, &file, table).await?);
     }
-    Ok(held)
-}
-
-fn text(checked: &CheckedFile) -> String {
-    let outcome = &checked.outcome;
-    let mut text = format!(
-        "{}: {}\n{} rows against {}; rules: {} passed, {} warn, {} failed, {} errors, {} skipped\n",
-        terminal::plain(&checked.file),
-        outcome.status.as_str().to_uppercase(),
-        checked.rows,
-        terminal::plain(&checked.table),
-        outcome.passed,
-        outcome.warned,
-        outcome.failed,
-        outcome.errors,
-        outcome.skipped
-    );
-    let odd: Vec<String> = checked.name.oddities.iter().map(Oddity::to_string).collect();
-    if !odd.is_empty() {
-        text += &format!("name: {}\n", odd.join("; "));
-    }
-    let cells = |result: &RuleResult| {
-        let failed = result.rows_failed.map_or(Value::Null, Value::from);
-        let [status, metric] = [result.status.as_str(), result.metric];
-        let column = result.column.clone().unwrap_or_default();
-        vec![
-            status.into(),
-            metric.into(),
-            column.into(),
-            result.expected.clone().into(),
-            result.observed.clone().into(),
-            failed,
-        ]
-    };
-    let mut results: Vec<_> = checked.results.iter().collect();
-    results.sort_by_key(|result| std::cmp::Reverse(result.status));
-    text += "\n";
-    let names = ["status", "rule", "column", "expected", "observed", "rows failed"];
-    text += &terminal::table(&names, results.iter().map(|result| cells(result)).collect());
-    for result in results.iter().filter(|result| result.reason.is_some() || !result.samples.is_empty()) {
-        let rows: Vec<String> = result
-            .samples
-            .iter()
-            .map(|sample| {
-                sample.key.as_ref().map_or_else(|| sample.row.to_string(), |key| format!("{} ({key})", sample.row))
-            })
-            .collect();
-        let rows = if rows.is_empty() { String::new() } else { format!(" rows {}", rows.join(", ")) };
-        let line = format!("{}:{rows} {}", result.rule_id, result.reason.as_deref().unwrap_or_default());
-        text += &format!("{}\n", terminal::plain(line.trim_end()));
-    }
-    text
+    Ok(references)
 }

@@ -12,9 +12,9 @@ use driftwatt_collector::Collector;
 
 use super::{DemoArgs, collect::reading_gpus_apart};
 use crate::{
-    answers::{Desk, DriftQuestion, IdleQuestion, WeeklyQuestion, When},
+    answers::{Desk, DiagnoseQuestion, DriftQuestion, IdleQuestion, WeeklyQuestion, When},
     config::{Addresses, Config, RawConfig},
-    demo::{Fleet, PRICES, Sent, TokenTrace, send},
+    demo::{CHANGE_MINUTE, Fleet, INCIDENT_SERVICE, Incident, PRICES, Sent, TokenTrace, send},
     server::{Server, stop_signal},
     terminal::{self, Progress},
 };
@@ -29,7 +29,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let config = config(&folder, args.once)?;
     let server = Server::start(&config, true).await?;
     terminal::print(&format!("Demo data goes to {} and nowhere else.", folder.display()));
-    let ended = tell(&server, &config).await;
+    let ended = if args.incident { tell_incident(&server).await } else { tell(&server, &config).await };
     if ended.is_ok() && !args.once {
         terminal::print("Serving until Ctrl-C.");
         stop_signal().await?;
@@ -82,6 +82,8 @@ async fn tell(server: &Server, config: &Config) -> anyhow::Result<()> {
     ));
     let mut progress = Progress::new("simulated week", fleet.request_count());
     accepted(&send(&url, fleet.requests(), |sent| progress.show(sent.request_count)).await?)?;
+    let incident = Incident::new(SEED, end_nanos);
+    accepted(&send(&url, incident.requests(), |_| {}).await?)?;
     let trace = TokenTrace::new(end_nanos)?;
     terminal::print(&format!(
         "Sending a real LLM token trace ({} points; Azure Public Dataset, CC-BY 4.0) …",
@@ -95,7 +97,47 @@ async fn tell(server: &Server, config: &Config) -> anyhow::Result<()> {
     let (files, size) = (flushed.file_count, server.store.tables().iter().map(|table| table.size_bytes).sum::<u64>());
     terminal::print(&format!("Stored as Parquet: {:.1} MB ({files} files in the last flush).\n", size as f64 / 1e6));
     answers(server, fleet.start_unix_nanos() / 1000, end_nanos / 1000).await?;
+    diagnosis(server, &incident, 6).await?;
     invitation(server, config);
+    Ok(())
+}
+
+/// Only the incident.
+async fn tell_incident(server: &Server) -> anyhow::Result<()> {
+    let end_nanos = u64::try_from(Utc::now().timestamp_nanos_opt().context("the clock is out of range")?)?;
+    let incident = Incident::new(SEED, end_nanos);
+    let url = format!("http://{}/v1/metrics", server.addresses.otlp_http);
+    accepted(&send(&url, incident.requests(), |_| {}).await?)?;
+    server.store.flush().await?;
+    diagnosis(server, &incident, 1).await
+}
+
+/// Latency of the incident's service rose; why?
+async fn diagnosis(server: &Server, incident: &Incident, number: usize) -> anyhow::Result<()> {
+    let (start, end) = incident.span_unix_nanos();
+    let question = DiagnoseQuestion {
+        service: INCIDENT_SERVICE.to_owned(),
+        from: Some(time_text(start / 1000)),
+        to: Some(time_text(end / 1000)),
+        ..DiagnoseQuestion::default()
+    };
+    let at = time_text(start / 1000 + CHANGE_MINUTE * 60_000_000);
+    section(
+        number,
+        "Latency went up: is it the machines or the AI? (simulated: at a known minute a client stops scaling images down)",
+    );
+    terminal::print(&format!(
+        "driftwatt diagnose {INCIDENT_SERVICE} --from {} --to {}   (known change: {at})\n",
+        time_text(start / 1000),
+        time_text(end / 1000)
+    ));
+    let desk = Desk {
+        session: &server.session,
+        store: Some(&server.store),
+        prices: None,
+        now_us: Utc::now().timestamp_micros(),
+    };
+    terminal::print(&desk.diagnose(&question).await?);
     Ok(())
 }
 
@@ -121,9 +163,10 @@ fn time_text(time_us: u64) -> String {
 
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
     let prices = Some(PriceBook::parse(PRICES)?);
-    let desk = Desk { session: &server.session, store: Some(&server.store), prices };
+    let now = Utc::now();
+    let desk = Desk { session: &server.session, store: Some(&server.store), prices, now_us: now.timestamp_micros() };
     // Up to this moment, so that what this machine sent meanwhile is in the report as well.
-    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    let now = now.to_rfc3339_opts(SecondsFormat::Micros, true);
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };
     let week = WeeklyQuestion { when: when.clone(), ..WeeklyQuestion::default() };
     section(1, "What did the week cost, and how much of it was used?");
@@ -151,7 +194,7 @@ fn drift_questions(start_us: u64, end_us: u64) -> Vec<(&'static str, DriftQuesti
     let (hour, half) = (3_600_000_000, 1_800_000_000);
     let tokens = "gen_ai.client.inference.operation.input_tokens";
     let question = |metric: &str, reference: String, current: String, filters: [&str; 2]| DriftQuestion {
-        metric: metric.to_owned(),
+        metric: Some(metric.to_owned()),
         reference: Some(reference),
         current,
         reference_where: filters[0].to_owned(),

@@ -1,20 +1,31 @@
-//! `driftwatt report`, `drift`, `idle`, `recommend`: ask a running server over HTTP, or open a data directory.
+//! `driftwatt report`, `drift`, `idle`, `diagnose`, `deploy mark`, and what all questions share: ask a running server over HTTP, or open
+//! a data directory.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
+use chrono::Utc;
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    DriftArgs, IdleArgs, RecommendArgs, SourceArgs, WeeklyArgs,
+    DiagnoseArgs, DriftArgs, IdleArgs, MarkArgs, OffPeakArgs, SourceArgs, WeeklyArgs,
     source::{Opened, no_server, refusal},
 };
 use crate::{
     answers::{Answer, Desk, VERDICT_HEADER, read_prices},
     exit, terminal,
 };
+
+/// The answer of `path` as JSON.
+///
+/// # Errors
+/// No server, its words, an answer that is no JSON.
+pub(super) async fn ask_json(method: Method, server: &str, path: &str) -> anyhow::Result<Value> {
+    let answer = ask(method, server, path, &Value::Null).await?;
+    serde_json::from_str(&answer.text).with_context(|| format!("{server}{path} did not answer with JSON"))
+}
 
 /// Asks `path` of the server; an error answer becomes an error with the server's words.
 async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize) -> anyhow::Result<Answer> {
@@ -44,7 +55,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// A question to a server or to a directory.
-async fn answered<A: Into<Answer>>(
+pub(super) async fn answered<A: Into<Answer>>(
     source: &SourceArgs,
     path: &str,
     question: &impl Serialize,
@@ -56,7 +67,13 @@ async fn answered<A: Into<Answer>>(
     };
     let opened = Opened::open(data, source.config.as_ref()).await?;
     let prices = read_prices(prices.or(opened.config.prices.as_ref()))?;
-    let answer = local(Desk { session: &opened.session, store: Some(&opened.store), prices }).await;
+    let answer = local(Desk {
+        session: &opened.session,
+        store: Some(&opened.store),
+        prices,
+        now_us: Utc::now().timestamp_micros(),
+    })
+    .await;
     opened.store.close().await?;
     answer.map(Into::into)
 }
@@ -65,11 +82,29 @@ pub(super) async fn weekly(args: WeeklyArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.weekly(question).await;
     let answer = answered(&args.source, "/api/v1/reports/weekly", question, args.prices.as_ref(), local).await?;
-    let text = answer.text;
-    match &args.output {
+    write(args.output.as_ref(), &answer.text)
+}
+
+/// To a file, or to standard output.
+fn write(output: Option<&PathBuf>, text: &str) -> anyhow::Result<()> {
+    match output {
         Some(path) => std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?,
-        None => terminal::print(&text),
+        None => terminal::print(text),
     }
+    Ok(())
+}
+
+pub(super) async fn diagnose(args: DiagnoseArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.diagnose(question).await;
+    let answer = answered(&args.source, "/api/v1/diagnose", question, None, local).await?;
+    write(args.output.as_ref(), &answer.text)
+}
+
+pub(super) async fn mark(args: MarkArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.mark(question).await;
+    terminal::print(&answered(&args.source, "/api/v1/deployments", question, None, local).await?.text);
     Ok(())
 }
 
@@ -80,11 +115,10 @@ pub(super) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn recommend(args: RecommendArgs) -> anyhow::Result<()> {
+pub(super) async fn off_peak(args: OffPeakArgs) -> anyhow::Result<()> {
     let question = &args.question;
-    let local = async |desk: Desk<'_>| desk.recommend(question).await;
-    let answer = answered(&args.source, "/api/v1/recommendations", question, args.prices.as_ref(), local).await?;
-    terminal::print(&answer.text);
+    let local = async |desk: Desk<'_>| desk.off_peak(question).await;
+    terminal::print(&answered(&args.source, "/api/v1/offpeak", question, args.prices.as_ref(), local).await?.text);
     Ok(())
 }
 
@@ -93,10 +127,10 @@ pub(super) async fn drift(args: DriftArgs) -> ExitCode {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.drift(question).await;
     match answered(&args.source, "/api/v1/drift", question, None, local).await {
-        Ok(answer) => {
-            terminal::print(&answer.text);
-            exit::of_verdict(answer.verdict.as_deref())
-        }
+        Ok(answer) => match write(args.output.as_ref(), &answer.text) {
+            Ok(()) => exit::of_verdict(answer.verdict.as_deref()),
+            Err(error) => exit::unchecked(&error),
+        },
         Err(error) => exit::unchecked(&error),
     }
 }

@@ -8,7 +8,10 @@ use driftwatt_store::{Retention, Store};
 use serde_json::{Value, json};
 
 use super::SourceArgs;
-use crate::config::{Config, RawConfig};
+use crate::{
+    config::{Config, RawConfig},
+    session,
+};
 
 /// A data directory opened by this process.
 pub(crate) struct Opened {
@@ -41,7 +44,7 @@ impl Opened {
         config.store.retention = Retention::FOREVER;
         let store =
             Store::open(config.store.clone()).await.context("for a running server, use --server instead of --data")?;
-        let session = driftwatt_query::session(&store, &config.query).await?;
+        let session = session::session(&store, &config).await?;
         Ok(Self { store, session, config })
     }
 }

@@ -39,6 +39,12 @@ pub(crate) fn up_down(name: &str, unit: &str, start_time_unix_nano: u64, mut poi
     metric(name, unit, Data::Sum(sum))
 }
 
+/// A cumulative counter; its points say since when they count.
+pub(crate) fn counter(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
+    let aggregation_temporality = AggregationTemporality::Cumulative as i32;
+    metric(name, unit, Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic: true }))
+}
+
 /// An explicit histogram of deltas.
 pub(crate) fn histogram(name: &str, unit: &str, data_points: Vec<HistogramDataPoint>) -> Metric {
     let aggregation_temporality = AggregationTemporality::Delta as i32;

@@ -30,7 +30,11 @@ mod delta;
 #[cfg(test)]
 mod delta_histograms;
 #[cfg(test)]
+mod diagnose;
+#[cfg(test)]
 mod doubtful_values;
+#[cfg(test)]
+mod drift;
 #[cfg(test)]
 mod exporter;
 #[cfg(test)]
@@ -41,6 +45,8 @@ mod flight;
 mod flight_access;
 #[cfg(test)]
 mod flight_metadata;
+#[cfg(test)]
+mod gates;
 #[cfg(test)]
 mod golden_sql;
 #[cfg(test)]
@@ -65,6 +71,8 @@ mod points;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod recommend;
+#[cfg(test)]
 mod remote_write;
 #[cfg(test)]
 mod remote_write_rules;
@@ -72,6 +80,8 @@ mod remote_write_rules;
 mod retention;
 #[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod schedule;
 #[cfg(test)]
 mod scrape;
 #[cfg(test)]
@@ -81,9 +91,13 @@ mod sdk_instruments;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod smtp;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod soak;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod weekly_report;
 #[cfg(test)]
 mod write_request;

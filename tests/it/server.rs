@@ -69,11 +69,29 @@ impl Server {
         Self::try_start_command(driftwatt(), data, variables, FREE)
     }
 
+    /// Starts with the configuration file `config`.
+    pub(crate) fn start_configured(data: &Path, config: &str) -> Self {
+        let started = Self::try_start(driftwatt(), data, &[], FREE, &["--config", config]);
+        started.unwrap_or_else(|status| {
+            panic!("{status}; log:\n{}", std::fs::read_to_string(data.with_extension("log")).unwrap())
+        })
+    }
+
     fn try_start_command(
+        command: Command,
+        data: &Path,
+        variables: &[(&str, &str)],
+        otlp_grpc: &str,
+    ) -> Result<Self, ExitStatus> {
+        Self::try_start(command, data, variables, otlp_grpc, &[])
+    }
+
+    fn try_start(
         mut command: Command,
         data: &Path,
         variables: &[(&str, &str)],
         otlp_grpc: &str,
+        more: &[&str],
     ) -> Result<Self, ExitStatus> {
         std::fs::create_dir_all(data).unwrap();
         let log = File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
@@ -94,6 +112,7 @@ impl Server {
                 "--data",
             ])
             .arg(data)
+            .args(more)
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)

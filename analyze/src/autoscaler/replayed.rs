@@ -6,12 +6,11 @@
 use chrono_tz::Tz;
 
 use super::{ControllerSettings, Hpa, HpaSpec, Metric, Observation, Phase, Pod, Readiness, Reading, Sample, SpecError};
-use crate::{replay::Scaler, window::local_hour_of_week};
+use crate::{
+    replay::{STEP_S, Scaler, waiting},
+    window::local_hour_of_week,
+};
 
-/// Seconds that one step of a replay stands for.
-const STEP_S: f64 = 60.0;
-/// A load from which the wait has no formula, as in the replay.
-const LOAD_MAX: f64 = 0.99;
 /// Percentages are taken of a request of this size; any fine one gives the same.
 const REQUEST_MILLI: i64 = 1_000_000;
 /// Since when replicas that serve are ready: long before any window.
@@ -125,10 +124,8 @@ impl Signal {
             Self::Constant(value) => *value,
             Self::Queue { gpus_per_replica, service_time_s } => {
                 let gpus = f64::from(ready * gpus_per_replica).max(1.0);
-                let busy = load.min(LOAD_MAX);
-                let waiting = busy.powf((2.0 * (gpus + 1.0)).sqrt()) / (1.0 - busy);
                 let left_over = (load - 1.0).max(0.0) * STEP_S * f64::from(*gpus_per_replica) / service_time_s;
-                waiting / f64::from(ready.max(1)) + left_over
+                waiting(load, gpus) / f64::from(ready.max(1)) + left_over
             }
             Self::Schedule(floors) => f64::from(floors.at(time_s)),
         }

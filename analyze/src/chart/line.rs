@@ -24,6 +24,15 @@ pub struct LineChart {
     pub series: Vec<Series>,
 }
 
+/// A line upwards through the chart, as where something was changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// Where, in places.
+    pub place: f64,
+    /// What is there.
+    pub name: String,
+}
+
 const LEFT: f64 = 56.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 224.0;
@@ -31,6 +40,11 @@ const BOTTOM: f64 = 224.0;
 impl LineChart {
     /// Draws it.
     pub fn to_svg(&self) -> Svg {
+        self.to_svg_marked(&[])
+    }
+
+    /// Draws it with `marks`.
+    pub fn to_svg_marked(&self, marks: &[Mark]) -> Svg {
         let legend_rows = self.series.len().div_ceil(3);
         let mut canvas = Canvas::new(&self.caption, BOTTOM + 34.0 + legend_rows as f64 * 20.0);
         canvas.patterns();
@@ -81,6 +95,14 @@ impl LineChart {
             canvas.put(format_args!("<path class=\"ln s{}\" d=\"M{left:.1} {top:.1}h34\"/>\n", at % 6));
             let name = if last.is_some() { series.name.clone() } else { format!("{} (no data)", series.name) };
             canvas.label(left + 42.0, top + 4.0, "", &name, 26);
+        }
+        for (at, mark) in marks.iter().enumerate() {
+            let x = x(mark.place);
+            canvas.put(format_args!(
+                "<line class=\"mark\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP:.1}\" y2=\"{BOTTOM:.1}\"/>\n"
+            ));
+            // Several in one place stand below each other.
+            canvas.label(x + 4.0, TOP + 12.0 + (at % 6) as f64 * 14.0, "bold", &mark.name, 34);
         }
         if nothing.contains(&true) {
             canvas.text(WIDTH - 12.0, 12.0, "end dim", "hatched: no data");

@@ -6,6 +6,7 @@
 
 mod heat_map;
 mod line;
+mod paired_bars;
 pub(crate) mod palette;
 mod sparkline;
 mod stacked_bars;
@@ -16,7 +17,8 @@ mod waterfall;
 use std::fmt::Write as _;
 
 pub use heat_map::{HeatMap, HeatRow};
-pub use line::{LineChart, Series};
+pub use line::{LineChart, Mark, Series};
+pub use paired_bars::PairedBars;
 pub use sparkline::sparkline;
 pub use stacked_bars::{Bar, StackedBars};
 pub use waterfall::{Rung, Waterfall};
@@ -31,7 +33,7 @@ pub(crate) const STYLE: &str = "\
 svg.chart{display:block;width:100%;min-width:600px;max-width:60rem;height:auto}\
 svg.chart text{fill:var(--fg);font:12px system-ui,sans-serif}svg.chart .dim{fill:var(--dim)}\
 svg.chart .mid{text-anchor:middle}svg.chart .end{text-anchor:end}svg.chart .bold{font-weight:600}\
-svg.chart .sim{fill:var(--warn);font-weight:600}svg .grid{stroke:var(--line)}\
+svg.chart .sim{fill:var(--warn);font-weight:600}svg .grid{stroke:var(--line)}svg .mark{stroke:var(--fg);stroke-width:1.4}\
 svg .gap{fill:none;stroke:var(--dim);stroke-dasharray:3 3}svg .edge{stroke:var(--bg)}\
 svg .ln{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}\
 svg .s0{stroke:var(--s0)}svg .s1{stroke:var(--s1);stroke-dasharray:7 4}svg .s2{stroke:var(--s2);stroke-dasharray:2 4}\

@@ -5,7 +5,10 @@
 //! environment variable and are in no message, error or `Debug`.
 
 mod clock;
+#[cfg(test)]
+mod gate_mail_tests;
 mod mail;
+mod outbox;
 mod retry;
 mod secret;
 mod settings;
@@ -17,7 +20,8 @@ mod webhook;
 
 pub use clock::Clock;
 pub use mail::{Attachment, Mail, Mailer};
-pub use retry::{DeliveryAttempt, DeliveryCounts, Outcome, RetryPolicy};
+pub use outbox::{Letter, Outbox};
+pub use retry::{DeliveryAttempt, Outcome, RetryPolicy};
 pub use secret::Secret;
 pub use settings::{
     Credentials, DeliveryConfig, MailConfig, RawDelivery, RawMail, RawRetry, RawWebhook, Security, WebhookConfig,

@@ -70,22 +70,13 @@ pub struct DeliveryAttempt {
     pub error: Option<String>,
 }
 
-/// Tries by how they ended, for the counters of the process.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct DeliveryCounts {
-    /// Recipients that were reached.
-    pub delivered: u64,
-    /// Tries that failed and were followed by another.
-    pub retried: u64,
-    /// Recipients that were not reached.
-    pub failed: u64,
-}
-
-impl DeliveryCounts {
-    /// Counts `attempts`.
-    pub fn of(attempts: &[DeliveryAttempt]) -> Self {
-        let count = |outcome| attempts.iter().filter(|attempt| attempt.outcome == outcome).count() as u64;
-        Self { delivered: count(Outcome::Delivered), retried: count(Outcome::Retried), failed: count(Outcome::Failed) }
+impl DeliveryAttempt {
+    /// The recipient for tables and logs: of a mail address the first letter and the domain, `a…@example.com`.
+    pub fn masked_recipient(&self) -> String {
+        match self.recipient.rsplit_once('@') {
+            Some((local, domain)) => format!("{}…@{domain}", local.chars().take(1).collect::<String>()),
+            None => self.recipient.clone(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[delivery]`: where mail and webhooks go, as written and checked.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use lettre::message::Mailbox;
 use reqwest::Url;
@@ -21,6 +21,8 @@ pub struct RawDelivery {
     pub webhook: Vec<RawWebhook>,
     /// How often is tried.
     pub retry: RawRetry,
+    /// Mail address of each team or owner that telemetry names.
+    pub owners: BTreeMap<String, String>,
 }
 
 /// `[delivery.mail]` as written.
@@ -90,6 +92,8 @@ pub struct DeliveryConfig {
     pub webhooks: Vec<WebhookConfig>,
     /// How often is tried.
     pub retry: RetryPolicy,
+    /// Mail address of each owner, by name in lower case.
+    pub owners: BTreeMap<String, String>,
 }
 
 /// How the connection to the SMTP server is protected.
@@ -172,7 +176,14 @@ impl RawDelivery {
             webhooks.push(webhook);
         }
         let mail = self.mail.map(|mail| mail.validate(environment)).transpose()?;
-        Ok(DeliveryConfig { mail, webhooks, retry: self.retry.validate()? })
+        let mut owners = BTreeMap::new();
+        for (owner, address) in self.owners {
+            let address = mailbox("delivery.owners", &address)?.email.to_string();
+            if owners.insert(owner.trim().to_lowercase(), address).is_some() {
+                return refuse("delivery.owners", format!("{owner:?} is named twice (case does not count); keep one"));
+            }
+        }
+        Ok(DeliveryConfig { mail, webhooks, retry: self.retry.validate()?, owners })
     }
 }
 

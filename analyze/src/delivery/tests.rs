@@ -141,7 +141,6 @@ async fn a_server_that_always_fails_is_given_up_and_reported() {
     assert_eq!(outcomes(&attempts), [(1, "retried"), (2, "retried"), (3, "retried"), (4, "failed")]);
     assert!(attempts.iter().all(|attempt| attempt.error.as_ref().unwrap().contains("421")), "{attempts:?}");
     assert_eq!(server.session_count(), 4);
-    assert_eq!(DeliveryCounts::of(&attempts), DeliveryCounts { delivered: 0, retried: 3, failed: 1 });
 }
 
 #[tokio::test]

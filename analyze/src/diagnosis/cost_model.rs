@@ -4,6 +4,9 @@
 //! to; an image its pixels and their square; a batch multiplies. Latency scatters in proportion to itself, so each request has
 //! the weight of one over its squared predicted latency, from a pilot fit over both sides: one rule for both, a function of the
 //! inputs alone, so that weighting moves no coefficient.
+//!
+//! Where a row is the mean of several requests, only the linear columns are used: the square of a mean is not the mean of squares.
+//! What curves then ends in part in the change at equal inputs, which compares rows of like inputs and so hardly sees it.
 
 use std::ops::Range;
 
@@ -12,6 +15,10 @@ use super::{
     robust,
     service_window::{Role, ServiceWindow},
 };
+
+/// Roles that the regression may use.
+const INPUTS: [Role; 6] =
+    [Role::PromptTokens, Role::OutputTokens, Role::Megapixels, Role::ImageCount, Role::Kilobytes, Role::BatchSize];
 
 /// Ridge on the correlation matrix; see [`RegressionSums::solve`].
 pub const RIDGE_SHARE: f64 = 1e-4;
@@ -45,15 +52,12 @@ impl CostModel {
     /// Roles known for less than `coverage_min` of the requests are left out.
     pub fn new(window: &ServiceWindow, rows: &[Range<usize>], coverage_min: f64) -> Option<Self> {
         let roles: Vec<Role> =
-            [Role::PromptTokens, Role::OutputTokens, Role::Megapixels, Role::ImageCount, Role::BatchSize]
-                .into_iter()
-                .filter(|&role| coverage(window, role, rows) >= coverage_min)
-                .collect();
+            INPUTS.into_iter().filter(|&role| coverage(window, role, rows) >= coverage_min).collect();
         if roles.iter().all(|role| role.is_load()) {
             return None;
         }
         let scales = roles.iter().map(|&role| scale(window, role, rows)).collect();
-        let terms = terms(&roles);
+        let terms = terms(&roles, window.is_aggregated());
         let latencies = rows.iter().cloned().flatten().map(|row| f64::from(window.latency_ms[row]));
         let floor_ms = 0.5 * robust::quantile(latencies, 0.01)?;
         let flat = Fit { intercept: 1.0, slopes: vec![0.0; terms.len()] };
@@ -132,7 +136,8 @@ impl CostModel {
         for (rows, sums) in [before, after].into_iter().zip(&mut sums) {
             for row in rows.clone() {
                 if self.columns(window, row, &mut columns) && self.is_supported(&columns) {
-                    sums.add(&columns, Self::served_ms(window, row).0, self.weight(&columns));
+                    let served = Self::served_ms(window, row).0;
+                    sums.add_mean(&columns, served, self.weight(&columns), window.weight(row));
                 }
             }
         }
@@ -141,7 +146,8 @@ impl CostModel {
             after_sums.against(&all.solve(RIDGE_SHARE)?).filter(|server| server.scale > 0.05)?;
         for row in after.clone() {
             if self.columns(window, row, &mut columns) {
-                all.add(&columns, (Self::served_ms(window, row).0 - shift) / scale, self.weight(&columns));
+                let served = (Self::served_ms(window, row).0 - shift) / scale;
+                all.add_mean(&columns, served, self.weight(&columns), window.weight(row));
             }
         }
         all.solve(RIDGE_SHARE)
@@ -162,7 +168,8 @@ impl CostModel {
         for row in rows.iter().cloned().flatten() {
             let (served, _) = Self::served_ms(window, row);
             if self.columns(window, row, &mut columns) {
-                sums.add(&columns, served, weight(&columns, served.max(self.floor_ms)));
+                let weight = weight(&columns, served.max(self.floor_ms));
+                sums.add_mean(&columns, served, weight, window.weight(row));
             }
         }
         sums.solve(RIDGE_SHARE)
@@ -172,8 +179,9 @@ impl CostModel {
 /// Share of the requests whose `role` is known.
 pub fn coverage(window: &ServiceWindow, role: Role, rows: &[Range<usize>]) -> f64 {
     let Some(values) = window.feature(role) else { return 0.0 };
-    let known = rows.iter().cloned().flatten().filter(|&row| values[row].is_finite()).count();
-    known as f64 / rows.iter().map(Range::len).sum::<usize>().max(1) as f64
+    let known = rows.iter().cloned().flatten().filter(|&row| values[row].is_finite());
+    let known: u64 = known.map(|row| window.weight(row)).sum();
+    known as f64 / rows.iter().map(|rows| window.request_count(rows)).sum::<u64>().max(1) as f64
 }
 
 /// Median of a role, or 1: columns then are of the order of 1.
@@ -183,13 +191,17 @@ fn scale(window: &ServiceWindow, role: Role, rows: &[Range<usize>]) -> f64 {
     median.filter(|&median| median > 0.0).unwrap_or(1.0)
 }
 
-fn terms(roles: &[Role]) -> Vec<Term> {
+fn terms(roles: &[Role], linear: bool) -> Vec<Term> {
     let at = |role: Role| roles.iter().position(|&other| other == role);
     let mut terms: Vec<Term> = (0..roles.len()).map(|first| Term { first, second: None }).collect();
+    if linear {
+        return terms;
+    }
     let pairs = [
         (Role::PromptTokens, Role::PromptTokens),
         (Role::OutputTokens, Role::OutputTokens),
         (Role::PromptTokens, Role::OutputTokens),
+        (Role::Kilobytes, Role::Kilobytes),
         (Role::Megapixels, Role::Megapixels),
         (Role::Megapixels, Role::ImageCount),
         (Role::PromptTokens, Role::BatchSize),

@@ -31,6 +31,15 @@ pub enum Error {
         /// Its latency.
         value: f32,
     },
+    /// A row stands for no request.
+    #[error("row {row} stands for no request: leave it out")]
+    NoWeight {
+        /// Row.
+        row: usize,
+    },
+    /// Buckets without edges, or with edges in no order.
+    #[error("edges of latency buckets must be positive, ascend, and be 1 to 512")]
+    Edges,
     /// A label code has no value.
     #[error("a code of label {column:?} has no entry in its dictionary")]
     UnknownCode {

@@ -21,8 +21,8 @@ pub struct FeatureChange {
     pub role: Role,
     /// Part of the change of the mean latency, milliseconds.
     pub part_ms: f64,
-    /// Medians before and after.
-    pub medians: (f64, f64),
+    /// Medians before and after; none where rows are means of several requests.
+    pub medians: Option<(f64, f64)>,
     /// Means before and after.
     pub means: (f64, f64),
     /// The segments that explain most of it by their mix; none without labels or where the mix explains little.
@@ -83,19 +83,32 @@ pub fn feature_changes(
                 rows.clone().map(|row| f64::from(values[row])).filter(|value| value.is_finite()).collect()
             };
             let (old, new) = (side(before), side(after));
-            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+            let means = (mean_of(window, values, before)?, mean_of(window, values, after)?);
+            let medians = robust::median(old.iter().copied()).zip(robust::median(new.iter().copied()));
+            // The mean of an interval is no size that anybody sent.
+            let single = !window.is_aggregated();
             Some(FeatureChange {
                 role,
                 part_ms,
-                medians: (robust::median(old.iter().copied())?, robust::median(new.iter().copied())?),
-                means: (mean(&old), mean(&new)),
+                medians: medians.filter(|_| single),
+                means,
                 mix: mix_change(window, values, before, after),
-                cap_lost: cap_lost(old, &new),
+                cap_lost: if single { cap_lost(old, &new) } else { None },
             })
         })
         .collect();
     changes.sort_by(|a, b| b.part_ms.abs().total_cmp(&a.part_ms.abs()));
     changes
+}
+
+/// Mean of the known values over requests.
+fn mean_of(window: &ServiceWindow, values: &[f32], rows: &Range<usize>) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0);
+    for row in rows.clone().filter(|&row| values[row].is_finite()) {
+        sum += f64::from(values[row]) * window.weight(row) as f64;
+        count += window.weight(row);
+    }
+    (count > 0).then(|| sum / count as f64)
 }
 
 /// The label whose mix explains most of the change of the mean, if it explains half.
@@ -107,7 +120,7 @@ fn mix_change(
 ) -> Option<MixChange> {
     let segmenting = |labels: &&Labels| matches!(labels.dimension, Dimension::Tenant | Dimension::Input);
     let changes = window.labels.iter().filter(segmenting).filter_map(|labels| {
-        let (old, new) = (segments(labels, values, before), segments(labels, values, after));
+        let (old, new) = (segments(window, labels, values, before), segments(window, labels, values, after));
         let mean = |side: &[(f64, f64)]| side.iter().map(|(share, mean)| share * mean).sum::<f64>();
         let change = mean(&new) - mean(&old);
         // A segment that is absent on one side has that side's mean from the other: its coming is mix alone.
@@ -129,17 +142,17 @@ fn mix_change(
 }
 
 /// Share and mean of each segment.
-fn segments(labels: &Labels, values: &[f32], rows: &Range<usize>) -> Vec<(f64, f64)> {
-    let mut sums = vec![(0u32, 0.0); labels.values.len()];
-    let mut total = 0u32;
+fn segments(window: &ServiceWindow, labels: &Labels, values: &[f32], rows: &Range<usize>) -> Vec<(f64, f64)> {
+    let mut sums = vec![(0u64, 0.0); labels.values.len()];
+    let mut total = 0u64;
     for row in rows.clone().filter(|&row| values[row].is_finite()) {
         let (count, sum) = &mut sums[usize::from(labels.codes[row])];
-        *count += 1;
-        *sum += f64::from(values[row]);
-        total += 1;
+        *count += window.weight(row);
+        *sum += f64::from(values[row]) * window.weight(row) as f64;
+        total += window.weight(row);
     }
-    let share = |count: u32| f64::from(count) / f64::from(total.max(1));
-    sums.into_iter().map(|(count, sum)| (share(count), if count > 0 { sum / f64::from(count) } else { 0.0 })).collect()
+    let share = |count: u64| count as f64 / total.max(1) as f64;
+    sums.into_iter().map(|(count, sum)| (share(count), if count > 0 { sum / count as f64 } else { 0.0 })).collect()
 }
 
 /// A limit is a size that at least 30 % of the requests had and at most 2 % passed; it is lost when 10 % pass it.
@@ -163,8 +176,8 @@ pub fn category_changes(window: &ServiceWindow, before: &Range<usize>, after: &R
         if matches!(labels.dimension, Dimension::Host | Dimension::Gpu | Dimension::Zone) {
             continue;
         }
-        let (old, new) = (shares(labels, before), shares(labels, after));
-        let smallest = SHARE_MIN.max(3.0 / after.len().max(1) as f64);
+        let (old, new) = (shares(window, labels, before), shares(window, labels, after));
+        let smallest = SHARE_MIN.max(3.0 / window.request_count(after).max(1) as f64);
         for (code, value) in labels.values.iter().enumerate() {
             let at = |side: &BTreeMap<usize, f64>| side.get(&code).copied().unwrap_or(0.0);
             let shares = (at(&old), at(&new));
@@ -188,15 +201,16 @@ pub fn label_distance(
     after: &Range<usize>,
 ) -> Option<f64> {
     let labels = window.labels_of(dimension)?;
-    let (old, new) = (shares(labels, before), shares(labels, after));
+    let (old, new) = (shares(window, labels, before), shares(window, labels, after));
     let at = |side: &BTreeMap<usize, f64>, code: usize| side.get(&code).copied().unwrap_or(0.0);
     Some((0..labels.values.len()).map(|code| (at(&new, code) - at(&old, code)).abs()).sum::<f64>() / 2.0)
 }
 
-fn shares(labels: &Labels, rows: &Range<usize>) -> BTreeMap<usize, f64> {
+fn shares(window: &ServiceWindow, labels: &Labels, rows: &Range<usize>) -> BTreeMap<usize, f64> {
     let mut shares = BTreeMap::new();
+    let total = window.request_count(rows) as f64;
     for row in rows.clone() {
-        *shares.entry(usize::from(labels.codes[row])).or_insert(0.0) += 1.0 / rows.len() as f64;
+        *shares.entry(usize::from(labels.codes[row])).or_insert(0.0) += window.weight(row) as f64 / total;
     }
     shares
 }

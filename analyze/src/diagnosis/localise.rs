@@ -64,7 +64,7 @@ fn strongest(
 ) -> Option<Localised> {
     let labels = window.labels_of(dimension)?;
     let mut counts = vec![0u64; labels.values.len()];
-    after.clone().for_each(|row| counts[usize::from(labels.codes[row])] += 1);
+    after.clone().for_each(|row| counts[usize::from(labels.codes[row])] += window.weight(row));
     let mut largest: Vec<usize> = (0..counts.len()).filter(|&code| counts[code] > 0).collect();
     largest.sort_by_key(|&code| std::cmp::Reverse(counts[code]));
     largest.truncate(GROUPS_MAX);

@@ -7,7 +7,10 @@
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegressionSums {
     column_count: usize,
+    /// Requests.
     count: u64,
+    /// Rows, each of which may stand for several requests.
+    row_count: u64,
     /// Unweighted means of the columns, then of the response.
     means: Vec<f64>,
     weight: f64,
@@ -49,6 +52,7 @@ impl RegressionSums {
         Self {
             column_count,
             count: 0,
+            row_count: 0,
             means: vec![0.0; width],
             weight: 0.0,
             weighted_means: vec![0.0; width],
@@ -56,7 +60,7 @@ impl RegressionSums {
         }
     }
 
-    /// Rows summed.
+    /// Requests summed.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -71,13 +75,21 @@ impl RegressionSums {
         &self.means[..self.column_count]
     }
 
-    /// Adds one row. `columns` has `column_count` finite values, `weight` is positive and finite.
+    /// Adds one request. `columns` has `column_count` finite values, `weight` is positive and finite.
     pub fn add(&mut self, columns: &[f64], response: f64, weight: f64) {
+        self.add_mean(columns, response, weight, 1);
+    }
+
+    /// Adds the means of `requests` requests, at least one: a linear law that holds for each holds for their means, whose variance
+    /// is that of one over their number. `weight` is that of one request.
+    pub fn add_mean(&mut self, columns: &[f64], response: f64, weight: f64, requests: u64) {
         debug_assert_eq!(columns.len(), self.column_count, "one value a column");
         let value = |index: usize| if index < self.column_count { columns[index] } else { response };
-        self.count += 1;
+        self.count += requests;
+        self.row_count += 1;
+        let weight = weight * requests as f64;
         self.weight += weight;
-        let (share, weighted_share) = (1.0 / self.count as f64, weight / self.weight);
+        let (share, weighted_share) = (requests as f64 / self.count as f64, weight / self.weight);
         let mut cell = 0;
         for row in 0..=self.column_count {
             let row_delta = value(row) - self.weighted_means[row];
@@ -101,6 +113,7 @@ impl RegressionSums {
             return;
         }
         self.count += other.count;
+        self.row_count += other.row_count;
         self.weight += other.weight;
         let share = other.count as f64 / self.count as f64;
         let weighted_share = other.weight / self.weight;
@@ -126,7 +139,7 @@ impl RegressionSums {
     /// among equally good ones and does not depend on units. At the default of 1e-4 it takes 0.01 % off an uncorrelated slope.
     /// A constant column gets slope 0. None while fewer rows than `2 (columns + 1)` are summed.
     pub fn solve(&self, ridge_share: f64) -> Option<Fit> {
-        if self.count < 2 * (self.column_count as u64 + 1) {
+        if self.row_count < 2 * (self.column_count as u64 + 1) {
             return None;
         }
         let scale: Vec<f64> =
@@ -159,7 +172,7 @@ impl RegressionSums {
     /// Needs no rows, since a prediction is linear in the columns. Where predictions hardly vary (less than 2 % of their
     /// mean), `scale` is 1 and all goes into `shift`. None while fewer than 8 rows are summed.
     pub fn against(&self, fit: &Fit) -> Option<Affine> {
-        if self.count < 8 {
+        if self.row_count < 8 {
             return None;
         }
         let response = self.column_count;
@@ -255,6 +268,35 @@ mod tests {
             from_empty.merge(&whole);
             assert_close(&from_empty, &whole);
         }
+    }
+
+    #[test]
+    fn means_of_groups_have_the_slopes_and_means_of_their_requests() {
+        type Row = ([f64; 3], f64, f64);
+        let rows = rows(9, 6_000);
+        let mut grouped = RegressionSums::new(3);
+        let (mut requests, mut column_sums, mut response_sum) = (0.0, [0.0; 3], 0.0);
+        for group in rows.chunks(7) {
+            let mean = |of: &dyn Fn(&Row) -> f64| group.iter().map(of).sum::<f64>() / group.len() as f64;
+            let columns = [0, 1, 2].map(|column| mean(&|row| row.0[column]));
+            let response = mean(&|row| row.1);
+            grouped.add_mean(&columns, response, 1.0, group.len() as u64);
+            requests += group.len() as f64;
+            response_sum += response * group.len() as f64;
+            (0..3).for_each(|column| column_sums[column] += columns[column] * group.len() as f64);
+        }
+        assert_eq!(grouped.count(), 6_000);
+        assert!((grouped.response_mean() - response_sum / requests).abs() < 1e-6);
+        for (mean, sum) in grouped.column_means().iter().zip(column_sums) {
+            assert!((mean - sum / requests).abs() < 1e-6 * mean.abs().max(1.0), "{mean} {sum}");
+        }
+        for (slope, truth) in grouped.solve(1e-6).unwrap().slopes.iter().zip([0.25, 28.0, -3.0]) {
+            assert!((slope - truth).abs() < 0.05 * f64::abs(truth), "{slope} {truth}");
+        }
+        // A row of many requests is one row for the question whether there are enough to fit.
+        let mut few = RegressionSums::new(3);
+        few.add_mean(&[1.0, 2.0, 3.0], 1.0, 1.0, 1_000);
+        assert_eq!(few.solve(1e-4), None);
     }
 
     #[test]

@@ -3,17 +3,36 @@
 
 use super::{
     Comparison, Diagnosis,
-    inputs::FeatureChange,
-    service_window::SignalKind,
+    inputs::{CategoryChange, FeatureChange},
+    service_window::{Dimension, Role, SignalKind},
     system_rank::{MOVED_SCORE_MIN, RankedSignal},
     verdict::Verdict,
 };
+
+/// What a finding is about, for whoever wants to look it up.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EvidenceSubject {
+    /// A deployment, a restart.
+    Event,
+    /// A signal of one container; none is the whole service.
+    Signal(SignalKind, Option<(Dimension, String)>),
+    /// A group of requests.
+    Place(Dimension, String),
+    /// Latency of all requests.
+    Latency,
+    /// An input.
+    Input(Role),
+    /// An attribute whose values came, went or moved.
+    Category(String),
+}
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
     /// What was found, with its size.
     pub finding: String,
+    /// What it is about.
+    pub subject: EvidenceSubject,
     /// Effect on the mean latency, milliseconds, with its 95 % interval, where it has one.
     pub effect_ms: Option<(f64, (f64, f64))>,
     /// Minute of its onset, where it has one.
@@ -42,16 +61,34 @@ pub fn sentence(diagnosis: &Diagnosis) -> String {
         Verdict::Saturation => {
             format!("{}, because more work is offered than the replicas take at once", parts(comparison))
         }
+        Verdict::Input => format!("{}{}", parts(comparison), unchanged(comparison)),
         _ => parts(comparison),
     };
     format!("{label}{service}: {moved}; {cause}.")
 }
 
+/// Most signals that are named as unchanged.
+const UNCHANGED_SHOWN: usize = 4;
+
+/// Signs of faulty machines that were looked at and did not move.
+fn unchanged(comparison: &Comparison) -> String {
+    let mut kinds: Vec<SignalKind> = Vec::new();
+    for signal in comparison.signals.iter().filter(|signal| signal.kind.is_fault()) {
+        let moved = comparison.signals.iter().any(|other| other.kind == signal.kind && other.score >= MOVED_SCORE_MIN);
+        if !moved && !kinds.contains(&signal.kind) {
+            kinds.push(signal.kind);
+        }
+    }
+    kinds.sort_unstable();
+    let names: Vec<&str> = kinds.into_iter().take(UNCHANGED_SHOWN).map(SignalKind::as_str).collect();
+    if names.is_empty() { String::new() } else { format!("; unchanged: {}", names.join(", ")) }
+}
+
 /// `p95 rose 41 % (1200 ms to 1690 ms)`.
 fn movement(comparison: &Comparison) -> String {
     let split = &comparison.split;
-    let (name, (before, after)) = match &comparison.standardised {
-        Some(check) => ("p95", check.p95_ms),
+    let (name, (before, after)) = match comparison.standardised.as_ref().and_then(|check| check.p95_ms) {
+        Some(p95_ms) => ("p95", p95_ms),
         None => ("mean latency", (split.before_ms, split.after_ms)),
     };
     let word = if after >= before { "rose" } else { "fell" };
@@ -77,9 +114,8 @@ fn parts(comparison: &Comparison) -> String {
 fn feature_text(change: &FeatureChange) -> String {
     let role = change.role.as_str();
     // Where the typical request is as before, it is the others that moved the mean.
-    let (old, new) = change.medians;
-    let (name, (before, after)) =
-        if (new - old).abs() >= 0.05 * old { ("median", change.medians) } else { ("mean", change.means) };
+    let moved = change.medians.filter(|(old, new)| (new - old).abs() >= 0.05 * old);
+    let (name, (before, after)) = moved.map_or(("mean", change.means), |medians| ("median", medians));
     let mut text = format!("{role} ({name} {} to {})", number(before), number(after));
     if let Some(cap) = &change.cap_lost {
         let above = 100.0 * cap.above.1;
@@ -121,6 +157,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
         .iter()
         .map(|event| Evidence {
             finding: format!("{} within 15 minutes of the change", event.what),
+            subject: EvidenceSubject::Event,
             effect_ms: None,
             onset_minute: Some(event.minute.max(0.0) as usize),
             falsified_by: "the change stays after a rollback",
@@ -132,6 +169,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
         let place = signal.container.as_ref().map_or("the service", |(_, value)| value);
         found.push(Evidence {
             finding: format!("{} on {place}", signal_text(signal)),
+            subject: EvidenceSubject::Signal(signal.kind, signal.container.clone()),
             effect_ms: None,
             onset_minute: signal.onset_minute,
             falsified_by: "requests on containers where it did not move changed as much",
@@ -145,6 +183,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
             finding: format!(
                 "GPU utilisation fell from {before:.0} % to {after:.0} % while requests slowed: it waits, for {by}"
             ),
+            subject: EvidenceSubject::Signal(SignalKind::GpuUtilisation, None),
             effect_ms: None,
             onset_minute: None,
             falsified_by: "fewer requests arrived",
@@ -155,30 +194,62 @@ pub fn evidence(diagnosis: &Diagnosis) -> Vec<Evidence> {
         let (dimension, value, share) = (group.dimension.as_str(), &group.value, 100.0 * group.share_removed);
         found.push(Evidence {
             finding: format!("without {dimension} {value}, {share:.0} % of the change at equal inputs is gone"),
+            subject: EvidenceSubject::Place(group.dimension, group.value.clone()),
             effect_ms: None,
             onset_minute: None,
             falsified_by: "the change stays when it takes no requests",
             next_check: "drain it and watch the latency of the others",
         });
     }
-    let onset_minute = diagnosis.onset.as_ref().map(|onset| onset.minute);
+    found.extend(sides(comparison, diagnosis.onset.as_ref().map(|onset| onset.minute)));
+    found.extend(comparison.categories.iter().take(CATEGORIES_SHOWN).map(category));
+    found
+}
+
+/// The two parts of the change.
+fn sides(comparison: &Comparison, onset_minute: Option<usize>) -> [Evidence; 2] {
     let conditional = comparison.conditional_ms;
-    found.push(Evidence {
+    let at_equal_inputs = Evidence {
         finding: "change at equal inputs (load and machines)".to_owned(),
+        subject: EvidenceSubject::Latency,
         effect_ms: Some((conditional.value, conditional.interval)),
         onset_minute,
         falsified_by: "requests of equal size took as long before",
         next_check: "replay one recorded request on an idle replica",
-    });
+    };
     let inputs = comparison.features.first().map_or("inputs".to_owned(), feature_text);
-    found.push(Evidence {
-        finding: format!("change by what was asked: {inputs}"),
+    let at_new_inputs = comparison.standardised.as_ref().and_then(|check| check.counterfactual_p95_ms);
+    let at_new_inputs = at_new_inputs.map_or(String::new(), |p95| {
+        format!("; the former server would have had a p95 of {p95:.0} ms with these inputs")
+    });
+    let by_inputs = Evidence {
+        finding: format!("change by what was asked: {inputs}{at_new_inputs}"),
+        subject: comparison
+            .features
+            .first()
+            .map_or(EvidenceSubject::Latency, |feature| EvidenceSubject::Input(feature.role)),
         effect_ms: Some((comparison.input_ms.value, comparison.input_ms.interval)),
         onset_minute,
         falsified_by: "latency stays changed among requests of the former size",
         next_check: "ask the client or tenant what it sends since then",
-    });
-    found
+    };
+    [at_equal_inputs, by_inputs]
+}
+
+/// Most categories that are named.
+const CATEGORIES_SHOWN: usize = 3;
+
+fn category(change: &CategoryChange) -> Evidence {
+    let (before, after) = (100.0 * change.shares.0, 100.0 * change.shares.1);
+    let new = if change.is_new { " (new)" } else { "" };
+    Evidence {
+        finding: format!("{} {}{new} went from {before:.0} % to {after:.0} % of requests", change.label, change.value),
+        subject: EvidenceSubject::Category(change.label.clone()),
+        effect_ms: None,
+        onset_minute: None,
+        falsified_by: "latency changed as much among the requests of the others",
+        next_check: "ask what changed there, and compare its requests with those of the others",
+    }
 }
 
 fn next_check(kind: SignalKind) -> &'static str {
@@ -186,9 +257,12 @@ fn next_check(kind: SignalKind) -> &'static str {
         SignalKind::GpuClock | SignalKind::GpuThrottle => "read the throttle reasons, temperature and power limit",
         SignalKind::XidErrors | SignalKind::EccErrors => "read the kernel log for XID codes and take the GPU out",
         SignalKind::CpuStarvation | SignalKind::CpuUtilisation => "look for quota and neighbours on the host",
-        SignalKind::MemoryPressure => "look for the process that grew on the host",
-        SignalKind::DiskLatency => "look for who reads or writes, and at the disk's health",
-        SignalKind::NetworkRetransmits => "look at the switch, the cable and other hosts of the zone",
+        SignalKind::MemoryPressure | SignalKind::MemoryUsage => "look for the process that grew on the host",
+        SignalKind::GpuMemoryUsage => "look for what else holds memory of the GPU, and at the batch size",
+        SignalKind::DiskLatency | SignalKind::IoPressure => "look for who reads or writes, and at the disk's health",
+        SignalKind::NetworkRetransmits | SignalKind::NetworkDrops => {
+            "look at the switch, the cable and other hosts of the zone"
+        }
         SignalKind::Replicas => "find out why replicas left",
         SignalKind::QueueLength | SignalKind::KvCacheUsage => "add replicas, or limit what is admitted",
         SignalKind::GpuUtilisation => "compare with the number of requests",
@@ -226,7 +300,7 @@ mod tests {
     fn missing_telemetry_is_named_and_a_deployment_comes_first() {
         let scenario = simulate(Kind::MissingTelemetry, 0, 2_000);
         let diagnosis = diagnose(&scenario.window, &scenario.question, &Rules::default()).unwrap();
-        assert!(sentence(&diagnosis).contains("gen_ai.usage.input_tokens"), "{}", sentence(&diagnosis));
+        assert!(sentence(&diagnosis).contains("driftwatt.input.tokens"), "{}", sentence(&diagnosis));
         let scenario = simulate(Kind::SlowerVersion, 0, 2_000);
         let diagnosis = diagnose(&scenario.window, &scenario.question, &Rules::default()).unwrap();
         assert!(evidence(&diagnosis)[0].finding.starts_with("deployment"), "{:?}", evidence(&diagnosis)[0]);

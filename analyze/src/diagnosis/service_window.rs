@@ -1,11 +1,15 @@
 //! What the diagnosis reads: requests of one service as columns, machine signals by minute, and marked events.
 //!
+//! A row is one request, or the means of the requests that one histogram point counted: it then has a weight, and quantiles
+//! come from [`LatencyBuckets`]. A cost that is linear in the inputs holds for means as it does for requests; squares do not, so
+//! they are left out there.
+//!
 //! Requests are rows rather than sums because three steps need the joint distribution of inputs and latency (weights by
 //! predicted cost, p95 held at other inputs, groups left out). A sample is enough for them: past [`REQUESTS_MAX`] the reader
 //! keeps the requests with the smallest hash of their trace, so 24 hours of any service are at most 200 000 rows of about 50
 //! bytes. What must not be sampled, the offered load, comes beside them as an exact count a minute.
 
-use super::Error;
+use super::{Error, latency_buckets::LatencyBuckets};
 use crate::demand::HOUR_OF_WEEK_COUNT;
 
 /// Most requests of one diagnosis.
@@ -24,6 +28,8 @@ pub enum Role {
     Megapixels,
     /// Images.
     ImageCount,
+    /// Thousand bytes of the body, where nothing says more of its size.
+    Kilobytes,
     /// Requests in the batch that this one ran in: load, not input.
     BatchSize,
     /// Milliseconds in the queue before the model started: load, not input.
@@ -38,6 +44,7 @@ impl Role {
             Self::OutputTokens => "output tokens",
             Self::Megapixels => "megapixels",
             Self::ImageCount => "images",
+            Self::Kilobytes => "kilobytes",
             Self::BatchSize => "batch size",
             Self::QueueMs => "queue time",
         }
@@ -110,6 +117,8 @@ pub struct Labels {
 pub enum SignalKind {
     /// Share of time in which the GPU computes, 0 to 1.
     GpuUtilisation,
+    /// Used share of the GPU's memory, 0 to 1.
+    GpuMemoryUsage,
     /// Clock of the streaming multiprocessors, MHz.
     GpuClock,
     /// Share of time throttled for heat or power, 0 to 1.
@@ -122,12 +131,18 @@ pub enum SignalKind {
     CpuUtilisation,
     /// Share of time in which runnable tasks waited for a processor (quota or pressure), 0 to 1.
     CpuStarvation,
+    /// Used share of the host's memory, 0 to 1.
+    MemoryUsage,
     /// Share of time in which tasks waited for memory, 0 to 1.
     MemoryPressure,
     /// Milliseconds of one disk operation.
     DiskLatency,
+    /// Share of time in which tasks waited for disks, 0 to 1.
+    IoPressure,
     /// Retransmitted share of the segments, 0 to 1.
     NetworkRetransmits,
+    /// Packets that were dropped or broken over all packets, 0 to 1.
+    NetworkDrops,
     /// Requests that wait.
     QueueLength,
     /// Used share of the key-value cache, 0 to 1.
@@ -178,6 +193,10 @@ pub struct ServiceWindow {
     pub minutes: Vec<u32>,
     /// Latency of each request, milliseconds, positive.
     pub latency_ms: Vec<f32>,
+    /// Requests that each row stands for; empty where every row is one request.
+    pub weights: Vec<u32>,
+    /// Latency of all requests in buckets, where rows stand for several.
+    pub buckets: Option<LatencyBuckets>,
     /// Numbers of the requests.
     pub features: Vec<Feature>,
     /// Labels of the requests.
@@ -205,7 +224,22 @@ impl ServiceWindow {
         self.labels.iter().find(|labels| labels.dimension == dimension)
     }
 
-    /// Requests from minute `from` until before minute `to`.
+    /// Whether rows are means of several requests.
+    pub fn is_aggregated(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
+    /// Requests that a row stands for.
+    pub fn weight(&self, row: usize) -> u64 {
+        self.weights.get(row).map_or(1, |weight| u64::from(*weight))
+    }
+
+    /// Requests that some rows stand for.
+    pub fn request_count(&self, rows: &std::ops::Range<usize>) -> u64 {
+        if self.weights.is_empty() { rows.len() as u64 } else { rows.clone().map(|row| self.weight(row)).sum() }
+    }
+
+    /// Rows from minute `from` until before minute `to`.
     pub fn rows(&self, from: usize, to: usize) -> std::ops::Range<usize> {
         let at = |minute: usize| self.minutes.partition_point(|&m| (m as usize) < minute);
         at(from)..at(to)
@@ -225,6 +259,15 @@ impl ServiceWindow {
         }
         same_length("minutes", self.minutes.len(), rows)?;
         same_length("arrivals", self.arrivals.len(), self.minute_count)?;
+        if self.is_aggregated() {
+            same_length("weights", self.weights.len(), rows)?;
+        }
+        if let Some(row) = self.weights.iter().position(|&weight| weight == 0) {
+            return Err(Error::NoWeight { row });
+        }
+        if let Some(buckets) = &self.buckets {
+            buckets.validate(self.minute_count)?;
+        }
         for feature in &self.features {
             same_length(feature.role.as_str(), feature.values.len(), rows)?;
         }
@@ -253,7 +296,7 @@ impl ServiceWindow {
     }
 }
 
-fn same_length(column: &str, found: usize, expected: usize) -> Result<(), Error> {
+pub(super) fn same_length(column: &str, found: usize, expected: usize) -> Result<(), Error> {
     if found == expected {
         return Ok(());
     }

@@ -52,8 +52,6 @@ pub struct Split {
     pub load_ms: f64,
     /// The rest: the same request at the same load takes longer or shorter.
     pub system_ms: f64,
-    /// Half of it is in the inputs' and load's parts, half in `system_ms`.
-    pub interaction_ms: f64,
     /// How the server after answers, compared with before; none where no inputs occur on both sides: then `system_ms` is 0
     /// for want of evidence, not by measurement.
     pub server: Option<Affine>,
@@ -77,12 +75,14 @@ impl SideSums {
         }
         let (served, queued) = CostModel::served_ms(window, row);
         let weight = model.weight(columns);
-        self.all.add(columns, served, weight);
+        let requests = window.weight(row);
+        self.all.add_mean(columns, served, weight, requests);
         if model.is_supported(columns) {
-            self.supported.add(columns, served, weight);
-            self.log.add(&[model.predicted_ms(columns).ln()], f64::from(window.latency_ms[row]).ln(), 1.0);
+            self.supported.add_mean(columns, served, weight, requests);
+            let log_latency = f64::from(window.latency_ms[row]).ln();
+            self.log.add_mean(&[model.predicted_ms(columns).ln()], log_latency, 1.0, requests);
         }
-        self.queue_mean_ms += (queued - self.queue_mean_ms) / self.all.count() as f64;
+        self.queue_mean_ms += (queued - self.queue_mean_ms) * requests as f64 / self.all.count() as f64;
     }
 
     /// Adds the requests of `other`.
@@ -151,7 +151,6 @@ pub fn split(model: &CostModel, before: &SideSums, after: &SideSums) -> Option<S
         load_ms: sum(true),
         by_role,
         system_ms,
-        interaction_ms: at_new_inputs - at_old_inputs,
         server,
         supported_share: after.supported.count() as f64 / after.count() as f64,
         log_system: if server.is_some() { log_system(&before.log, &after.log)? } else { 0.0 },

@@ -8,7 +8,7 @@
 
 use super::{
     cost_model::CostModel,
-    minute_series::container_residual,
+    minute_series::{container_residual, row_residuals},
     onset::{self, Onset, Sides},
     robust,
     service_window::{Dimension, ServiceWindow, Signal, SignalKind},
@@ -53,18 +53,32 @@ impl SignalKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GpuUtilisation => "GPU utilisation",
+            Self::GpuMemoryUsage => "GPU memory",
             Self::GpuClock => "GPU clock",
             Self::GpuThrottle => "GPU throttling",
             Self::XidErrors => "GPU XID errors",
             Self::EccErrors => "GPU memory errors",
             Self::CpuUtilisation => "CPU utilisation",
             Self::CpuStarvation => "CPU starvation",
+            Self::MemoryUsage => "memory",
             Self::MemoryPressure => "memory pressure",
             Self::DiskLatency => "disk latency",
+            Self::IoPressure => "I/O pressure",
             Self::NetworkRetransmits => "network retransmits",
+            Self::NetworkDrops => "network drops",
             Self::QueueLength => "queue length",
             Self::KvCacheUsage => "KV cache usage",
             Self::Replicas => "replicas",
+        }
+    }
+
+    /// Unit of its values; empty for a share or a count.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::GpuClock => "MHz",
+            Self::DiskLatency => "ms",
+            Self::XidErrors | Self::EccErrors => "errors/min",
+            _ => "",
         }
     }
 
@@ -72,14 +86,16 @@ impl SignalKind {
     pub fn harm(self) -> i8 {
         match self {
             Self::GpuClock | Self::Replicas => -1,
-            Self::GpuUtilisation | Self::CpuUtilisation => 0,
+            Self::GpuUtilisation | Self::GpuMemoryUsage | Self::CpuUtilisation | Self::MemoryUsage => 0,
             _ => 1,
         }
     }
 
     /// Whether it says that a machine does less, rather than that more is asked of it.
     pub fn is_fault(self) -> bool {
-        !matches!(self, Self::GpuUtilisation | Self::CpuUtilisation | Self::QueueLength | Self::KvCacheUsage)
+        let asked =
+            matches!(self, Self::GpuUtilisation | Self::CpuUtilisation | Self::QueueLength | Self::KvCacheUsage);
+        !asked && !matches!(self, Self::GpuMemoryUsage | Self::MemoryUsage)
     }
 
     /// Whether requests wait for one another.
@@ -92,10 +108,11 @@ impl SignalKind {
         match self {
             Self::GpuClock => 0.01 * level,
             Self::GpuUtilisation | Self::CpuUtilisation | Self::KvCacheUsage => 0.03,
-            Self::GpuThrottle | Self::CpuStarvation | Self::MemoryPressure => 0.02,
+            Self::GpuMemoryUsage | Self::MemoryUsage => 0.03,
+            Self::GpuThrottle | Self::CpuStarvation | Self::MemoryPressure | Self::IoPressure => 0.02,
             Self::XidErrors | Self::EccErrors => 0.2,
             Self::DiskLatency => f64::max(0.1, 0.1 * level),
-            Self::NetworkRetransmits => 0.001,
+            Self::NetworkRetransmits | Self::NetworkDrops => 0.001,
             Self::QueueLength => f64::max(0.5, 0.1 * level),
             Self::Replicas => f64::max(0.25, 0.05 * level),
         }
@@ -114,12 +131,13 @@ pub fn rank(
     slower: bool,
     clocks_agree: bool,
 ) -> Vec<RankedSignal> {
+    let rows = row_residuals(window, model);
     let mut residuals: Vec<ContainerResidual> = Vec::new();
     let mut ranked = Vec::new();
     for signal in &window.signals {
         let known = residuals.iter().position(|(container, _)| *container == signal.container);
         let position = known.unwrap_or_else(|| {
-            residuals.push((signal.container.clone(), container_residual(window, model, signal.container.as_ref())));
+            residuals.push((signal.container.clone(), container_residual(window, &rows, signal.container.as_ref())));
             residuals.len() - 1
         });
         ranked.extend(score(signal, residuals[position].1.as_deref(), onset, sides, slower, clocks_agree));
@@ -212,8 +230,9 @@ pub fn starved_gpu(ranked: &[RankedSignal]) -> Option<StarvedGpu> {
         return None;
     }
     let starves = |kind: SignalKind| {
-        use SignalKind::{CpuStarvation, DiskLatency, MemoryPressure, NetworkRetransmits};
-        matches!(kind, CpuStarvation | MemoryPressure | DiskLatency | NetworkRetransmits)
+        use SignalKind::{CpuStarvation, DiskLatency, IoPressure, MemoryPressure, NetworkDrops, NetworkRetransmits};
+        let local = matches!(kind, CpuStarvation | MemoryPressure | DiskLatency | IoPressure);
+        local || matches!(kind, NetworkRetransmits | NetworkDrops)
     };
     let by = ranked.iter().find(|s| starves(s.kind) && s.score >= MOVED_SCORE_MIN).map(|s| s.kind);
     Some(StarvedGpu { utilisation: (before, after), by })

@@ -10,6 +10,8 @@ use super::{
 /// Something without which no cause can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Missing {
+    /// No request says how long it took.
+    Latency,
     /// No request says how large its input was.
     Inputs,
     /// Requests run on GPUs of which no health signal covers both windows.
@@ -26,9 +28,13 @@ impl Missing {
     /// What is missing and how to send it, one sentence.
     pub fn how_to_send(self) -> &'static str {
         match self {
+            Self::Latency => {
+                "latency is missing: record a histogram of it (http.server.request.duration or gen_ai.server.request.duration), \
+                 or send a point per request"
+            }
             Self::Inputs => {
-                "input sizes are missing: set gen_ai.usage.input_tokens and gen_ai.usage.output_tokens (or image \
-                 megapixels) on the request spans"
+                "input sizes are missing: record a histogram of them beside the latency, with the same attributes \
+                 (driftwatt.input.tokens, driftwatt.input.pixels, gen_ai.client.token.usage or http.server.request.body.size)"
             }
             Self::GpuSignals => {
                 "GPU health is missing: let the collector scrape DCGM (clocks, throttle reasons, XID errors) on the \
@@ -38,7 +44,7 @@ impl Missing {
                 "machine health is missing: let the collector send host metrics (CPU and memory pressure, disk, \
                  network) and GPU metrics for the hosts of this service"
             }
-            Self::Requests => "too few requests: ask about a longer time, or keep more of the request spans",
+            Self::Requests => "too few requests: ask about a longer time",
             Self::CommonClock => "the clocks of requests and machines differ: run a time service on both",
         }
     }
@@ -113,6 +119,9 @@ pub fn missing(window: &ServiceWindow, sides: &Sides, inputs_known: bool) -> Vec
         window.signals.iter().any(|signal| wanted(signal.kind) && signal.kind.is_fault() && is_covered(signal, sides))
     };
     let mut missing = Vec::new();
+    if window.latency_ms.is_empty() {
+        missing.push(Missing::Latency);
+    }
     if !inputs_known {
         missing.push(Missing::Inputs);
     }

@@ -323,7 +323,8 @@ fn is_beyond_noise(
     if let Some(q) = evidence.q_value {
         beyond &= q <= thresholds.q_max;
         let side = if q <= thresholds.q_max { "within" } else { "above" };
-        reasons.push(format!("multiplicity: q {q:.2e} is {side} the false discovery rate {}", thresholds.q_max));
+        let shown = super::run_text::q_text(q);
+        reasons.push(format!("multiplicity: q {shown} is {side} the false discovery rate {}", thresholds.q_max));
     }
     beyond
 }

@@ -1,6 +1,7 @@
 //! What one side of a comparison holds, whole and by windows as long as the one under test.
 
 use super::{
+    category_counts::{CategoryCounts, OTHER},
     comparison::{ColumnOptions, CompareError, Comparison},
     feature_state::FeatureState,
     numeric,
@@ -15,6 +16,8 @@ pub(crate) enum Values {
     Samples(Vec<f64>),
     /// Merged histograms.
     Histograms(Box<FeatureState>),
+    /// Counts by category.
+    Categories(Box<CategoryCounts>),
 }
 
 /// One side as it was read.
@@ -31,6 +34,7 @@ impl Values {
         match self {
             Self::Samples(values) => values.len() as u64,
             Self::Histograms(state) => state.count(),
+            Self::Categories(counts) => counts.total(),
         }
     }
 
@@ -45,6 +49,7 @@ impl Values {
             (Self::Histograms(reference), Self::Histograms(current)) => {
                 Comparison::of_states(reference, current, options)
             }
+            (Self::Categories(reference), Self::Categories(current)) => Comparison::of_categories(reference, current),
             _ => Err(CompareError::Layout { reason: "one side has samples, the other histograms".to_owned() }),
         }
     }
@@ -56,19 +61,37 @@ impl Observed {
     /// the bins.
     pub(crate) fn window_counts(&self, comparison: &Comparison, count_min: u64) -> Vec<Vec<u64>> {
         let windows = self.windows.iter().filter(|window| window.count() >= count_min);
-        let Values::Samples(all) = &self.values else {
-            let counts = windows.filter_map(|window| {
-                let compared = self.values.compare(window).ok()?;
+        windows.filter_map(|window| self.counts_in(comparison, window)).collect()
+    }
+
+    /// Counts of `values` in the bins of `comparison`, which this side is the reference of; none for those that do not fit
+    /// the bins.
+    pub(crate) fn counts_in(&self, comparison: &Comparison, values: &Values) -> Option<Vec<u64>> {
+        match (&self.values, values) {
+            (Values::Samples(all), Values::Samples(values)) => {
+                Some(statistics::bin_counts(values, &numeric::reference_cuts(all)))
+            }
+            (Values::Histograms(_), Values::Histograms(state)) if state.count() == 0 => {
+                Some(vec![0; comparison.bins.len()])
+            }
+            (Values::Histograms(_), Values::Histograms(_)) => {
+                let compared = self.values.compare(values).ok()?;
                 let fits = compared.bins.iter().map(|bin| &bin.label).eq(comparison.bins.iter().map(|bin| &bin.label));
                 fits.then(|| compared.current_counts())
-            });
-            return counts.collect();
-        };
-        let cuts = numeric::reference_cuts(all);
-        let counts = windows.filter_map(|window| match window {
-            Values::Samples(values) => Some(statistics::bin_counts(values, &cuts)),
-            Values::Histograms(_) => None,
-        });
-        counts.collect()
+            }
+            (Values::Categories(_), Values::Categories(counts)) => Some(category_counts(comparison, counts)),
+            _ => None,
+        }
     }
+}
+
+/// What is under no other name of the bins is under [`OTHER`].
+fn category_counts(comparison: &Comparison, counts: &CategoryCounts) -> Vec<u64> {
+    let named = |label: &str| if label == OTHER { 0 } else { counts.get(label) };
+    let mut binned: Vec<u64> = comparison.bins.iter().map(|bin| named(&bin.label)).collect();
+    let rest = counts.total().saturating_sub(binned.iter().sum());
+    if let Some(at) = comparison.bins.iter().position(|bin| bin.label == OTHER) {
+        binned[at] = rest;
+    }
+    binned
 }

@@ -1,4 +1,7 @@
-//! Reading one side: raw values from a view, or stored histogram points.
+//! Reading one side: raw values from a view, stored histogram points, or what counters counted by category.
+
+mod categories;
+mod windows;
 
 use std::collections::BTreeMap;
 
@@ -17,42 +20,12 @@ use crate::{
     error::{Error, Result},
     rows::{Rows, SIMULATED, literal},
 };
+pub(crate) use categories::categories;
+use windows::{SLOTS, Windows, slot_us};
 
 /// Most histogram points read per side.
 const HISTOGRAM_POINTS_MAX: usize = 200_000;
-/// Most windows that a reference is cut in; of more the last ones are kept.
-const WINDOWS_MAX: i64 = 4 * 168;
-/// A window is cut in this many slots to say how much of it has data.
-const SLOTS: i64 = 100;
-
 const FINITE: &str = "value IS NOT NULL AND abs(value) <= 1.7976931348623157e308";
-
-fn slot_us(side: &Side) -> i64 {
-    ((side.window.end_us - side.window.start_us) / SLOTS).max(1)
-}
-
-/// Windows of equal length that end with a side.
-struct Windows {
-    start_us: i64,
-    length_us: i64,
-    count: usize,
-}
-
-impl Windows {
-    /// Those of `length_us` that fit in `side`; none without a length.
-    fn new(side: &Side, length_us: Option<i64>) -> Self {
-        let length_us = length_us.unwrap_or(i64::MAX).max(1);
-        let count = ((side.window.end_us - side.window.start_us) / length_us).min(WINDOWS_MAX);
-        // One window is the reference itself, against nothing.
-        let count = if count < 2 { 0 } else { count };
-        Self { start_us: side.window.end_us - count * length_us, length_us, count: count as usize }
-    }
-
-    /// The one of `each` that holds `time_us`.
-    fn of<'a, T>(&self, each: &'a mut [T], time_us: Option<i64>) -> Option<&'a mut T> {
-        each.get_mut(usize::try_from((time_us? - self.start_us).div_euclid(self.length_us)).ok()?)
-    }
-}
 
 fn refuse_mixed(name: &'static str, subject: &Subject, simulated: u64, real: u64) -> Result<bool> {
     if simulated > 0 && real > 0 {
@@ -70,8 +43,8 @@ pub(crate) async fn samples(
     length_us: Option<i64>,
 ) -> Result<Observed> {
     let (view, selects) = subject.samples();
-    let from = format!("FROM {view} WHERE {selects} AND {}{}", side.window.condition("time"), side.filter_sql());
-    let (start, slot) = (side.window.start_us, slot_us(side));
+    let from = format!("FROM {view} WHERE {selects} AND {}{}", side.time_sql("time"), side.filter_sql());
+    let (start, slot) = (side.span().start_us, slot_us(side));
     let count_query = format!(
         "SELECT count(*) AS row_count, sum(CASE WHEN {FINITE} THEN 1 ELSE 0 END) AS value_count, \
          sum(CASE WHEN {SIMULATED} THEN 1 ELSE 0 END) AS simulated_count, \
@@ -86,7 +59,7 @@ pub(crate) async fn samples(
     let simulated = refuse_mixed(name, subject, simulated_count, row_count - simulated_count)?;
     let stride = value_count.div_ceil(VALUES_MAX).max(1);
     let parts = Windows::new(side, length_us);
-    let columns = if parts.count == 0 { "value" } else { "value, CAST(time AS BIGINT) AS time_us" };
+    let columns = if parts.is_empty() { "value" } else { "value, CAST(time AS BIGINT) AS time_us" };
     let query = if stride == 1 {
         format!("SELECT {columns} {from} AND {FINITE}")
     } else {
@@ -98,8 +71,8 @@ pub(crate) async fn samples(
     };
     let rows = Rows::query(ctx, &query).await?;
     let mut values: Vec<f64> = rows.numbers("value")?.into_iter().flatten().collect();
-    let (mut windows, mut keys) = (vec![vec![]; parts.count], vec![]);
-    if parts.count > 0 {
+    let (mut windows, mut keys) = (vec![vec![]; parts.len()], vec![]);
+    if !parts.is_empty() {
         for (value, time_us) in values.iter().zip(rows.integers("time_us")?) {
             parts.of(&mut windows, time_us).into_iter().for_each(|window| window.push(*value));
         }
@@ -110,7 +83,7 @@ pub(crate) async fn samples(
         row_count,
         value_count,
         used_count: values.len() as u64,
-        covered: count("slot_count")? as f64 / SLOTS as f64,
+        covered: (count("slot_count")? as f64 / SLOTS as f64).min(1.0),
         simulated,
         mean: mean(&values),
         median: quantile(&values, 0.5),
@@ -142,7 +115,7 @@ pub(crate) async fn histograms(
     length_us: Option<i64>,
 ) -> Result<Observed> {
     let metric = literal(subject.name());
-    let (start, slot) = (side.window.start_us, slot_us(side));
+    let (start, slot) = (side.span().start_us, slot_us(side));
     let query = format!(
         "SELECT h.series_id, CAST(h.start_time AS BIGINT) AS start_us, h.min, h.max, h.bucket_counts, h.scale, \
          h.zero_count, h.zero_threshold, h.positive_offset, h.positive_counts, h.negative_offset, h.negative_counts, \
@@ -152,7 +125,7 @@ pub(crate) async fn histograms(
          FROM raw.series WHERE metric = {metric}{}) s ON s.series_id = h.series_id AND s.date = h.date \
          WHERE h.metric = {metric} AND {} AND h.count IS NOT NULL ORDER BY h.series_id, h.time LIMIT {}",
         side.filter_sql(),
-        side.window.condition("h.time"),
+        side.time_sql("h.time"),
         HISTOGRAM_POINTS_MAX + 1
     );
     let rows = Rows::query(ctx, &query).await?;
@@ -173,7 +146,7 @@ pub(crate) async fn histograms(
         value_count: merged.count(),
         used_count: merged.count(),
         mean: moments.map(|(mean, _)| mean),
-        covered: slots.len() as f64 / SLOTS as f64,
+        covered: (slots.len() as f64 / SLOTS as f64).min(1.0),
         simulated,
         query,
         ..SideSummary::empty(side)
@@ -219,11 +192,15 @@ fn merge(rows: &Rows, side: &Side, parts: &Windows) -> Result<(MergedHistogram, 
     let (bounds, mins, maxes) = (rows.number_lists("bounds")?, rows.numbers("min")?, rows.numbers("max")?);
     let (points, times) = (points(rows)?, rows.integers("time_us")?);
     let mut merged = MergedHistogram::default();
-    let mut windows = vec![MergedHistogram::default(); parts.count];
+    let mut windows = vec![MergedHistogram::default(); parts.len()];
     for (row, point) in points.iter().enumerate() {
         let cumulative = temporalities[row].as_deref() == Some("cumulative");
-        let previous = row.checked_sub(1).filter(|before| series[*before] == series[row]).map(|before| &points[before]);
-        let Some(change) = (if cumulative { increase(previous, point, side) } else { Some(point.clone()) }) else {
+        let window_of = |row: usize| times[row].and_then(|time_us: i64| side.window_of(time_us));
+        // The last point of one window is no base for the first of the next, which may be a week later.
+        let follows = |before: &usize| series[*before] == series[row] && window_of(*before) == window_of(row);
+        let previous = row.checked_sub(1).filter(follows).map(|before| &points[before]);
+        let start_us = window_of(row).map_or(i64::MAX, |window| window.start_us);
+        let Some(change) = (if cumulative { increase(previous, point, start_us) } else { Some(point.clone()) }) else {
             continue;
         };
         let window = parts.of(&mut windows, times[row]);
@@ -246,8 +223,8 @@ fn merge(rows: &Rows, side: &Side, parts: &Windows) -> Result<(MergedHistogram, 
 ///
 /// The first point of a series adds everything if its interval started in the window, else nothing: it is the base. A new
 /// start, a falling count or a changed scale is a restart, whose point adds everything it has.
-fn increase(previous: Option<&Point>, point: &Point, side: &Side) -> Option<Point> {
-    let started_inside = point.start_us.is_some_and(|start| start >= side.window.start_us);
+fn increase(previous: Option<&Point>, point: &Point, window_start_us: i64) -> Option<Point> {
+    let started_inside = point.start_us.is_some_and(|start| start >= window_start_us);
     let Some(previous) = previous else {
         return started_inside.then(|| point.clone());
     };

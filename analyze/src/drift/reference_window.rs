@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use crate::window::{HOUR_US, Window};
 
 /// Hours of a week.
@@ -18,6 +20,18 @@ pub fn trailing_window(current: Window) -> Window {
     Window { start_us: current.start_us - TRAILING_HOURS * HOUR_US, end_us: current.start_us }
 }
 
+/// The same times of the last [`SEASONAL_WEEKS`] weeks, oldest first.
+///
+/// A window longer than a week steps back by whole weeks of its own length, so that it never meets itself.
+pub fn seasonal_windows(current: Window) -> Vec<Window> {
+    let week_us = WEEK_HOURS * HOUR_US;
+    let length_us = current.end_us - current.start_us;
+    let step_us = week_us * ((length_us + week_us - 1) / week_us).max(1);
+    let back =
+        |weeks| Window { start_us: current.start_us - weeks * step_us, end_us: current.end_us - weeks * step_us };
+    (1..=SEASONAL_WEEKS).rev().map(back).collect()
+}
+
 /// Hours `start..end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HourRange {
@@ -28,7 +42,8 @@ pub struct HourRange {
 }
 
 /// How a reference was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReferenceKind {
     /// A named window, as of a release: did the world change since?
     Pinned,
@@ -36,6 +51,17 @@ pub enum ReferenceKind {
     Seasonal,
     /// The last seven days.
     Trailing,
+}
+
+impl ReferenceKind {
+    /// Its name in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Seasonal => "seasonal",
+            Self::Trailing => "trailing",
+        }
+    }
 }
 
 /// A chosen reference; stored with every score.
@@ -180,6 +206,16 @@ mod tests {
                 assert!(reference.windows.iter().all(|window| !window.overlaps(current)), "{reference:?}");
             }
         }
+    }
+
+    #[test]
+    fn seasons_step_back_by_weeks_and_never_meet_the_window() {
+        let hour_us = |hour: i64| hour * HOUR_US;
+        let current = Window { start_us: hour_us(1_000), end_us: hour_us(1_001) };
+        let windows = seasonal_windows(current);
+        assert_eq!(windows.iter().map(|window| window.start_us / HOUR_US).collect::<Vec<_>>(), [328, 496, 664, 832]);
+        let long = Window { start_us: 0, end_us: hour_us(200) };
+        assert!(seasonal_windows(long).iter().all(|window| window.end_us <= 0));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What to compare with what.
 
-use driftwatt_store::PROMOTED;
 use serde::Serialize;
 
+use super::{label::label_sql, reference_window::ReferenceKind};
 use crate::{
     error::{Error, Result},
     rows::literal,
@@ -20,6 +20,13 @@ pub enum Subject {
     Metric(String),
     /// A role of the vocabulary, such as `input.tokens`: whatever metrics carry it, in the canonical unit. Samples only.
     Role(String),
+    /// How often each value of an attribute was counted: a counter, and the key whose values are the categories.
+    Category {
+        /// The counter.
+        metric: String,
+        /// The attribute, as `language`.
+        key: String,
+    },
 }
 
 /// Where the values come from.
@@ -48,8 +55,8 @@ pub struct Filter {
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Side {
-    /// When.
-    pub window: Window,
+    /// When: one window, or several that are pooled, oldest first and apart from each other.
+    pub windows: Vec<Window>,
     /// Which series; all must hold.
     pub filters: Vec<Filter>,
 }
@@ -63,8 +70,28 @@ pub struct DriftRequest {
     pub source: Source,
     /// What it should look like.
     pub reference: Side,
-    /// What it looks like.
+    /// How the reference was chosen.
+    pub reference_kind: ReferenceKind,
+    /// What it looks like: one window.
     pub current: Side,
+    /// The label value that both sides are limited to, of a run by segments.
+    pub segment: Option<Filter>,
+}
+
+impl DriftRequest {
+    /// The same for the series whose label has this value.
+    pub(crate) fn of_segment(&self, segment: &Filter) -> Self {
+        let mut request = Self { segment: Some(segment.clone()), ..self.clone() };
+        request.reference.filters.push(segment.clone());
+        request.current.filters.push(segment.clone());
+        request
+    }
+
+    /// The same against another reference, with the filters of this one.
+    pub(crate) fn against(&self, kind: ReferenceKind, windows: Vec<Window>) -> Self {
+        let reference = Side { windows, filters: self.reference.filters.clone() };
+        Self { reference, reference_kind: kind, ..self.clone() }
+    }
 }
 
 impl Subject {
@@ -72,13 +99,34 @@ impl Subject {
     pub fn name(&self) -> &str {
         match self {
             Self::Metric(name) | Self::Role(name) => name,
+            Self::Category { metric, .. } => metric,
+        }
+    }
+
+    /// Name of a metric, or `metric[key]` for the categories of a counter.
+    pub fn parse(text: &str) -> Self {
+        match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+            Some((metric, key)) if !metric.is_empty() && !key.is_empty() => {
+                Self::Category { metric: metric.to_owned(), key: key.to_owned() }
+            }
+            _ => Self::Metric(text.to_owned()),
+        }
+    }
+
+    /// Its name in tables: the metric or role, or `metric[key]`.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Metric(name) | Self::Role(name) => name.clone(),
+            Self::Category { metric, key } => format!("{metric}[{key}]"),
         }
     }
 
     /// The view that holds its samples, and the condition that selects them there.
     pub(crate) fn samples(&self) -> (&'static str, String) {
         match self {
-            Self::Metric(name) => ("metrics", format!("metric = {}", literal(name))),
+            Self::Metric(name) | Self::Category { metric: name, .. } => {
+                ("metrics", format!("metric = {}", literal(name)))
+            }
             Self::Role(role) => {
                 let view = match role.split('.').next() {
                     Some("input" | "output") => "inputs",
@@ -107,20 +155,47 @@ impl Filter {
     }
 
     fn sql(&self) -> String {
-        let promoted =
-            PROMOTED.iter().find(|label| label.column == self.key || label.keys.contains(&self.key.as_str()));
-        match promoted {
-            Some(label) => format!("{} = {}", label.column, literal(&self.value)),
-            // An absent mark means "not simulated", so that `=false` selects what real sources send.
-            None if self.key == "driftwatt.simulated" => {
-                format!("coalesce(attributes['driftwatt.simulated'], 'false') = {}", literal(&self.value))
-            }
-            None => format!("attributes[{}] = {}", literal(&self.key), literal(&self.value)),
-        }
+        format!("{} = {}", label_sql(&self.key), literal(&self.value))
     }
 }
 
 impl Side {
+    /// One window.
+    pub fn new(window: Window, filters: Vec<Filter>) -> Self {
+        Self { windows: vec![window], filters }
+    }
+
+    /// From the start of the first window to the end of the last; empty without one.
+    pub fn span(&self) -> Window {
+        let start_us = self.windows.iter().map(|window| window.start_us).min().unwrap_or(0);
+        Window { start_us, end_us: self.windows.iter().map(|window| window.end_us).max().unwrap_or(start_us) }
+    }
+
+    /// Microseconds of all windows together.
+    pub(crate) fn length_us(&self) -> i64 {
+        self.windows.iter().map(|window| window.end_us - window.start_us).sum()
+    }
+
+    /// The window that holds `time_us`.
+    pub(crate) fn window_of(&self, time_us: i64) -> Option<&Window> {
+        self.windows.iter().find(|window| (window.start_us..window.end_us).contains(&time_us))
+    }
+
+    /// Each window moved back by its own length.
+    pub(crate) fn before(&self) -> Self {
+        Self { windows: self.windows.iter().map(|window| window.before()).collect(), filters: self.filters.clone() }
+    }
+
+    /// SQL condition on `column` that holds inside the windows.
+    pub(crate) fn time_sql(&self, column: &str) -> String {
+        let each: Vec<String> = self.windows.iter().map(|window| window.condition(column)).collect();
+        match each.as_slice() {
+            [] => "false".into(),
+            [one] => one.clone(),
+            several => format!("({})", several.join(" OR ")),
+        }
+    }
+
     /// SQL condition of the filters; empty without any, else it starts with ` AND `.
     pub(crate) fn filter_sql(&self) -> String {
         self.filters.iter().map(|filter| format!(" AND {}", filter.sql())).collect()

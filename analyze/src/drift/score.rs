@@ -1,6 +1,5 @@
 //! The score: comparison, decision, and their text and table forms.
 
-use datafusion::arrow::array::RecordBatch;
 use serde::Serialize;
 
 use super::{
@@ -8,9 +7,10 @@ use super::{
     decision::{Decision, Status},
     explain::{BinContribution, top_bins},
     numeric::NumericChange,
-    request::{DriftRequest, Side, Source},
+    request::{DriftRequest, Side, Source, Subject},
+    segments::MixShift,
 };
-use crate::{error::Result, result_table::ResultTable, window::time_text};
+use crate::{error::Result, window::time_text};
 
 /// Bins that a text shows.
 const TOP_BINS: usize = 5;
@@ -60,6 +60,10 @@ pub struct DriftScore {
     pub bins: Vec<BinContribution>,
     /// Windows of the reference that its own variation was learnt from.
     pub reference_window_count: usize,
+    /// Benjamini-Hochberg q-value over the run; none for a run of one, or where too few values were no test.
+    pub q_value: Option<f64>,
+    /// Of a run by segments: how much of the change is who sends, and how much what each sends.
+    pub mix_shift: Option<MixShift>,
 }
 
 impl SideSummary {
@@ -87,10 +91,12 @@ impl SideSummary {
         } else {
             String::new()
         };
+        let weeks =
+            if self.side.windows.len() > 1 { format!(", {} windows", self.side.windows.len()) } else { String::new() };
         format!(
-            "{name:<10} {} to {}  {}\n           {} values{cut} in {:.0} % of the window's slots, mean {}, p50 {}, p95 {}\n",
-            time_text(self.side.window.start_us),
-            time_text(self.side.window.end_us),
+            "{name:<10} {} to {}{weeks}  {}\n           {} values{cut} in {:.0} % of the window's slots, mean {}, p50 {}, p95 {}\n",
+            time_text(self.side.span().start_us),
+            time_text(self.side.span().end_us),
             filters.join(" "),
             self.value_count,
             self.covered * 100.0,
@@ -107,17 +113,33 @@ impl DriftScore {
         self.reference.simulated || self.current.simulated
     }
 
-    fn numeric(&self) -> Option<&NumericChange> {
+    /// The headline score; none where a side is empty.
+    pub fn psi(&self) -> Option<f64> {
+        self.comparison.as_ref().map(|comparison| comparison.psi)
+    }
+
+    pub(crate) fn numeric(&self) -> Option<&NumericChange> {
         self.comparison.as_ref()?.numeric.as_ref()
+    }
+
+    /// Where the values came from, in a word.
+    pub(crate) fn source_text(&self) -> &'static str {
+        match (&self.request.subject, self.source) {
+            (Subject::Category { .. }, _) => "categories",
+            (_, Source::Histograms) => "histograms",
+            _ => "samples",
+        }
     }
 
     /// A few lines for a terminal.
     pub fn to_text(&self) -> String {
-        let source = if self.source == Source::Histograms { "histograms" } else { "samples" };
+        let source = self.source_text();
         let mark = if self.simulated() { " [SIMULATED DATA]" } else { "" };
         let decision = &self.decision;
         let status = decision.status.as_str().replace('_', " ").to_uppercase();
-        let mut text = format!("{}: {status}{mark}, from {source}\n", self.request.subject.name());
+        let segment = self.request.segment.as_ref();
+        let segment = segment.map_or_else(String::new, |segment| format!(" of {}={}", segment.key, segment.value));
+        let mut text = format!("{}{segment}: {status}{mark}, from {source}\n", self.request.subject.label());
         if let Some(severity) = decision.severity.filter(|_| decision.status != Status::InsufficientData) {
             text += &format!("severity {severity:.0} of 100, confidence {}\n", decision.confidence.as_str());
         }
@@ -134,67 +156,36 @@ impl DriftScore {
         text
     }
 
+    /// The same, with a line for the score against the season.
+    pub fn to_text_beside(&self, season: Option<&Self>) -> String {
+        let mut text = self.to_text();
+        if let Some(season) = season {
+            let psi = season.psi().map_or_else(|| "–".into(), |psi| format!("{psi:.4}"));
+            let status = season.decision.status.as_str().replace('_', " ");
+            text += &format!(
+                "\nAgainst the same hours of {} weeks before: PSI {psi}, {status}\n",
+                season.request.reference.windows.len()
+            );
+        }
+        text
+    }
+
+    /// The same as JSON, with the score against the season as `seasonal`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Json`] if it cannot be written.
+    pub fn to_json_beside(&self, season: Option<&Self>) -> Result<String> {
+        let mut value = serde_json::to_value(self)?;
+        value["seasonal"] = serde_json::to_value(season)?;
+        Ok(serde_json::to_string_pretty(&value)?)
+    }
+
     /// The score as JSON.
     ///
     /// # Errors
     /// [`crate::Error::Json`] if it cannot be written.
     pub fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
-    }
-
-    pub(crate) fn to_batch(&self, now_us: i64) -> Result<RecordBatch> {
-        let mut table = ResultTable::new(now_us, 1);
-        let (reference, current) = (&self.reference, &self.current);
-        let (comparison, numeric) = (self.comparison.as_ref(), self.numeric());
-        let decision = &self.decision;
-        let count = |value: u64| [i64::try_from(value).ok()];
-        let score = |of: fn(&Comparison) -> f64| [comparison.map(of)];
-        let some_score = |of: fn(&Comparison) -> Option<f64>| [comparison.and_then(of)];
-        let change = |of: fn(&NumericChange) -> Option<f64>| [numeric.and_then(of)];
-        table
-            .text("subject", self.request.subject.name())
-            .text("source", if self.source == Source::Histograms { "histograms" } else { "samples" })
-            .text("status", decision.status.as_str())
-            .numbers("severity", [decision.severity])
-            .text("confidence", decision.confidence.as_str())
-            .text("reasons", &decision.reasons.join("\n"))
-            .flags("simulated", [self.simulated()])
-            .time("reference_from", reference.side.window.start_us)
-            .time("reference_to", reference.side.window.end_us)
-            .time("current_from", current.side.window.start_us)
-            .time("current_to", current.side.window.end_us)
-            .integers("reference_value_count", count(reference.value_count))
-            .integers("current_value_count", count(current.value_count))
-            .integers("reference_row_count", count(reference.row_count))
-            .integers("current_row_count", count(current.row_count))
-            .numbers("reference_coverage", [Some(reference.covered)])
-            .numbers("current_coverage", [Some(current.covered)])
-            .numbers("reference_median", [reference.median])
-            .numbers("current_median", [current.median])
-            .numbers("psi", score(|comparison| comparison.psi))
-            .numbers("psi_excess", score(|comparison| comparison.psi_excess))
-            .numbers("psi_noise", some_score(|comparison| comparison.psi_noise))
-            .numbers("psi_p_value", some_score(|comparison| comparison.psi_p_value))
-            .numbers("learnt_noise", [decision.learnt_noise])
-            .integers("reference_window_count", count(self.reference_window_count as u64))
-            .integers("persistence_count", [Some(i64::from(decision.persistence_count))])
-            .numbers("jensen_shannon", score(|comparison| comparison.jensen_shannon))
-            .numbers("total_variation", score(|comparison| comparison.total_variation))
-            .numbers("hellinger", score(|comparison| comparison.hellinger))
-            .numbers("l_infinity", score(|comparison| comparison.l_infinity))
-            .numbers("cramers_v", some_score(|comparison| comparison.cramers_v))
-            .numbers("ks_lower", change(|numeric| Some(numeric.ks.0)))
-            .numbers("ks_upper", change(|numeric| Some(numeric.ks.1)))
-            .numbers("ks_p_value", change(|numeric| Some(numeric.ks_p_value)))
-            .numbers("wasserstein", change(|numeric| numeric.wasserstein))
-            .numbers("wasserstein_radius", change(|numeric| numeric.wasserstein_radius))
-            .numbers("wasserstein_scaled", change(|numeric| numeric.wasserstein_scaled))
-            .numbers("wasserstein_log", change(|numeric| numeric.wasserstein_log))
-            .text("bins", &serde_json::to_string(&self.bins)?)
-            .text("parameters", &serde_json::to_string(&self.request)?)
-            .text("reference_query", &reference.query)
-            .text("current_query", &current.query);
-        table.finish()
     }
 }
 
@@ -222,6 +213,18 @@ fn scores_text(comparison: &Comparison) -> String {
         );
         if let Some(log) = numeric.wasserstein_log {
             text += &format!("                 by a factor of {:.2}\n", log.exp());
+        }
+    }
+    if let Some(categories) = &comparison.categories {
+        for (what, names, share) in [
+            ("new", &categories.new, categories.new_share),
+            ("vanished", &categories.vanished, categories.vanished_share),
+        ] {
+            let shown: Vec<&str> = names.iter().take(10).map(String::as_str).collect();
+            let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
+            if !names.is_empty() {
+                text += &format!("{what:<16} {}{more}: {:.2} % of the values\n", shown.join(", "), share * 100.0);
+            }
         }
     }
     text + &format!("Jensen-Shannon   {:.4} (0 same, 1 disjoint)\n", comparison.jensen_shannon)

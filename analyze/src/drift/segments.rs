@@ -1,5 +1,7 @@
 //! A change of the whole split into a change of who sends (mix) and a change of what each sends (within).
 
+use serde::Serialize;
+
 use super::statistics;
 
 /// Counts of one segment on bins common to all.
@@ -14,7 +16,7 @@ pub struct SegmentCounts {
 }
 
 /// What one segment adds to the PSI of the whole.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SegmentShift {
     /// Segment value.
     pub segment: String,
@@ -27,7 +29,7 @@ pub struct SegmentShift {
 }
 
 /// The split; `mix + within` is the whole exactly.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MixShift {
     /// By segment, as given.
     pub segments: Vec<SegmentShift>,

@@ -1,8 +1,13 @@
 //! The job on a session: verdicts on the real trace, refusals, and the numbers of small data.
 
-use super::{decision::Status, *};
+use super::{
+    decision::{Level, Status},
+    reference_window::ReferenceKind,
+    *,
+};
 use crate::{
     Window,
+    error::Error,
     simulated_fleet::Rng,
     test_session::{Sample, labels, register_histograms, session},
 };
@@ -31,13 +36,14 @@ fn azure() -> Vec<Sample> {
 
 fn request(reference: &[&str], current: &[&str]) -> DriftRequest {
     let window = Window::new(0, 10_000_000_000).unwrap();
-    let side =
-        |filters: &[&str]| Side { window, filters: filters.iter().map(|text| Filter::parse(text).unwrap()).collect() };
+    let side = |filters: &[&str]| Side::new(window, filters.iter().map(|text| Filter::parse(text).unwrap()).collect());
     DriftRequest {
         subject: Subject::Role("input.tokens".into()),
         source: Source::Auto,
         reference: side(reference),
+        reference_kind: ReferenceKind::Pinned,
         current: side(current),
+        segment: None,
     }
 }
 
@@ -91,7 +97,7 @@ async fn values_that_are_not_finite_are_counted_not_scored() {
     assert_eq!((score.reference.row_count, score.reference.value_count), (9396, 9394));
     let numeric = score.comparison.as_ref().unwrap().numeric.as_ref().unwrap();
     assert_eq!((numeric.ks, numeric.wasserstein), ((0.0, 0.0), Some(0.0)));
-    let batch = score.to_batch(5).unwrap();
+    let batch = score_table(&[&score], 5).unwrap();
     assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (1, "time"));
 }
 
@@ -155,12 +161,14 @@ fn shifted(before: f64, last: f64) -> Vec<Sample> {
 #[tokio::test]
 async fn a_warning_needs_the_window_before_and_what_is_critical_does_not() {
     let window = |from: i64, to: i64| Window::new(from * 60_000_000, to * 60_000_000).unwrap();
-    let side = |window| Side { window, filters: vec![] };
+    let side = |window| Side::new(window, vec![]);
     let request = DriftRequest {
         subject: Subject::Role("input.tokens".into()),
         source: Source::Auto,
         reference: side(window(0, 60)),
+        reference_kind: ReferenceKind::Pinned,
         current: side(window(90, 120)),
+        segment: None,
     };
     let usual = Thresholds::default();
     for (before, last, status, level) in [
@@ -196,13 +204,14 @@ async fn a_reference_that_varies_by_itself_tolerates_more() {
             simulated: false,
         }
     };
-    let window =
-        |from: i64, to: i64| Side { window: Window::new(from * 1_000_000, to * 1_000_000).unwrap(), filters: vec![] };
+    let window = |from: i64, to: i64| Side::new(Window::new(from * 1_000_000, to * 1_000_000).unwrap(), vec![]);
     let request = DriftRequest {
         subject: Subject::Role("input.tokens".into()),
         source: Source::Auto,
         reference: window(0, 6_000),
+        reference_kind: ReferenceKind::Pinned,
         current: window(6_000, 6_600),
+        segment: None,
     };
     let once = Thresholds { persistence: 1, ..Thresholds::default() };
     for (moving, status) in [(false, Status::Warn), (true, Status::Ok)] {

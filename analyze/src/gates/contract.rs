@@ -6,6 +6,7 @@
 //! line, because a mistyped rule would otherwise be a gate that is always open.
 
 mod driftwatt;
+mod images;
 mod operator;
 mod quality;
 mod schema;

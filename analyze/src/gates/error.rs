@@ -67,6 +67,25 @@ pub enum Error {
         /// What the kernel said.
         source: ArrowError,
     },
+    /// A table of a contract says nothing about images.
+    #[error(
+        "{path} is a folder or a list of images, and the table {table:?} has no rule for images; add to its quality: \
+         {{ type: custom, engine: driftwatt, implementation: {{ rule: images, sizesMax: 1 }} }}"
+    )]
+    NoImageRule {
+        /// The folder or the manifest.
+        path: String,
+        /// The table.
+        table: String,
+    },
+    /// No rule needs what was given.
+    #[error("no rule refers to the table {table:?}: {known}")]
+    UnusedReference {
+        /// The name that was given.
+        table: String,
+        /// The tables that rules refer to, as a sentence.
+        known: String,
+    },
     /// A folder or a manifest of images cannot be read.
     #[error("read {path}: {source}")]
     Read {

@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
 use datafusion::{
     arrow::datatypes::{DataType, FieldRef, Fields, Schema, TimeUnit},
     execution::options::{CsvReadOptions, JsonReadOptions, ParquetReadOptions},
     prelude::{DataFrame, SessionConfig, SessionContext},
 };
 use futures::TryStreamExt as _;
-use serde_json::{Value, json};
 
 use super::{
     batch_name::BatchName,
+    checked::{BatchKind, CheckInputs, CheckedFile},
     contract::Table,
-    result::{Outcome, RuleResult},
+    digest,
+    history::of_another_content,
+    image::{check_images, is_of_images},
+    result::Outcome,
     rule::{LogicalType, RuleKind},
     scan::Scan,
 };
@@ -24,49 +26,51 @@ use crate::error::{Error, Result};
 /// another type is an error with its line.
 const INFERRED_ROWS: usize = 100_000;
 
-/// What came of a file.
-#[derive(Debug, Clone)]
-pub struct CheckedFile {
-    /// The file, as it was named.
-    pub file: String,
-    /// Name of the table in the contract.
-    pub table: String,
-    /// Rows read.
-    pub rows: u64,
-    /// What the name of the file says.
-    pub name: BatchName,
-    /// One for each rule, in the order of the contract.
-    pub results: Vec<RuleResult>,
-    /// Their sum.
-    pub outcome: Outcome,
-}
-
-/// Checks the rows of `path` (CSV with a header, Parquet, or JSON lines, by the end of its name) against `table`. The file is
-/// streamed; memory is that of the rules, see [`Scan`].
+/// Checks the rows of `path` (CSV with a header, Parquet, or JSON lines, by the end of its name) against `table`; a folder, or
+/// a `.txt`, `.lst` or `.manifest` with one path a line, is one of images. A file of rows is streamed; memory is that of the
+/// rules, see [`Scan`].
 ///
 /// # Errors
 /// [`Error::FileFormat`] for another end of the name, [`Error::DataFusion`] for a file that cannot be read, with line and column
-/// where it has them, [`Error::Gate`] for rows of another schema.
-pub async fn check_file(path: &Path, table: &Table, now: DateTime<Utc>) -> Result<CheckedFile> {
+/// where it has them, [`Error::Gate`] for rows of another schema, or a folder that the table has no rule for.
+pub async fn check_file(path: &Path, table: &Table, inputs: &CheckInputs) -> Result<CheckedFile> {
+    if is_of_images(path) {
+        return Ok(check_images(path, table, inputs)?);
+    }
+    let (digest, size_bytes) = digest::of_file(path)?;
     let rows = open(path, table).await?;
-    let mut scan = Scan::new(table, rows.schema().inner());
+    let mut scan = Scan::with_references(table, rows.schema().inner(), &inputs.references);
     let mut batches = rows.execute_stream().await?;
     while let Some(batch) = batches.try_next().await? {
         scan.update(&batch)?;
     }
-    let results = scan.finish(now, &[]);
-    let stem = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = batch_name(path);
+    let history = of_another_content(&inputs.history, &digest);
+    let past: Vec<_> = history.iter().map(|past| past.summary.clone()).collect();
+    let results = scan.finish(inputs.now, &past);
     Ok(CheckedFile {
         file: path.display().to_string(),
+        kind: BatchKind::Rows,
         table: table.name.clone(),
-        rows: scan.rows(),
-        name: BatchName::parse(&stem),
+        digest,
+        size_bytes,
+        summary: scan.summary(),
+        name,
+        history,
+        references: inputs.references.keys().cloned().collect(),
+        damaged: Vec::new(),
         outcome: Outcome::of(&results),
         results,
     })
 }
 
-async fn open(path: &Path, table: &Table) -> Result<DataFrame> {
+/// What the name of a file or folder says.
+pub fn batch_name(path: &Path) -> BatchName {
+    BatchName::parse(&path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// The rows of a file in their order; its types are those of `table` where the file itself has none.
+pub(crate) async fn open(path: &Path, table: &Table) -> Result<DataFrame> {
     // One partition keeps the order of the rows, which numbers the samples and is what `monotone` is about.
     let config = SessionConfig::new().with_target_partitions(1).with_repartition_file_scans(false);
     let ctx = SessionContext::new_with_config(config);
@@ -120,43 +124,10 @@ fn stated(inferred: &Schema, table: &Table, csv: bool) -> Schema {
     Schema::new(inferred.fields().iter().map(field).collect::<Fields>())
 }
 
-impl CheckedFile {
-    /// The report as JSON; masked keys, no values of rows.
-    pub fn to_json(&self) -> Value {
-        let rule = |result: &RuleResult| {
-            let samples = result.samples.iter().map(|sample| json!({ "row": sample.row, "key": sample.key }));
-            json!({
-                "rule": result.rule_id,
-                "metric": result.metric,
-                "column": result.column,
-                "status": result.status.as_str(),
-                "expected": result.expected,
-                "observed": result.observed,
-                "value": result.value,
-                "rows_checked": result.rows_checked,
-                "rows_failed": result.rows_failed,
-                "samples": samples.collect::<Vec<_>>(),
-                "reason": result.reason,
-            })
-        };
-        let Outcome { status, passed, warned, failed, errors, skipped } = self.outcome;
-        json!({
-            "file": self.file,
-            "table": self.table,
-            "rows": self.rows,
-            "dataset": self.name.dataset,
-            "period": self.name.period.map(|period| period.to_string()),
-            "model": self.name.model,
-            "name_oddities": self.name.oddities.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "status": status.as_str(),
-            "rules": { "pass": passed, "warn": warned, "fail": failed, "error": errors, "skipped": skipped },
-            "results": self.results.iter().map(rule).collect::<Vec<_>>(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::gates::{Contract, Status};
 
@@ -185,7 +156,7 @@ schema:
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         let contract = Contract::from_odcs("contract.yaml", CONTRACT).unwrap();
-        check_file(&path, contract.table(None).unwrap(), DateTime::UNIX_EPOCH).await
+        check_file(&path, contract.table(None).unwrap(), &CheckInputs::default()).await
     }
 
     #[tokio::test]
@@ -202,7 +173,7 @@ schema:
         };
         for (name, text) in [("train_data_202408_resnet.csv", csv(20)), ("rows.jsonl", lines(20))] {
             let checked = checked(name, &text).await.unwrap();
-            assert_eq!((checked.rows, checked.outcome.status), (2_000, Status::Fail), "{:?}", checked.results);
+            assert_eq!((checked.rows(), checked.outcome.status), (2_000, Status::Fail), "{:?}", checked.results);
             let broken: Vec<_> = checked.results.iter().filter(|result| result.status == Status::Fail).collect();
             assert_eq!((broken.len(), broken[0].metric, broken[0].rows_failed), (1, "missingValues", Some(100)));
             assert_eq!(broken[0].samples[0].row, 1);
@@ -229,11 +200,11 @@ schema:
         std::fs::write(dir.path().join("rows1.csv"), "id\n1\n").unwrap();
         let empty = (0..INFERRED_ROWS + 1).map(|id| format!("{id},,,00123\n")).collect::<String>();
         std::fs::write(&path, format!("id,latency,note,zip\n{empty}100001,2.5,,00124\n")).unwrap();
-        let checked = check_file(&path, contract.table(None).unwrap(), DateTime::UNIX_EPOCH).await.unwrap();
-        assert_eq!((checked.rows, checked.outcome.exit_code()), (100_002, 0), "{:?}", checked.results);
+        let checked = check_file(&path, contract.table(None).unwrap(), &CheckInputs::default()).await.unwrap();
+        assert_eq!((checked.rows(), checked.outcome.exit_code()), (100_002, 0), "{:?}", checked.results);
         std::fs::write(&path, format!("id,latency,note,zip\n{empty}100001,x,,00124\n")).unwrap();
         let refused =
-            check_file(&path, contract.table(None).unwrap(), DateTime::UNIX_EPOCH).await.unwrap_err().to_string();
+            check_file(&path, contract.table(None).unwrap(), &CheckInputs::default()).await.unwrap_err().to_string();
         // The parser counts without the line of names.
         assert!(refused.contains("'x'") && refused.contains("line 100002"), "{refused}");
     }
@@ -247,7 +218,7 @@ schema:
         );
         let unknown = checked("rows.xlsx", "").await.unwrap_err().to_string();
         assert!(unknown.contains("rows.xlsx") && unknown.contains("parquet"), "{unknown}");
-        let missing = check_file(Path::new("nowhere.csv"), &Table::new("train"), DateTime::UNIX_EPOCH).await;
+        let missing = check_file(Path::new("nowhere.csv"), &Table::new("train"), &CheckInputs::default()).await;
         assert!(missing.unwrap_err().to_string().contains("nowhere.csv"));
     }
 }

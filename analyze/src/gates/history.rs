@@ -33,6 +33,23 @@ impl BatchSummary {
     }
 }
 
+/// A past batch, with what names it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastBatch {
+    /// Its period, or its file where the name states none.
+    pub name: String,
+    /// Digest of its content.
+    pub digest: String,
+    /// What later ones are compared with.
+    pub summary: BatchSummary,
+}
+
+/// The last batches of `history` that are not this very one: a batch that is checked again says nothing about itself.
+pub(crate) fn of_another_content(history: &[PastBatch], digest: &str) -> Vec<PastBatch> {
+    let others: Vec<PastBatch> = history.iter().filter(|past| past.digest != digest).cloned().collect();
+    others[others.len().saturating_sub(PAST_BATCHES_MAX)..].to_vec()
+}
+
 /// The last batches of a history that is sorted from old to new.
 pub(crate) fn recent(history: &[BatchSummary]) -> &[BatchSummary] {
     &history[history.len().saturating_sub(PAST_BATCHES_MAX)..]

@@ -3,6 +3,7 @@
 //! Images come from a folder or from a manifest, a text file with one path a line. A file that is no image is not left
 //! out: it breaks the rule `imageReadable` with its [`Damage`].
 
+mod check;
 mod header;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+pub(crate) use check::{check_images, is_of_images};
 pub use header::{Damage, Format, Header, read_header};
 
 use super::error::{Error, Result};
@@ -117,50 +119,6 @@ impl ImageScan {
             wrong_aspect: Broken::default(),
             wrong_channels: Broken::default(),
         }
-    }
-
-    /// Looks at all images below a folder, in the order of their paths. Links to folders are not followed.
-    ///
-    /// # Errors
-    /// [`Error::Read`] if a folder cannot be read; a file that cannot is a damaged image.
-    pub fn add_folder(&mut self, folder: &Path) -> Result<()> {
-        let mut paths = Vec::new();
-        collect(folder, 0, &mut paths)?;
-        paths.sort();
-        for path in paths {
-            let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
-            self.add_file(&name, &path);
-        }
-        Ok(())
-    }
-
-    /// Looks at the images that a manifest lists: one path a line, relative to the manifest's folder. Empty lines and
-    /// those that begin with `#` are passed over.
-    ///
-    /// # Errors
-    /// [`Error::Read`] if the manifest cannot be read or is larger than 256 MiB; a listed file that cannot be read is a
-    /// damaged image.
-    pub fn add_manifest(&mut self, manifest: &Path) -> Result<()> {
-        let failed = |source| Error::Read { path: manifest.display().to_string(), source };
-        let mut text = String::new();
-        let file = File::open(manifest).map_err(failed)?;
-        if file.metadata().map_err(failed)?.len() > MANIFEST_BYTES_MAX {
-            return Err(failed(std::io::Error::other("larger than 256 MiB; split it")));
-        }
-        file.take(MANIFEST_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-        let folder = manifest.parent().unwrap_or(Path::new("."));
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            self.add_file(line, &folder.join(line));
-        }
-        Ok(())
-    }
-
-    fn add_file(&mut self, name: &str, path: &Path) {
-        let header = match File::open(path) {
-            Ok(file) => read_header(&mut BufReader::new(file)),
-            Err(_) => Err(Damage::Unreadable),
-        };
-        self.add(name, header);
     }
 
     /// Takes one image.
@@ -294,6 +252,39 @@ impl ImageScan {
             samples: Vec::new(),
             reason: None,
         }
+    }
+}
+
+/// The images below a folder, in the order of their paths, or those that a manifest lists: one path a line, relative to its
+/// folder; empty lines and those that begin with `#` are passed over. Links to folders are not followed.
+///
+/// # Errors
+/// [`Error::Read`] if the folder or the manifest cannot be read, or the latter is larger than 256 MiB.
+pub(crate) fn images_of(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    if path.is_dir() {
+        let mut paths = Vec::new();
+        collect(path, 0, &mut paths)?;
+        paths.sort();
+        let named = |file: PathBuf| (file.strip_prefix(path).unwrap_or(&file).display().to_string(), file);
+        return Ok(paths.into_iter().map(named).collect());
+    }
+    let failed = |source| Error::Read { path: path.display().to_string(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.len() > MANIFEST_BYTES_MAX {
+        return Err(failed(std::io::Error::other("larger than 256 MiB; split it")));
+    }
+    file.take(MANIFEST_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(|line| (line.to_owned(), folder.join(line))).collect())
+}
+
+/// The header of a file; one that cannot be opened is damaged.
+pub(crate) fn read_file(path: &Path) -> std::result::Result<Header, Damage> {
+    match File::open(path) {
+        Ok(file) => read_header(&mut BufReader::new(file)),
+        Err(_) => Err(Damage::Unreadable),
     }
 }
 

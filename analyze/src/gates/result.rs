@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::rule::{Dimension, Severity};
 use super::scan::Sample;
 
 /// What came of a rule, or of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// The data is as the rule says.
     Pass,
@@ -30,6 +33,11 @@ impl Status {
             Self::Error => "error",
             Self::Fail => "fail",
         }
+    }
+
+    /// Whether somebody has to look at it: a warning, a failure, or what could not be decided although there is data.
+    pub fn is_broken(self) -> bool {
+        matches!(self, Self::Warn | Self::Error | Self::Fail)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::image::ImageRules;
 use super::limit::{Condition, Limit, Unit};
 
 /// What a broken rule does to the batch.
@@ -299,6 +300,8 @@ pub enum RuleKind {
         /// Of the rows without a counterpart.
         limit: Limit,
     },
+    /// What the images of a folder or a manifest have to be like.
+    Images(ImageRules),
     /// A rule that is not evaluated; it is reported as skipped, with the reason.
     Unsupported {
         /// Why not.
@@ -330,6 +333,7 @@ impl RuleKind {
             Self::Freshness { .. } => "freshness",
             Self::ClassBalance { .. } => "classBalance",
             Self::Reference { .. } => "reference",
+            Self::Images(_) => "images",
             Self::Unsupported { .. } => "unsupported",
         }
     }
@@ -347,7 +351,9 @@ impl RuleKind {
             }
             Self::Schema { .. } => Dimension::Conformity,
             Self::Duplicates { .. } | Self::Uniqueness { .. } => Dimension::Uniqueness,
-            Self::DistinctOfPast { .. } | Self::Constant | Self::Reference { .. } => Dimension::Consistency,
+            Self::DistinctOfPast { .. } | Self::Constant | Self::Reference { .. } | Self::Images(_) => {
+                Dimension::Consistency
+            }
             Self::Monotone { .. } | Self::Freshness { .. } => Dimension::Timeliness,
             Self::Unsupported { .. } => return None,
         })
@@ -389,6 +395,7 @@ impl RuleKind {
             Self::Freshness { age_max } => format!("newest row at most {} old", duration(*age_max)),
             Self::ClassBalance { share_min, share_max, classes } => balance(*share_min, *share_max, classes),
             Self::Reference { to, limit } => format!("not in {to} {limit}"),
+            Self::Images(_) => "images that go together".into(),
             Self::Unsupported { .. } => "not evaluated".into(),
         }
     }

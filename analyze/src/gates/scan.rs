@@ -29,9 +29,6 @@ use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 
-pub use plan::{Reference, References};
-pub use sample::{Sample, mask};
-
 use super::contract::Table;
 use super::error::{Error, Result};
 use super::history::{BatchSummary, ColumnSummary};
@@ -39,9 +36,12 @@ use super::result::RuleResult;
 use super::rule::Rule;
 use accumulator::Accumulator;
 use column::Column;
-use plan::{Plan, Problem};
+use plan::Plan;
+pub(crate) use plan::Problem;
+pub use plan::{Reference, References};
 use sample::SampleKeys;
-use verdict::{Facts, judge};
+pub use sample::{Sample, mask};
+pub(crate) use verdict::{Facts, judge};
 
 /// A state with the columns that feed it.
 #[derive(Debug, Clone)]

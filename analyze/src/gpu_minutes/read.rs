@@ -21,6 +21,9 @@ use crate::{
     window::{MINUTE_US, Window, time_literal},
 };
 
+/// Most minutes of cards and slices that are kept, of about 30 bytes while they are read: 10 000 for a week and a day.
+const GPU_MINUTES_MAX: usize = 115_000_000;
+
 /// Simulated or not, host, id: what names a card.
 type Card = (bool, String, String);
 
@@ -59,6 +62,9 @@ impl GpuMinutes {
         let series = series_query(window);
         let inventory = Inventory::of(&Rows::query(ctx, &series).await?)?;
         let minute_count = ((window.end_us - window.start_us) / MINUTE_US) as usize;
+        if inventory.slots.len().saturating_mul(minute_count) > GPU_MINUTES_MAX {
+            return Err(Error::TooManyMinutes { limit: GPU_MINUTES_MAX });
+        }
         let mut grids = vec![Grid::new(minute_count); inventory.slots.len()];
         let points = points_query(window);
         let mut row_count = 0;
@@ -165,6 +171,7 @@ impl Inventory {
                 region: region.clone(),
                 simulated: card.0,
                 shared_by: *shared_by,
+                is_sliced: false,
                 duty: nothing(),
                 memory: nothing(),
                 power: nothing(),
@@ -174,6 +181,7 @@ impl Inventory {
         }
         for (slot, grid) in self.slots.iter().zip(grids) {
             let Some(gpu) = gpus.get_mut(&slot.card) else { continue };
+            gpu.is_sliced |= slot.share.is_some();
             // Where the card itself reports, its slices are copies without values.
             add_share(&mut gpu.duty, &grid.duty(), slot.share.unwrap_or(1.0));
             add_share(&mut gpu.memory, &grid.memory, 1.0);

@@ -2,6 +2,7 @@
 //!
 //! "Idle" and "no telemetry" never look alike: a GPU without enough samples has no other state.
 
+pub mod alert;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -60,6 +61,8 @@ pub struct GpuExamination {
     pub gpu_model: Option<String>,
     /// Service that ran on it.
     pub service: Option<String>,
+    /// Team or owner.
+    pub team: Option<String>,
     /// Whether the data is simulated.
     pub simulated: bool,
     /// Mean utilisation, 0 to 1.
@@ -183,8 +186,8 @@ const KEY: &str = "coalesce(host_name, '') AS host, gpu_id";
 // `hw.id` also names CPUs, disks and fans; only what does not say otherwise is a GPU.
 async fn known(ctx: &SessionContext, window: Window) -> Result<Vec<GpuExamination>> {
     let query = format!(
-        "SELECT simulated, host, gpu_id, max(gpu_model) AS gpu_model, max(service_name) AS service FROM \
-         (SELECT {SIMULATED} AS simulated, {KEY}, gpu_model, service_name FROM raw.series WHERE gpu_id IS NOT NULL \
+        "SELECT simulated, host, gpu_id, max(gpu_model) AS gpu_model, max(service_name) AS service, max(team) AS team FROM \
+         (SELECT {SIMULATED} AS simulated, {KEY}, gpu_model, service_name, team FROM raw.series WHERE gpu_id IS NOT NULL \
          AND coalesce(attributes['hw.type'], 'gpu') = 'gpu' \
          AND last_time >= {} AND first_time < {}) GROUP BY simulated, host, gpu_id",
         time_literal(window.start_us - 7 * DAY_US),
@@ -192,11 +195,12 @@ async fn known(ctx: &SessionContext, window: Window) -> Result<Vec<GpuExaminatio
     );
     let rows = Rows::query(ctx, &query).await?;
     let (simulated, hosts, ids) = (rows.flags("simulated")?, rows.texts("host")?, rows.texts("gpu_id")?);
-    let (models, services) = (rows.texts("gpu_model")?, rows.texts("service")?);
+    let (models, services, teams) = (rows.texts("gpu_model")?, rows.texts("service")?, rows.texts("team")?);
     Ok((0..rows.len())
         .map(|row| GpuExamination {
             gpu_model: models[row].clone(),
             service: services[row].clone(),
+            team: teams[row].clone(),
             ..GpuExamination::unseen(hosts[row].clone(), ids[row].clone(), simulated[row])
         })
         .collect())
@@ -329,6 +333,7 @@ impl GpuExamination {
             gpu_id: gpu_id.unwrap_or_default(),
             gpu_model: None,
             service: None,
+            team: None,
             simulated,
             mean: None,
             p95: None,

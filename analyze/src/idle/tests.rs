@@ -27,7 +27,7 @@ fn samples(id: &'static str, minutes: i64, value: impl Fn(i64) -> f64, memory: f
 }
 
 fn known(id: &'static str, last_us: i64) -> SeriesRow {
-    SeriesRow { last_us, labels: gpu(id), simulated: false }
+    SeriesRow { last_us, labels: gpu(id), ..SeriesRow::default() }
 }
 
 async fn report() -> IdleReport {

@@ -1,4 +1,5 @@
-//! What the name of a model or a data set says: `model_resnet18_v2.1_20240801`, `train_data_202408_resnet`.
+//! What the name of a model says: `model_resnet18_v2.1_20240801`. Names of data sets are read by
+//! [`BatchName`](crate::gates::BatchName).
 //!
 //! A name is data from people, so reading one never fails: what could be read is there, what is odd is listed with what
 //! is wrong, and a part that is odd is left out rather than guessed.
@@ -11,7 +12,7 @@ use super::artifact_version::{ArtifactVersion, VersionError};
 
 /// Bytes of a name that are read; file systems allow no more in one component.
 const LENGTH_MAX: usize = 255;
-/// Years in which a date of a model or data set is believed.
+/// Years in which a date of a model is believed.
 const YEARS: std::ops::RangeInclusive<i32> = 1990..=2099;
 /// Endings that are the format of a file and not part of a version; compound ones first.
 const EXTENSIONS: &[&str] = &[
@@ -55,10 +56,6 @@ const PROGRESS_WORDS: &[&str] = &["step", "steps", "epoch", "iter", "iteration"]
 pub enum ArtifactKind {
     /// `model_…`, or a name without a prefix that carries a version.
     Model,
-    /// `train_data_…`.
-    TrainingData,
-    /// `val_data_…`, `test_data_…` or `eval_data_…`.
-    EvaluationData,
     /// Neither prefix nor version.
     Unknown,
 }
@@ -100,9 +97,6 @@ pub enum Oddity {
     /// A model without `_vN`.
     #[error("no version: write model_NAME_v1.0_20240801")]
     NoVersion,
-    /// Data without a date or version, so that nothing tells two sets apart.
-    #[error("neither date nor version: write train_data_202408_NAME")]
-    NoDate,
     /// A part begins like a version and is none.
     #[error(transparent)]
     Version(#[from] VersionError),
@@ -176,8 +170,7 @@ pub struct ArtifactName {
 impl ArtifactName {
     /// Reads a name, or the last component of a path.
     ///
-    /// Grammar: `[model_]NAME_vNUMBERS[-PRE][_DATE][.EXT]` and `(train|val|test|eval)_data_DATE_NAME[_vNUMBERS][.EXT]`
-    /// with `DATE` as `YYYYMMDD`, `YYYY-MM-DD` or `YYYYMM`.
+    /// Grammar: `[model_]NAME_vNUMBERS[-PRE][_DATE][.EXT]` with `DATE` as `YYYYMMDD`, `YYYY-MM-DD` or `YYYYMM`.
     pub fn parse(raw: &str) -> Self {
         let mut reading = Reading::default();
         let text = reading.clean(raw);
@@ -282,20 +275,16 @@ impl Reading {
             ArtifactKind::Unknown if !self.versions.is_empty() => ArtifactKind::Model,
             other => other,
         };
-        let is_data = matches!(kind, ArtifactKind::TrainingData | ArtifactKind::EvaluationData);
         let explained = |oddity: &Oddity| {
             matches!(oddity, Oddity::Empty | Oddity::Version(_) | Oddity::UnmarkedVersion { .. } | Oddity::Date { .. })
         };
         if self.names.is_empty() && !self.oddities.contains(&Oddity::Empty) {
             self.oddities.push(Oddity::NoName);
         }
-        if is_data && self.dates.is_empty() && self.versions.is_empty() && !self.oddities.iter().any(explained) {
-            self.oddities.push(Oddity::NoDate);
-        }
-        if !is_data && self.versions.is_empty() && !self.oddities.iter().any(explained) {
+        if self.versions.is_empty() && !self.oddities.iter().any(explained) {
             self.oddities.push(Oddity::NoVersion);
         }
-        if !is_data && self.date_first && !self.versions.is_empty() {
+        if self.date_first && !self.versions.is_empty() {
             self.oddities.push(Oddity::Order);
         }
         ArtifactName {
@@ -316,14 +305,11 @@ fn only<T>(mut found: Vec<(String, T)>) -> Option<T> {
 }
 
 fn take_prefix(parts: &mut Vec<&str>) -> ArtifactKind {
-    let kind = match parts.as_slice() {
-        ["model", _, ..] => (ArtifactKind::Model, 1),
-        ["train" | "training", "data", _, ..] => (ArtifactKind::TrainingData, 2),
-        ["val" | "validation" | "test" | "eval", "data", _, ..] => (ArtifactKind::EvaluationData, 2),
-        _ => (ArtifactKind::Unknown, 0),
-    };
-    parts.drain(..kind.1);
-    kind.0
+    if let ["model", _, ..] = parts.as_slice() {
+        parts.remove(0);
+        return ArtifactKind::Model;
+    }
+    ArtifactKind::Unknown
 }
 
 fn split_extension(text: &str) -> (&str, Option<String>) {
@@ -379,11 +365,10 @@ mod tests {
         assert_eq!(model.version, Some(ArtifactVersion::parse("2.1").unwrap()));
         assert_eq!(model.date, Some(ArtifactDate::Day(day(2024, 8, 1))));
 
-        let data = ArtifactName::parse("s3://bucket/sets/train_data_202408_resnet.tar.gz");
-        assert_eq!(data.oddities, []);
-        assert_eq!((data.kind, data.name.as_deref()), (ArtifactKind::TrainingData, Some("resnet")));
-        assert_eq!(data.date, Some(ArtifactDate::Month(day(2024, 8, 1))));
-        assert_eq!(data.extension.as_deref(), Some("tar.gz"));
+        let packed = ArtifactName::parse("s3://bucket/models/model_resnet_v3_202408.tar.gz");
+        assert_eq!((packed.oddities, packed.name.as_deref()), (vec![], Some("resnet")));
+        assert_eq!(packed.date, Some(ArtifactDate::Month(day(2024, 8, 1))));
+        assert_eq!(packed.extension.as_deref(), Some("tar.gz"));
 
         let bare = ArtifactName::parse("bert_base_uncased_v1.0.3-rc.1_2024-02-29.safetensors");
         assert_eq!(bare.oddities, []);
@@ -409,7 +394,6 @@ mod tests {
         check_odd("model_resnet_20240101_v1", "before the version");
         check_odd("model__resnet_v1", "empty part");
         check_odd("model_res net_v1", "character ' '");
-        check_odd("train_data_resnet", "neither date nor version");
         check_odd(&format!("model_{}_v1", "x".repeat(300)), "more than 255");
     }
 
@@ -425,7 +409,7 @@ mod tests {
         assert_eq!(compare("model_a_v2.10_20240101", "model_a_v2.9_20240801"), Some(Ordering::Greater));
         assert_eq!(compare("model_a_v2.9_20240101", "model_a_v2.9_20240801"), Some(Ordering::Less));
         assert_eq!(compare("model_a_v2.10-rc.1", "model_a_v2.10"), Some(Ordering::Less));
-        assert_eq!(compare("train_data_202407_a", "train_data_202408_a"), Some(Ordering::Less));
+        assert_eq!(compare("model_a_202407", "model_a_202408"), Some(Ordering::Less));
         assert_eq!(compare("model_a_v1", "model_b_v2"), None);
         assert_eq!(compare("model_a_v1", "model_a"), None);
     }

@@ -98,7 +98,7 @@ pub struct CheckpointRecord {
     pub alarms: Vec<String>,
 }
 
-/// Table `datasets`: data at a known content, once for each place that names it.
+/// Table `dataset_places`: data at a known content, once for each place that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetRecord {
     /// When it was read.

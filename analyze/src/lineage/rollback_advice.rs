@@ -7,15 +7,7 @@
 use super::deployment::Release;
 use super::timeline::{Interval, Status, Timeline};
 use super::version_card::{Measure, Row, Verdict, VersionCard};
-
-/// One side of the comparison of a card, UTC microseconds, end exclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CardWindow {
-    /// Start, inclusive.
-    pub from_us: i64,
-    /// End, exclusive.
-    pub to_us: i64,
-}
+use crate::window::Window;
 
 /// Whether the artifact of the release before can be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +63,7 @@ const OWN_MEASURES: &[Measure] =
 pub fn advise(
     card: &VersionCard,
     timeline: &Timeline,
-    (before, after): (CardWindow, CardWindow),
+    (before, after): (Window, Window),
     availability: &Availability,
 ) -> Advice {
     let of = |verdict: &Verdict| -> Vec<Row> {
@@ -128,18 +120,18 @@ fn reason(card: &VersionCard, measure: Measure) -> Option<String> {
 }
 
 /// What keeps a window from being that of one release.
-fn unclean(timeline: &Timeline, window: CardWindow, expected: &Release, side: &str) -> Vec<String> {
+fn unclean(timeline: &Timeline, window: Window, expected: &Release, side: &str) -> Vec<String> {
     let mut found = Vec::new();
-    if window.from_us >= window.to_us {
+    if window.start_us >= window.end_us {
         found.push(format!("the window {side} the move is empty"));
         return found;
     }
     let within = |interval: &&Interval| {
-        interval.from_us < window.to_us && interval.to_us.is_none_or(|to_us| to_us > window.from_us)
+        interval.from_us < window.end_us && interval.to_us.is_none_or(|to_us| to_us > window.start_us)
     };
     let mut covered = false;
     for interval in timeline.intervals.iter().filter(within) {
-        covered |= interval.from_us <= window.from_us;
+        covered |= interval.from_us <= window.start_us;
         match &interval.status {
             Status::Known { release, .. } if release == expected => {}
             Status::Known { release, .. } => {
@@ -176,8 +168,7 @@ mod tests {
     use super::super::version_card::Estimate;
     use super::*;
 
-    const WINDOWS: (CardWindow, CardWindow) =
-        (CardWindow { from_us: 10, to_us: 100 }, CardWindow { from_us: 100, to_us: 200 });
+    const WINDOWS: (Window, Window) = (Window { start_us: 10, end_us: 100 }, Window { start_us: 100, end_us: 200 });
 
     fn release(version: &str) -> Release {
         Release { model: "resnet".to_owned(), version: version.to_owned() }

@@ -163,3 +163,63 @@ fn jobs_are_told_in_local_time_over_a_clock_change() {
     assert_eq!((after.len(), after[0].peak_share, after[0].tightest), (1, 1.0, None));
     assert!(peak_jobs(&plan, &[TrainingJob { end_us: 0, ..job(friday_us) }]).is_empty(), "it ends before it starts");
 }
+
+#[tokio::test]
+async fn a_job_at_noon_is_found_in_the_telemetry_and_its_time_counts_as_free() {
+    use crate::{
+        test_session::{Sample, SeriesRow, labels, session},
+        window::{MINUTE_US, Window},
+    };
+    const DAYS: i64 = 7;
+    let mut samples = Vec::new();
+    for (id, pod) in [("a", "serve-0"), ("b", "serve-1"), ("c", "train-0")] {
+        let labels = labels(&[("host_name", "h1"), ("gpu_id", id), ("k8s_pod", pod)]);
+        for minute in (0..DAYS * 1_440).step_by(5) {
+            let is_noon = (12..14).contains(&(minute / 60 % 24));
+            // The job is there for two hours of the first day only; its card is silent about anybody else.
+            let at_job = pod == "train-0" && minute < 14 * 60 && is_noon;
+            let duty = match pod {
+                "train-0" if at_job => 0.9,
+                "train-0" => continue,
+                _ if is_noon => 0.9,
+                _ => 0.1,
+            };
+            let time_us = MONDAY_US + minute * MINUTE_US;
+            let at = |role, value| Sample { time_us, role, value, labels: labels.clone(), simulated: false };
+            samples.extend([at("gpu.utilization", duty + (minute % 7) as f64 / 1_000.0), at("gpu.power", 500.0)]);
+        }
+    }
+    let job = SeriesRow {
+        last_us: MONDAY_US + 13 * HOUR_US,
+        labels: labels(&[("k8s_pod", "train-0")]),
+        attributes: vec![("k8s.job.name", "nightly")],
+        ..SeriesRow::default()
+    };
+    let ctx = session(&samples, &[job]);
+    let request = OffPeakRequest {
+        window: Window::new(MONDAY_US, MONDAY_US + DAYS * DAY_US).unwrap(),
+        zone: UTC,
+        prices: None,
+        rules: OffPeakRules::default(),
+        now_us: MONDAY_US + DAYS * DAY_US,
+    };
+    let report = examine(&ctx, None, &request).await.unwrap();
+    let fleet = &report.fleets[0];
+    assert_eq!((report.fleets.len(), fleet.gpu_count, fleet.job_count), (1, 3, 1));
+    // A third of the cards is silent but for two hours: too little to call hours free.
+    assert!(fleet.coverage < 0.7 && fleet.plan.source == WindowSource::RuleOfThumb, "{}", fleet.coverage);
+    assert!(report.to_text().contains("Too little was measured"), "{}", report.to_text());
+    assert_eq!(fleet.jobs[0].job.name, "nightly");
+    assert!((fleet.jobs[0].peak_gpu_hours - 2.0).abs() < 0.1, "{:?}", fleet.jobs[0]);
+    // With the two serving cards alone the hours are known: at noon 2 x 0.9 of demand leave nothing of 2 x 0.9.
+    samples.retain(|sample| !sample.labels.contains(&("k8s_pod", "train-0".into())));
+    let report = examine(&session(&samples, &[]), None, &request).await.unwrap();
+    let fleet = &report.fleets[0];
+    assert_eq!((fleet.plan.source, fleet.job_count), (WindowSource::Measured, 0));
+    assert!(!fleet.plan.hours[12].is_off_peak && fleet.plan.hours[11].is_off_peak, "{:?}", &fleet.plan.hours[10..14]);
+    assert_eq!(spans(&fleet.plan)[0].1, 22, "from 14:00 to 12:00 of the next day");
+    let text = report.to_text();
+    assert!(text.contains("CRON_TZ=UTC\n0 14 * * *") && text.contains("No job named itself"), "{text}");
+    let batch = report.to_batch().unwrap();
+    assert_eq!(batch.num_rows(), HOUR_OF_WEEK_COUNT);
+}

@@ -1,6 +1,8 @@
 //! The frame of every report: one HTML file with nothing to fetch and no script, for screens of any width, light and dark,
 //! and for paper. All text is escaped; only charts go in as they are.
 
+mod plain;
+
 use std::fmt::Write as _;
 
 use crate::{
@@ -125,6 +127,18 @@ pub enum Cell {
     Chart(Svg),
     /// A value that is not known.
     Unknown,
+}
+
+/// `text` as it is, as a page that mail readers show alike: they drop style sheets, not `<pre>`.
+pub fn of_text(title: &str, text: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title></head>\n\
+         <body><h1 style=\"font:600 1.3rem sans-serif\">{title}</h1>\n\
+         <pre style=\"font:13px/1.4 monospace;overflow-x:auto\">{}</pre></body></html>\n",
+        escape_html(text),
+        title = escape_html(title)
+    )
 }
 
 impl Page {

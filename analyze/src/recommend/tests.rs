@@ -1,7 +1,7 @@
 //! Two weeks of services whose verdict is known.
 
 use super::*;
-use crate::test_session::{Sample, labels, session};
+use crate::test_session::{Sample, SeriesRow, labels, session};
 
 const STEP_MINUTES: i64 = 5;
 const DAYS: i64 = 14;
@@ -37,6 +37,7 @@ fn request(prices: Option<&str>) -> RecommendRequest {
         window: Window::new(0, DAYS * DAY_US).unwrap(),
         zone: Tz::Europe__Berlin,
         prices: prices.map(|text| PriceBook::parse(text).unwrap()),
+        manifests: None,
         now_us: DAYS * DAY_US,
     }
 }
@@ -86,4 +87,79 @@ async fn without_a_price_a_saving_is_hours_and_what_forbids_a_change_is_said() {
 async fn no_telemetry_is_no_verdict() {
     let report = recommend(&session(&[], &[]), None, &request(None)).await.unwrap();
     assert!(report.services.is_empty() && report.to_text().contains("No service named itself"));
+}
+
+/// Duty on working days from nine to six, and at other times.
+fn office(minute: i64) -> Option<f64> {
+    let (day, hour) = (minute / 1_440, minute / 60 % 24);
+    // The epoch was a Thursday. A duty that never moves would be that of an exporter that hangs.
+    let is_working = !matches!((day + 3) % 7, 5 | 6) && (9..18).contains(&hour);
+    Some(if is_working { 0.5 } else { 0.02 } + (minute % 7) as f64 / 1_000.0)
+}
+
+#[tokio::test]
+async fn files_are_written_for_a_workload_that_is_known_and_else_what_is_missing_is_said() {
+    let mut samples = service("held", 8, |_| Some(0.0));
+    samples.extend(service("lost", 8, |_| Some(0.0)));
+    let row = |pod: &str, deployment, namespace: Option<&str>| SeriesRow {
+        last_us: DAYS * DAY_US - 1,
+        labels: labels(&[("k8s_pod", pod), ("k8s_namespace", namespace.unwrap_or("prod"))]),
+        attributes: vec![("k8s.deployment.name", deployment)],
+        ..SeriesRow::default()
+    };
+    let ctx = session(&samples, &[row("held-0", "held-deployment", None), row("held-1", "held-deployment", None)]);
+    let wanted = RecommendRequest { manifests: Some(ManifestRequest::default()), ..request(None) };
+    let report = recommend(&ctx, None, &wanted).await.unwrap();
+    let of = |name: &str| report.services.iter().find(|service| service.service == name).unwrap();
+    let held = of("held").manifests.as_ref().unwrap();
+    let replicas = &held.folders[0];
+    assert_eq!(replicas.name, "replicas");
+    let [to, from] = [0, 1].map(|at| replicas.change.files[at].text.as_str());
+    assert!(to.ends_with("spec:\n  replicas: 6\n") && from.ends_with("spec:\n  replicas: 8\n"), "{to}{from}");
+    // Why, the three numbers, and until when: two weeks from the end of the window.
+    for words in
+        ["0 % of 8 replicas was busy", "mean share busy 0.000, peak with burst 0.00 GPUs", "holds until 1970-01-29"]
+    {
+        assert!(to.contains(words), "{words}: {to}");
+    }
+    assert!(replicas.readme.contains("kubectl -n prod patch deployment held-deployment"), "{}", replicas.readme);
+    // No CPU request, no queue, no cache is told of: nothing carries an autoscaler.
+    assert!(held.notes.iter().any(|note| note.contains("set resources.requests.cpu first")), "{:?}", held.notes);
+    let lost = of("lost").manifests.as_ref().unwrap();
+    assert!(lost.folders.is_empty() && lost.notes[0].contains("send k8s.deployment.name"), "{:?}", lost.notes);
+}
+
+#[tokio::test]
+async fn an_autoscaler_is_proposed_from_the_queue_that_was_measured() {
+    let mut samples = service("chat", 12, office);
+    for minute in (0..DAYS * 1_440).step_by(STEP_MINUTES as usize) {
+        let labels = labels(&[("service_name", "chat")]);
+        let at =
+            |role, value| Sample { time_us: minute * MINUTE_US, role, value, labels: labels.clone(), simulated: false };
+        let load = office(minute).unwrap();
+        samples.extend([at("queue.length", 0.2), at("kv_cache.utilization", load)]);
+    }
+    let named = SeriesRow {
+        last_us: DAYS * DAY_US - 1,
+        labels: labels(&[("service_name", "chat"), ("k8s_namespace", "prod")]),
+        attributes: vec![("k8s.deployment.name", "chat")],
+        ..SeriesRow::default()
+    };
+    let ctx = session(&samples, &[named]);
+    let prometheus = Some("http://prometheus.monitoring:9090".to_owned());
+    let wanted = RecommendRequest { manifests: Some(ManifestRequest { prometheus }), ..request(None) };
+    let report = recommend(&ctx, None, &wanted).await.unwrap();
+    let made = report.services[0].manifests.as_ref().unwrap();
+    let keda = made.folders.iter().find(|folder| folder.name == "keda");
+    let keda = keda.unwrap_or_else(|| panic!("{:?} {:?}", report.services[0].why(), made.notes));
+    let text = &keda.change.files[0].text;
+    for words in [
+        "kind: \"ScaledObject\"",
+        "sum(queue_length{namespace=\\\"prod\\\",service=\\\"chat\\\"})",
+        "holds until",
+        "minReplicaCount",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(keda.readme.contains("kubectl delete -f do-scaledobject.yaml"), "{}", keda.readme);
 }

@@ -63,6 +63,21 @@ impl RecommendReport {
                 let why = why.strip_prefix(&format!("{}: ", service.service)).unwrap_or(&why);
                 let _infallible = writeln!(text, "  {}: {why}.", service.service);
             }
+            let proposed = self.services.iter().filter_map(|service| Some((service.id.as_ref()?, &service.service)));
+            let ids: Vec<String> = proposed.map(|(id, service)| format!("{id} ({service})")).collect();
+            if !ids.is_empty() {
+                let _infallible = writeln!(
+                    text,
+                    "\nTo decide on: {}. `driftwatt recommend accept ID` or `reject ID`; the files: --patches DIR.",
+                    ids.join(", ")
+                );
+            }
+        }
+        if !self.settled.is_empty() {
+            text += "\nWhat became of earlier ones\n";
+            for entry in &self.settled {
+                let _infallible = writeln!(text, "  {}", entry.text());
+            }
         }
         if self.unnamed_gpu_count > 0 {
             let _infallible =

@@ -1,245 +1,252 @@
-//! Weekly report: what was used, for how many GPU-hours, at what cost, against the week before.
+//! Weekly report: what a week cost, who paid for what, how much of it was used, and why it was more or less than the week
+//! before.
+//!
+//! Two windows are read, each in one pass over the points of GPUs (`gpu_minutes`) and a few questions that the engine
+//! aggregates; everything else is computed from minutes. Real and simulated fleets have a bill each. Definitions and units are
+//! in docs/cost.md. The same data, price book and request give the same bytes.
 
-mod csv;
-mod html;
-mod markdown;
-mod read;
+mod asker;
+mod bill;
+mod card_facts;
+mod cards;
+mod columns;
+mod content;
+mod figures;
+mod fleet;
+mod focus_file;
+mod functions;
+#[cfg(test)]
+mod golden_tests;
+mod hosts;
+mod json;
+mod labels;
+mod missing;
+mod present;
+mod risks;
+mod rows;
+mod stints;
 #[cfg(test)]
 mod tests;
+mod usage;
+mod work;
 
-use datafusion::{arrow::array::RecordBatch, prelude::SessionContext};
+use chrono_tz::Tz;
+use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
-use serde::Serialize;
 
-use crate::{PriceBook, error::Result, result_table::ResultTable, window::Window};
+pub use asker::Query;
+pub use figures::Figures;
+pub use functions::register;
+pub use labels::Dimension;
+pub use rows::Row;
+pub use usage::Stats;
+
+use crate::{
+    PriceBook,
+    error::Result,
+    recommend::{RecommendReport, RecommendRequest, recommend},
+    window::{DAY_US, Window, time_text},
+};
+use fleet::{FleetWeek, Week};
+use risks::Risk;
 
 /// Result table of this job.
 pub const TABLE: &str = "reports_weekly";
 
+/// Longest time that advice is made of.
+const ADVICE_US_MAX: i64 = 28 * DAY_US;
+
 /// What to report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WeeklyRequest {
-    /// When; compared with the window of the same length before it.
+    /// When; compared with the week before, or else with the window of the same length before.
     pub window: Window,
+    /// Time zone of the reader: a week from Monday to Monday there has the week before as its comparison, however long.
+    pub zone: Tz,
     /// Prices; without, every cost is unknown.
     pub prices: Option<PriceBook>,
     /// The time of the report, UTC microseconds.
     pub now_us: i64,
 }
 
-/// What a row is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dimension {
-    /// A service by name.
-    Service,
-    /// A model with its version.
-    Model,
-    /// A host by name.
-    Host,
-    /// A GPU as `host/id`.
-    Gpu,
-}
-
-/// Average, 95th percentile and peak of the samples of one quantity.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Stats {
-    /// Mean.
-    pub average: Option<f64>,
-    /// 95th percentile.
-    pub p95: Option<f64>,
-    /// Largest.
-    pub peak: Option<f64>,
-    /// Samples.
-    pub sample_count: u64,
-}
-
-/// One window of one row.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Usage {
-    /// GPU utilisation, 0 to 1.
-    pub gpu_utilization: Stats,
-    /// GPU memory in use, bytes.
-    pub gpu_memory: Stats,
-    /// CPU utilisation, 0 to 1.
-    pub cpu_utilization: Stats,
-    /// Memory in use, bytes.
-    pub memory: Stats,
-    /// GPUs seen.
-    pub gpu_count: u64,
-    /// Hours with GPU telemetry, summed over GPUs.
-    pub gpu_hours: f64,
-    /// Cost of those hours; none when a price is unknown or there are none.
-    pub gpu_cost: Option<f64>,
-    /// Cost of the host's vCPUs for its hours with telemetry; hosts only; none when unknown.
-    pub cpu_cost: Option<f64>,
-    /// Samples received over samples expected from the observed median interval over the whole window.
-    pub coverage: Option<f64>,
-}
-
-/// One row of the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct UsageRow {
-    /// What it is about.
-    pub dimension: Dimension,
-    /// Its name.
-    pub name: String,
-    /// Whether the data is simulated.
-    pub simulated: bool,
-    /// This window.
-    pub usage: Usage,
-    /// The window before; none when it has no data.
-    pub before: Option<Usage>,
-}
-
-/// GPU and CPU utilisation in one hour, over everything real or everything simulated.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct HourlyPoint {
-    /// Hours since the window's start.
-    pub hour: i64,
-    /// Whether the data is simulated.
-    pub simulated: bool,
-    /// Mean GPU utilisation.
-    pub gpu_utilization: Option<f64>,
-    /// Mean CPU utilisation.
-    pub cpu_utilization: Option<f64>,
-}
-
 /// The report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone)]
 pub struct WeeklyReport {
     /// What was asked.
     pub request: WeeklyRequest,
-    /// `real`, `simulated` or `real and simulated`.
-    pub data: &'static str,
-    /// Real rows first, by dimension and name.
-    pub rows: Vec<UsageRow>,
-    /// For the charts.
-    pub hourly: Vec<HourlyPoint>,
-    /// Samples read in both windows.
+    /// What it is compared with.
+    pub before: Window,
+    /// The real fleet, then the simulated one; those that have telemetry.
+    fleets: Vec<FleetReport>,
+    /// Points read in both windows.
     pub row_count: u64,
     /// The SQL of this window.
-    pub queries: Vec<String>,
+    pub queries: Vec<Query>,
+    /// Versions of the tables that were read, where the store is known.
+    pub table_versions: Vec<(String, i64)>,
 }
 
-/// Computes the report and, given a store, writes one row per resource to `reports_weekly`.
+/// What is reported of one fleet.
+#[derive(Debug, Clone)]
+struct FleetReport {
+    simulated: bool,
+    week: FleetWeek,
+    /// The window before; none where it has no telemetry.
+    before: Option<FleetWeek>,
+    rows: Vec<Row>,
+    savings: Vec<Saving>,
+    risks: Vec<Risk>,
+}
+
+/// What a recommendation would save.
+#[derive(Debug, Clone, PartialEq)]
+struct Saving {
+    service: String,
+    replicas: (u32, u32),
+    /// GPU-hours a week.
+    gpu_hours: f64,
+    /// Money a week; none where the price is unknown.
+    money: Option<f64>,
+    confidence: f64,
+    why: String,
+}
+
+/// Computes the report and, given a store, writes its rows to `reports_weekly`.
 ///
 /// # Errors
 /// Query and store errors.
 pub async fn weekly(ctx: &SessionContext, store: Option<&Store>, request: &WeeklyRequest) -> Result<WeeklyReport> {
-    let prices = request.prices.as_ref();
-    let now = read::usage(ctx, request.window, prices).await?;
-    let mut before = read::usage(ctx, request.window.before(), prices).await?;
-    let row_count = now.row_count + before.row_count;
-    let rows: Vec<UsageRow> = now
-        .rows
-        .into_iter()
-        .map(|(key, usage)| {
-            let before = before.rows.remove(&key);
-            let (simulated, dimension, name) = key;
-            UsageRow { dimension, name, simulated, usage, before }
-        })
-        .collect();
-    let has = |simulated: bool| rows.iter().any(|row| row.simulated == simulated);
-    let data = match (has(false), has(true)) {
-        (true, true) => "real and simulated",
-        (false, true) => "simulated",
-        _ => "real",
+    let table_versions = store.map(table_versions).unwrap_or_default();
+    let advice = match advice_window(request) {
+        Some(window) => {
+            let (zone, prices) = (request.zone, request.prices.clone());
+            // The report of a past week is always the same: its advice is that of its end.
+            Some(
+                recommend(
+                    ctx,
+                    None,
+                    &RecommendRequest { window, zone, prices, manifests: None, now_us: window.end_us },
+                )
+                .await?,
+            )
+        }
+        None => None,
     };
-    let hourly = read::hourly(ctx, request.window).await?;
-    let report = WeeklyReport { request: request.clone(), data, rows, hourly, row_count, queries: now.queries };
+    let mut report = WeeklyReport { table_versions, ..figures_of(ctx, request).await? };
+    for fleet in &mut report.fleets {
+        let simulated = fleet.simulated;
+        fleet.savings = advice.as_ref().map(|advice| savings(advice, simulated)).unwrap_or_default();
+        fleet.risks = risks::risks(advice.as_ref(), simulated, &fleet.rows);
+    }
     if let Some(store) = store
-        && !report.rows.is_empty()
+        && !report.fleets.is_empty()
     {
-        store.write_result(TABLE, report.to_batch()?).await?;
+        store.write_result(TABLE, report.to_batch(true)?).await?;
     }
     Ok(report)
 }
 
-impl Dimension {
-    /// `service`, `model`, `host` or `gpu`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Model => "model",
-            Self::Host => "host",
-            Self::Gpu => "gpu",
-        }
-    }
+/// What advice looks at: the window until now, or the last four weeks of it.
+fn advice_window(request: &WeeklyRequest) -> Option<Window> {
+    let end_us = request.window.end_us.min(request.now_us);
+    Window::new(request.window.start_us.max(end_us - ADVICE_US_MAX), end_us).ok()
 }
 
-impl UsageRow {
-    /// Change of mean GPU utilisation against the window before, as a difference of ratios.
-    pub fn gpu_utilization_change(&self) -> Option<f64> {
-        Some(self.usage.gpu_utilization.average? - self.before.as_ref()?.gpu_utilization.average?)
-    }
+/// The report without advice, which takes the points of the window once more.
+async fn figures_of(ctx: &SessionContext, request: &WeeklyRequest) -> Result<WeeklyReport> {
+    let book = match &request.prices {
+        Some(book) => book.clone(),
+        // All prices are unknown; the currency is not shown.
+        None => PriceBook::parse("currency = \"USD\"")?,
+    };
+    let before_window = request.window.week_before(request.zone);
+    let now = Week::read(ctx, request.window, request.now_us, &book).await?;
+    let mut before = Week::read(ctx, before_window, request.now_us, &book).await?;
+    let (hours, digits) = (request.window.hours(), book.currency.digits());
+    let fleets = now.fleets.into_iter().map(|(simulated, week)| {
+        let before = before.fleets.remove(&simulated);
+        let rows = rows::rows(simulated, &week, before.as_ref(), hours, digits);
+        FleetReport { simulated, savings: vec![], risks: vec![], rows, week, before }
+    });
+    Ok(WeeklyReport {
+        request: request.clone(),
+        before: before_window,
+        fleets: fleets.collect(),
+        row_count: now.row_count + before.row_count,
+        queries: now.queries,
+        table_versions: vec![],
+    })
+}
+
+/// Delta versions of the tables that hold telemetry.
+fn table_versions(store: &Store) -> Vec<(String, i64)> {
+    let telemetry = ["samples", "histograms", "series"];
+    let tables = store.tables().into_iter().filter(|table| telemetry.contains(&table.name.as_str()));
+    tables.map(|table| (table.name, table.version)).collect()
+}
+
+/// What is advised, most saving first.
+fn savings(advice: &RecommendReport, simulated: bool) -> Vec<Saving> {
+    let own = advice.services.iter().filter(|service| service.simulated == simulated);
+    let mut savings: Vec<Saving> = own
+        .filter_map(|service| {
+            let found = service.recommendation()?;
+            Some(Saving {
+                service: service.service.clone(),
+                replicas: (service.replica_count, service.proposed()?),
+                gpu_hours: found.gpu_hours.expected,
+                money: service.saving().map(|saving| saving.expected),
+                confidence: found.confidence,
+                why: service.why(),
+            })
+        })
+        .collect();
+    savings.sort_by(|a, b| {
+        b.money.unwrap_or(0.0).total_cmp(&a.money.unwrap_or(0.0)).then(b.gpu_hours.total_cmp(&a.gpu_hours))
+    });
+    savings
 }
 
 impl WeeklyReport {
+    /// `real`, `simulated` or `real and simulated`.
+    pub fn data(&self) -> &'static str {
+        let has = |simulated| self.fleets.iter().any(|fleet| fleet.simulated == simulated);
+        match (has(false), has(true)) {
+            (true, true) => "real and simulated",
+            (false, true) => "simulated",
+            _ => "real",
+        }
+    }
+
+    /// All rows: real ones first, by dimension, dearest first.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.fleets.iter().flat_map(|fleet| &fleet.rows)
+    }
+
     pub(crate) fn title(&self) -> String {
-        let mark = match self.data {
+        let mark = match self.data() {
             "real" => String::new(),
             data => format!(" – {} data", data.to_uppercase()),
         };
-        format!("Weekly report {}{mark}", self.request.window.label())
+        format!("Weekly report {}{mark}", self.request.window.label_in(self.request.zone))
     }
 
-    pub(crate) fn currency(&self) -> &str {
-        self.request.prices.as_ref().map_or("no price book", |prices| prices.currency.as_str())
+    /// Currency of the price book; none without one.
+    fn currency(&self) -> Option<&'static str> {
+        self.request.prices.as_ref().map(|prices| prices.currency.as_str())
     }
 
-    /// The report as JSON.
-    ///
-    /// # Errors
-    /// [`crate::Error::Json`] if it cannot be written.
-    pub fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)?)
-    }
-
-    fn to_batch(&self) -> Result<RecordBatch> {
-        let rows = || self.rows.iter();
-        let mut table = ResultTable::new(self.request.now_us, self.rows.len());
-        table
-            .time("window_from", self.request.window.start_us)
-            .time("window_to", self.request.window.end_us)
-            .texts("dimension", rows().map(|row| Some(row.dimension.as_str().to_owned())))
-            .texts("name", rows().map(|row| Some(row.name.clone())))
-            .flags("simulated", rows().map(|row| row.simulated));
-        type Pick = fn(&Usage) -> Stats;
-        let stats: [(&str, Pick); 4] = [
-            ("gpu_utilization", |usage| usage.gpu_utilization),
-            ("gpu_memory_bytes", |usage| usage.gpu_memory),
-            ("cpu_utilization", |usage| usage.cpu_utilization),
-            ("memory_bytes", |usage| usage.memory),
-        ];
-        for (name, of) in stats {
-            table
-                .numbers(&format!("{name}_average"), rows().map(|row| of(&row.usage).average))
-                .numbers(&format!("{name}_p95"), rows().map(|row| of(&row.usage).p95))
-                .numbers(&format!("{name}_peak"), rows().map(|row| of(&row.usage).peak))
-                .numbers(&format!("{name}_average_before"), rows().map(|row| of(row.before.as_ref()?).average));
-        }
-        let parameters = serde_json::to_string(&self.request)?;
-        table
-            .numbers("gpu_hours", rows().map(|row| Some(row.usage.gpu_hours)))
-            .numbers("gpu_hours_before", rows().map(|row| Some(row.before.as_ref()?.gpu_hours)))
-            .numbers("gpu_cost", rows().map(|row| row.usage.gpu_cost))
-            .numbers("gpu_cost_before", rows().map(|row| row.before.as_ref()?.gpu_cost))
-            .numbers("cpu_cost", rows().map(|row| row.usage.cpu_cost))
-            .text("currency", self.currency())
-            .numbers("coverage", rows().map(|row| row.usage.coverage))
-            .integers("row_count", rows().map(|row| i64::try_from(row.usage.sample_count()).ok()))
-            .text("parameters", &parameters)
-            .text("query", &self.queries.join(";\n"));
-        table.finish()
-    }
-}
-
-impl Usage {
-    fn sample_count(&self) -> u64 {
-        [self.gpu_utilization, self.gpu_memory, self.cpu_utilization, self.memory]
-            .iter()
-            .map(|stats| stats.sample_count)
-            .sum()
+    /// The two windows in words.
+    fn windows(&self) -> String {
+        let (window, before) = (self.request.window, self.before);
+        format!(
+            "{} to {} ({:.0} h), against {} to {} ({:.0} h).",
+            time_text(window.start_us),
+            time_text(window.end_us),
+            window.hours(),
+            time_text(before.start_us),
+            time_text(before.end_us),
+            before.hours()
+        )
     }
 }

@@ -1,113 +1,200 @@
-//! The report on telemetry whose totals are known exactly.
+//! Weeks, labels of simulated data, and every form that the report has.
+
+use datafusion::prelude::SessionContext;
 
 use super::*;
 use crate::{
     test_session::{Sample, labels, session},
-    window::HOUR_US,
+    window::{HOUR_US, MINUTE_US},
 };
 
-/// Ten hours at one sample a minute of one GPU and its host, starting at `start_hour`.
-fn samples(start_hour: i64, service: &str, gpu_model: &str, value: f64, simulated: bool) -> Vec<Sample> {
+fn samples(from_us: i64, until_us: i64, step_us: i64, service: &str, simulated: bool) -> Vec<Sample> {
     let pairs = labels(&[
         ("host_name", "h<1>"),
         ("gpu_id", "g|0"),
-        ("gpu_model", gpu_model),
+        ("gpu_model", "L4"),
         ("service_name", service),
-        ("model_name", "m"),
-        ("model_version", "v1"),
+        ("team", "t"),
     ]);
-    let one = |minute: i64| {
-        let at = |role, value| Sample {
-            time_us: start_hour * HOUR_US + minute * 60_000_000,
-            role,
-            value,
-            labels: pairs.clone(),
-            simulated,
-        };
-        let peak = if minute == 0 { 1.0 } else { value };
-        [at("gpu.utilization", peak), at("gpu.memory.used", 1e9), at("cpu.utilization", 0.5), at("memory.used", 2e9)]
+    let one = |index: i64| {
+        let at =
+            |role, value| Sample { time_us: from_us + index * step_us, role, value, labels: pairs.clone(), simulated };
+        let duty = if index % 2 == 0 { 0.3 } else { 0.5 };
+        [at("gpu.utilization", duty), at("gpu.memory.used", 4e9), at("cpu.utilization", 0.5), at("memory.used", 2e9)]
     };
-    (0..600).flat_map(one).collect()
+    (0..(until_us - from_us) / step_us).flat_map(one).collect()
 }
 
-fn request() -> WeeklyRequest {
-    let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { L4 = 0.5 }").unwrap();
-    WeeklyRequest { window: Window::new(100 * HOUR_US, 110 * HOUR_US).unwrap(), prices: Some(prices), now_us: 7 }
+fn ten_hours(service: &str, simulated: bool) -> Vec<Sample> {
+    samples(100 * HOUR_US, 110 * HOUR_US, MINUTE_US, service, simulated)
+}
+
+fn request(window: Window, zone: Tz) -> WeeklyRequest {
+    let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { L4 = 1.0 }").unwrap();
+    WeeklyRequest { window, zone, prices: Some(prices), now_us: window.end_us }
 }
 
 async fn report(samples: &[Sample]) -> WeeklyReport {
-    weekly(&session(samples, &[]), None, &request()).await.unwrap()
-}
-
-fn row(report: &WeeklyReport, dimension: Dimension, simulated: bool) -> &UsageRow {
-    report.rows.iter().find(|row| row.dimension == dimension && row.simulated == simulated).unwrap()
+    let window = Window::new(100 * HOUR_US, 110 * HOUR_US).unwrap();
+    weekly(&session(samples, &[]), None, &request(window, Tz::UTC)).await.unwrap()
 }
 
 #[tokio::test]
-async fn hours_cost_and_change_are_exact() {
-    let mut all = samples(100, "chat", "l4", 0.4, false);
-    all.extend(samples(90, "chat", "l4", 0.1, false));
+async fn a_week_in_which_the_clocks_change_has_169_hours() {
+    let zone: Tz = "Europe/Berlin".parse().unwrap();
+    let window = Window::parse_week_in("2026-W43", zone).unwrap();
+    let step = 30 * MINUTE_US;
+    let all = samples(window.week_before(zone).start_us, window.end_us, step, "chat", false);
+    let report = weekly(&session(&all, &[]), None, &request(window, zone)).await.unwrap();
+    let whole = report.rows().next().unwrap();
+    assert_eq!(
+        (whole.cost.unwrap().to_text(2), whole.cost_change().unwrap().to_text(2)),
+        ("169.00".into(), "1.00".into())
+    );
+    let text = report.to_text();
+    assert!(text.starts_with("Weekly report 2026-W43 Europe/Berlin\n"), "{text}");
+    assert!(
+        text.contains("(169 h), against 2026-10-11 22:00 UTC") && text.contains("Time zone of the week: Europe/Berlin"),
+        "{text}"
+    );
+    assert_eq!(report.fleets[0].week.hourly.len(), 169);
+}
+
+#[tokio::test]
+async fn simulated_and_real_have_bills_of_their_own_and_are_labelled_everywhere() {
+    let mut all = ten_hours("chat", false);
+    all.extend(ten_hours("chat", true));
     let report = report(&all).await;
-    assert_eq!(report.rows.len(), 4);
-    for dimension in [Dimension::Service, Dimension::Model, Dimension::Host, Dimension::Gpu] {
-        let row = row(&report, dimension, false);
-        assert!((row.usage.gpu_hours - 10.0).abs() < 1e-9, "{dimension:?}");
-        assert_eq!(row.usage.gpu_cost, Some(5.0));
-        assert_eq!((row.usage.gpu_utilization.p95, row.usage.gpu_utilization.peak), (Some(0.4), Some(1.0)));
-        assert!((row.gpu_utilization_change().unwrap() - 0.3 * 599.0 / 600.0).abs() < 1e-9);
-        assert_eq!(row.usage.coverage, Some(1.0));
+    assert_eq!((report.fleets.len(), report.data()), (2, "real and simulated"));
+    for row in report.rows().filter(|row| row.dimension == Dimension::Fleet) {
+        assert_eq!(row.cost.unwrap().to_text(2), "10.00", "the two are never added");
     }
-    assert_eq!(row(&report, Dimension::Model, false).name, "m v1");
-    assert_eq!(row(&report, Dimension::Host, false).usage.cpu_cost, None, "no vCPU price");
-    assert_eq!(report.row_count, 4800);
-    assert_eq!(report.hourly.len(), 10);
-}
-
-#[tokio::test]
-async fn an_unknown_price_is_unknown_and_a_missing_week_is_no_data() {
-    let report = report(&samples(100, "chat", "another GPU", 0.4, false)).await;
-    assert_eq!(row(&report, Dimension::Service, false).usage.gpu_cost, None);
-    let text = report.to_markdown();
-    assert!(text.contains("unknown") && text.contains("no data"), "{text}");
-    assert!(report.to_csv().contains("unknown") && report.to_html().contains("unknown"));
-}
-
-#[tokio::test]
-async fn simulated_rows_stay_apart_and_are_labelled_everywhere() {
-    let mut all = samples(100, "chat", "L4", 0.4, false);
-    all.extend(samples(100, "chat", "L4", 0.8, true));
-    let report = report(&all).await;
-    assert_eq!(report.rows.len(), 8);
-    let average = |simulated| row(&report, Dimension::Gpu, simulated).usage.gpu_utilization.average.unwrap();
-    assert!(average(false) < 0.41 && average(true) > 0.79);
-    assert!(report.title().contains("SIMULATED"));
     for text in [report.to_markdown(), report.to_html(), report.to_text()] {
-        assert!(text.contains("SIMULATED") && text.contains("simulated chat"), "{text}");
+        assert!(text.contains("SIMULATED") && text.contains("The bill (SIMULATED)"), "{text}");
     }
-    assert!(report.to_csv().contains("\r\nsimulated,service,chat,"));
-    assert!(report.to_json().unwrap().contains("\"simulated\": true"));
+    assert!(
+        report.to_csv().contains(",simulated,service,chat,USD,") && report.to_csv().contains(",real,service,chat,USD,")
+    );
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    assert_eq!((&json["fleets"][0]["simulated"], &json["fleets"][1]["simulated"]), (&false.into(), &true.into()));
 }
 
 #[tokio::test]
-async fn renderers_escape_and_fit() {
-    let mut all = samples(100, "<script>|", "another GPU", 0.4, false);
-    all.extend(samples(100, "a-service-with-a-name-that-goes-on-and-on", "L4", 0.4, true));
+async fn a_week_without_telemetry_says_so() {
+    let report = report(&[]).await;
+    assert!(report.rows().next().is_none());
+    for text in [report.to_markdown(), report.to_html(), report.to_text()] {
+        assert!(text.contains("No telemetry of GPUs or hosts in this window."), "{text}");
+    }
+    assert!(report.to_focus().unwrap_err().to_string().contains("telemetry"));
+}
+
+#[tokio::test]
+async fn without_a_price_book_every_cost_is_unknown() {
+    let window = Window::new(100 * HOUR_US, 110 * HOUR_US).unwrap();
+    let without = WeeklyRequest { prices: None, ..request(window, Tz::UTC) };
+    let report = weekly(&session(&ten_hours("chat", false), &[]), None, &without).await.unwrap();
+    assert!(report.rows().all(|row| row.cost.is_none()));
+    let text = report.to_text();
+    assert!(text.contains("There is no price book") && !text.contains("USD"), "{text}");
+    assert!(report.to_focus().unwrap_err().to_string().contains("price book"));
+}
+
+#[tokio::test]
+async fn forms_escape_fit_and_say_the_same_twice() {
+    let mut all = ten_hours("<script>|", false);
+    let long = "a-service-with-a-name-that-goes-on-and-on-and-on";
+    all.extend(samples(90 * HOUR_US, 105 * HOUR_US, MINUTE_US, long, false).into_iter().map(|mut sample| {
+        sample.labels.retain(|(name, _)| *name != "gpu_id");
+        sample.labels.push(("gpu_id", "another".into()));
+        sample
+    }));
     let report = report(&all).await;
     let html = report.to_html();
     assert!(!html.contains("<script") && html.contains("h&lt;1&gt;") && html.contains("<svg"), "{html}");
     assert!(html.contains("prefers-color-scheme:dark") && !html.contains("http"));
     for whole in [&html, &report.to_markdown()] {
-        assert!(whole.contains("a-service-with-a-name-that-goes-on-and-on"), "{whole}");
+        assert!(whole.contains(long), "{whole}");
     }
     let text = report.to_text();
-    let widest = text.lines().map(|line| line.chars().count()).max();
-    assert!(widest <= Some(120), "{widest:?}\n{text}");
-    let batch = report.to_batch().unwrap();
-    assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (8, "time"));
+    let widest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+    assert!(widest.chars().count() <= 120, "{widest}");
+    let again = self::report(&all).await;
+    assert_eq!((again.to_html(), again.to_csv()), (html, report.to_csv()));
+    let focus = report.to_focus().unwrap();
+    assert!(focus.starts_with("BilledCost,") && focus.contains("1970-01-05T04:00:00Z"), "{focus}");
+    let lines = focus.lines().skip(1).count();
+    assert_eq!(lines, report.fleets[0].week.bill.allocation.lines.len());
+}
+
+async fn rows_of(ctx: &SessionContext, sql: &str) -> Vec<Vec<String>> {
+    let batches = ctx.sql(sql).await.unwrap().collect().await.unwrap();
+    let text = datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    text.lines().filter(|line| line.starts_with('|')).skip(1).map(cells).collect()
 }
 
 #[tokio::test]
-async fn no_telemetry_is_said() {
-    let report = report(&[]).await;
-    assert!(report.to_markdown().contains("No telemetry in this window."));
+async fn every_figure_is_a_row_of_a_table_function() {
+    let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { L4 = 1.0 }").unwrap();
+    let ctx = session(&ten_hours("chat", false), &[]);
+    register(&ctx, Some(&prices));
+    let window = "'1970-01-05T04:00:00Z', '1970-01-05T14:00:00Z'";
+    let rows = rows_of(
+        &ctx,
+        &format!("SELECT name, cost, gpu_hours FROM weekly_report({window}) WHERE dimension = 'service'"),
+    )
+    .await;
+    assert_eq!(rows, [["chat", "10.0", "10.0"]]);
+    // The week of a day: Monday 1970-01-05 to the next.
+    let week = "SELECT cost, CAST(window_from AS VARCHAR) FROM weekly_report('1970-01-08') WHERE dimension = 'fleet'";
+    assert_eq!(rows_of(&ctx, week).await, [["10.0", "1970-01-05T00:00:00Z"]]);
+    assert_eq!(rows_of(&ctx, &week.replace("1970-01-08", "1970-W02")).await.len(), 1);
+    let steps = rows_of(&ctx, &format!("SELECT step, gpu_hours, cost FROM gpu_waterfall({window})")).await;
+    let expected = [
+        ["paid", "10.0", "10.0"],
+        ["allocated", "10.0", "10.0"],
+        ["held", "10.0", "10.0"],
+        ["busy", "4.0", "4.0"],
+        ["productive", "", ""],
+        ["no telemetry", "0.0", "0.0"],
+    ];
+    let rounded: Vec<Vec<String>> = steps
+        .into_iter()
+        .map(|row| {
+            row.into_iter().map(|cell| cell.parse::<f64>().map_or(cell, |value| format!("{:.1}", value))).collect()
+        })
+        .collect();
+    assert_eq!(rounded, expected);
+    for (wrong, words) in [
+        ("SELECT * FROM weekly_report()", "takes a day"),
+        ("SELECT * FROM weekly_report('soon')", "a report takes times"),
+        ("SELECT * FROM weekly_report('1970-W99')", "is not a week"),
+        ("SELECT * FROM gpu_waterfall('1970-01-08')", "the start and the end"),
+        ("SELECT * FROM gpu_waterfall('1970-01-08', '1970-01-08')", "window is empty"),
+    ] {
+        let error = ctx.sql(wrong).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_query_under_a_table_gives_its_numbers() {
+    let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { L4 = 1.0 }").unwrap();
+    let report = report(&ten_hours("chat", false)).await;
+    let ctx = session(&ten_hours("chat", false), &[]);
+    register(&ctx, Some(&prices));
+    let mut asked = 0;
+    for section in &report.page().sections {
+        for block in &section.blocks {
+            let (crate::page::Block::Table(crate::page::Table { query: Some(query), .. })
+            | crate::page::Block::Figure(crate::page::Figure { query: Some(query), .. })) = block
+            else {
+                continue;
+            };
+            assert!(!rows_of(&ctx, query).await.is_empty(), "{query}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 8, "{asked}");
 }

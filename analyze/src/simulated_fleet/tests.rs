@@ -38,20 +38,19 @@ fn most_samples_of_a_serving_fleet_are_zero_while_memory_is_held() {
 #[test]
 fn a_recommendation_explains_itself_and_moves_through_the_ledger() {
     let service = SimulatedService::new(Kind::IdleHeld, 3);
-    let Verdict::Shrink(mut got) = verdict(&service, 60) else { panic!("an idle service") };
+    let Verdict::Shrink(got) = verdict(&service, 60) else { panic!("an idle service") };
     assert_eq!(got.proposed as usize, service.gpu_count - service.gpu_count / 4);
     let list = got.saving_list.unwrap();
     assert!((list.expected - f64::from(got.current - got.proposed) * 168.0 * 4.0).abs() < 1e-6);
     assert!(list.low <= list.expected && list.expected <= list.high);
     assert!(got.explanation.contains("replicas was busy on average"), "{}", got.explanation);
-    let late = LedgerState::Accepted(got.expires_us);
-    assert!(got.advance(late).is_err(), "expired");
-    got.advance(LedgerState::Accepted(got.expires_us - 1)).unwrap();
-    assert!(got.advance(LedgerState::Rejected(0)).is_err());
-    let realised = got.realised(f64::from(got.proposed), 1);
-    got.advance(realised).unwrap();
-    assert_eq!(
-        got.state,
-        LedgerState::Realised { predicted: got.gpu_hours.expected, realised: got.gpu_hours.expected }
-    );
+    let until_us = got.expires_us;
+    let late = LedgerState::Proposed.advanced(LedgerState::Accepted(until_us), until_us);
+    assert!(late.unwrap_err().to_string().contains("past its expiry"));
+    let accepted = LedgerState::Proposed.advanced(LedgerState::Accepted(until_us - 1), until_us).unwrap();
+    assert!(accepted.advanced(LedgerState::Rejected(0), until_us).is_err());
+    let hours = got.gpu_hours.expected;
+    let realised = LedgerState::Realised { predicted: hours, realised: hours };
+    assert_eq!(accepted.advanced(realised, until_us), Ok(realised));
+    assert!(LedgerState::Proposed.advanced(realised, until_us).is_err());
 }

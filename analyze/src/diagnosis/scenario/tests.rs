@@ -1,5 +1,7 @@
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::diagnosis::{Rules, diagnose};
+use crate::diagnosis::{Rules, diagnose, latency_buckets::LatencyBuckets};
 
 /// Seeds that the method was never tuned on; tuning used 0 to 19. All 20 of `docs/diagnosis.md` take minutes without optimisation.
 const HELD_OUT: std::ops::Range<u64> = if cfg!(debug_assertions) { 1_000..1_005 } else { 1_000..1_020 };
@@ -23,6 +25,62 @@ fn scenarios() {
     }
 }
 
+/// The same incidents as a service shows them that sends histograms: a row for each minute, GPU, version, tenant, format and
+/// finish reason, whose numbers are means.
+#[test]
+fn scenarios_as_means_of_intervals() {
+    let seeds = std::env::var("DRIFTWATT_SCENARIO_SEEDS").ok().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    let verbose = std::env::var("DRIFTWATT_SCENARIO_VERBOSE").is_ok();
+    let table = Confusion::of(&KINDS, seeds.unwrap_or(HELD_OUT), 8_000, verbose, means_of_intervals);
+    println!("{}", table.markdown());
+    assert!(table.right_share() >= 0.85, "{}", table.right_share());
+    assert!(table.share(Kind::Null, Verdict::System) <= 0.02);
+    assert_eq!(table.share(Kind::MissingTelemetry, Verdict::Inconclusive), 1.0);
+}
+
+fn means_of_intervals(single: ServiceWindow) -> ServiceWindow {
+    let mut groups: BTreeMap<(u32, Vec<u16>), Vec<usize>> = BTreeMap::new();
+    for (row, &minute) in single.minutes.iter().enumerate() {
+        groups.entry((minute, single.labels.iter().map(|labels| labels.codes[row]).collect())).or_default().push(row);
+    }
+    let mut edges = vec![1.0];
+    while edges.len() < 200 {
+        edges.push(edges[edges.len() - 1] * 1.25f64);
+    }
+    edges.retain(|edge| *edge < 1e7);
+    let mut buckets = LatencyBuckets::new(edges.clone(), single.minute_count);
+    for (row, &minute) in single.minutes.iter().enumerate() {
+        let latency = f64::from(single.latency_ms[row]);
+        let cell = edges.partition_point(|edge| *edge < latency);
+        let low = if cell == 0 { 0.0 } else { edges[cell - 1] };
+        buckets.add(minute as usize, low, edges[cell], 1.0);
+    }
+    let mean = |values: &[f32], rows: &[usize]| {
+        let known: Vec<f64> =
+            rows.iter().map(|&row| f64::from(values[row])).filter(|value| value.is_finite()).collect();
+        (known.iter().sum::<f64>() / known.len() as f64) as f32
+    };
+    let of = |values: &[f32]| groups.values().map(|rows| mean(values, rows)).collect::<Vec<f32>>();
+    let mut window = single.clone();
+    window.minutes = groups.keys().map(|(minute, _)| *minute).collect();
+    window.latency_ms = of(&single.latency_ms);
+    window.weights = groups.values().map(|rows| rows.len() as u32).collect();
+    window.buckets = Some(buckets);
+    for feature in &mut window.features {
+        // Some spans without a size leave a mean over the others; then the share that is known does not show in a histogram.
+        let unknown = feature.values.iter().filter(|value| value.is_nan()).count();
+        let values = of(&feature.values);
+        feature.values = if 10 * unknown > feature.values.len() { vec![f32::NAN; values.len()] } else { values };
+    }
+    for (at, labels) in window.labels.iter_mut().enumerate() {
+        labels.codes = groups.keys().map(|(_, codes)| codes[at]).collect();
+    }
+    window
+}
+
 /// Verdicts by kind.
 struct Confusion {
     rows: Vec<(Kind, Vec<Verdict>)>,
@@ -40,9 +98,20 @@ const COLUMNS: [Verdict; 7] = [
 
 impl Confusion {
     fn new(kinds: &[Kind], seeds: std::ops::Range<u64>, per_side: usize, verbose: bool) -> Self {
+        Self::of(kinds, seeds, per_side, verbose, |window| window)
+    }
+
+    fn of(
+        kinds: &[Kind],
+        seeds: std::ops::Range<u64>,
+        per_side: usize,
+        verbose: bool,
+        seen: impl Fn(ServiceWindow) -> ServiceWindow,
+    ) -> Self {
         let rows = kinds.iter().map(|&kind| {
             let verdicts = seeds.clone().map(|seed| {
-                let scenario = simulate(kind, seed, per_side);
+                let mut scenario = simulate(kind, seed, per_side);
+                scenario.window = seen(scenario.window);
                 let diagnosis = diagnose(&scenario.window, &scenario.question, &Rules::default()).unwrap();
                 assert!(diagnosis.simulated);
                 if verbose && diagnosis.verdict != kind.truth() {

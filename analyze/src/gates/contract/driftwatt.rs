@@ -2,16 +2,16 @@
 //!
 //! Their `implementation` is a map, or the text of one.
 
-use super::operator;
 use super::quality::{Level, checked_pattern, key_columns};
 use super::sla::age;
+use super::{images, operator};
 use crate::gates::document::{At, Node};
 use crate::gates::error::{Error, Result};
 use crate::gates::limit::Limit;
 use crate::gates::rule::{Interval, LabelFormat, RuleKind};
 
 /// Name, parameters, and whether it belongs to a column; none where both will do.
-const RULES: [(&str, &[&str], Option<bool>); 16] = [
+const RULES: [(&str, &[&str], Option<bool>); 17] = [
     ("uniqueness", &["properties"], None),
     ("rowCountOfPast", &["ratioMin", "ratioMax"], Some(false)),
     ("schema", &["open", "columns"], Some(false)),
@@ -28,6 +28,7 @@ const RULES: [(&str, &[&str], Option<bool>); 16] = [
     ("freshness", &["ageMax"], Some(true)),
     ("classBalance", &["shareMin", "shareMax", "classes"], Some(true)),
     ("reference", &["to"], Some(true)),
+    ("images", &["sizes", "sizesMax", "sideMin", "aspect", "aspectTolerance", "channels"], Some(false)),
 ];
 
 /// Reads the rule of an entry.
@@ -127,6 +128,7 @@ fn kind(name: &str, at: &At<'_>, entry: &At<'_>, level: &Level<'_>) -> Result<Ru
             RuleKind::Freshness { age_max: age(&age_max, None)? }
         }
         "classBalance" => balance(at)?,
+        "images" => RuleKind::Images(images::read(at, none()?)?),
         _ => {
             let to = at.require("to", "name the other column as table.column")?;
             if !to.text()?.contains('.') {

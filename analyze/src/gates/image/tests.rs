@@ -1,8 +1,13 @@
 //! Headers byte by byte, what is no image, and the rules.
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::{
+    fs,
+    io::{self, Cursor, Read, Seek, SeekFrom},
+    path::Path,
+};
 
 use super::*;
+use crate::gates::{CheckInputs, Contract, RuleKind, Table};
 
 /// A PNG without pixels: header and end.
 fn png(width: u32, height: u32, colour: u8) -> Vec<u8> {
@@ -154,18 +159,60 @@ fn folders_and_manifests_are_read() {
     fs::write(folder.path().join("b/c.jpg"), jpeg(10, 10, 3, 0xc0)).unwrap();
     fs::write(folder.path().join("b/empty.gif"), b"").unwrap();
     fs::write(folder.path().join("notes.txt"), b"no image").unwrap();
-    let mut of_folder = ImageScan::new(ImageRules::default());
-    of_folder.add_folder(folder.path()).unwrap();
-    assert_eq!(of_folder.damaged(), [("b/empty.gif".to_string(), Damage::Empty)]);
-    assert_eq!(of_folder.sizes().get(&(10, 10)), Some(&2));
+    let contract = "apiVersion: v3.1.0\nkind: DataContract\nid: c\nversion: 1.0.0\nschema:\n  - name: pictures\n    quality:\n      \
+                    - { metric: rowCount, mustBe: 3 }\n      \
+                    - { type: custom, engine: driftwatt, implementation: { rule: images, channels: [3] }, mustBeLessThan: 40, \
+                    unit: percent, severity: warning }\n";
+    let contract = Contract::from_odcs("c.yaml", contract).unwrap();
+    let table = contract.table(None).unwrap();
+    let check = |path: &Path| check_images(path, table, &CheckInputs::default());
+    let of_folder = check(folder.path()).unwrap();
+    assert_eq!(of_folder.damaged, [("b/empty.gif".to_owned(), Damage::Empty.to_string())]);
+    let ids: Vec<_> = of_folder.results.iter().map(|result| (result.rule_id.as_str(), result.status)).collect();
+    let expected = ["rowCount", "images.imageReadable", "images.imageSizes", "images.imageChannels"];
+    assert_eq!(ids, expected.map(|id| (id, Status::Pass)));
+    assert_eq!(of_folder.results[0].observed, "3 images");
     fs::write(folder.path().join("list.txt"), "# images\na.PNG\n\nb/c.jpg\nmissing.png\n").unwrap();
-    let mut of_manifest = ImageScan::new(ImageRules::default());
-    of_manifest.add_manifest(&folder.path().join("list.txt")).unwrap();
-    assert_eq!(of_manifest.damaged(), [("missing.png".to_string(), Damage::Unreadable)]);
-    assert_eq!(of_manifest.finish()[0].rows_checked, 3);
-    let error = of_manifest.add_manifest(&folder.path().join("none.txt")).unwrap_err().to_string();
+    let of_manifest = check(&folder.path().join("list.txt")).unwrap();
+    assert_eq!(of_manifest.damaged, [("missing.png".to_owned(), Damage::Unreadable.to_string())]);
+    assert_eq!(of_manifest.rows(), 3);
+    assert_ne!(of_manifest.digest, of_folder.digest);
+    assert_eq!(of_folder.digest, check(folder.path()).unwrap().digest);
+    let error = check(&folder.path().join("none.txt")).unwrap_err().to_string();
     assert!(error.starts_with("read ") && error.contains("none.txt"), "{error}");
-    assert!(of_manifest.add_folder(&folder.path().join("none")).is_err());
+    let error = check_images(folder.path(), &Table::new("rows"), &CheckInputs::default()).unwrap_err().to_string();
+    assert!(error.contains("no rule for images") && error.contains("rule: images"), "{error}");
+}
+
+#[test]
+fn rules_of_images_are_read_with_their_errors() {
+    let rules = |parameters: &str| {
+        let contract = format!(
+            "apiVersion: v3.1.0\nkind: DataContract\nid: c\nversion: 1.0.0\nschema:\n  - name: pictures\n    quality:\n      \
+             - {{ type: custom, engine: driftwatt, implementation: {{ rule: images, {parameters} }} }}\n"
+        );
+        let contract = Contract::from_odcs("c.yaml", &contract).map_err(|error| error.to_string())?;
+        let found = contract.tables[0].rules.iter().find_map(|rule| match &rule.kind {
+            RuleKind::Images(rules) => Some(rules.clone()),
+            _ => None,
+        });
+        Ok::<_, String>(found.unwrap())
+    };
+    let read = rules("sizes: [224x224, 64 x 48], sideMin: 48, aspect: 1.5, channels: [1, 3]").unwrap();
+    assert_eq!((read.sizes, read.sizes_max), (vec![(224, 224), (64, 48)], None));
+    assert_eq!((read.side_min, read.aspect, read.channels), (Some(48), Some((1.5, 0.02)), vec![1, 3]));
+    assert_eq!(rules("sizesMax: 3").unwrap().sizes_max, Some(3));
+    for (parameters, word) in [
+        ("sizes: [big]", "224x224"),
+        ("sideMin: 0", "whole number"),
+        ("channels: [9]", "1 to 4"),
+        ("aspectTolerance: 0.1", "no aspect"),
+        ("aspect: -1", "above 0"),
+        ("side: 3", "no parameter"),
+    ] {
+        let error = rules(parameters).unwrap_err();
+        assert!(error.contains(word) && error.contains("c.yaml:"), "{parameters}: {error}");
+    }
 }
 
 proptest::proptest! {

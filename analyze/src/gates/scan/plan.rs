@@ -97,6 +97,7 @@ pub(crate) fn plan(rule: &Rule, schema: &Schema, references: &References) -> std
     match &rule.kind {
         RuleKind::RowCount(_) | RuleKind::RowCountOfPast { .. } | RuleKind::Schema { .. } => Ok(Plan::Table),
         RuleKind::Unsupported { reason } => Err(Problem::skipped(reason.clone())),
+        RuleKind::Images(_) => Err(Problem::skipped("this is a file of rows; check a folder or a manifest of images")),
         RuleKind::Duplicates { columns, .. } | RuleKind::Uniqueness { columns, .. } => key(columns, EXACT_KEYS_MAX),
         RuleKind::DistinctOfPast { .. } => key(rule.column.as_slice(), SKETCH_KEYS_MAX),
         _ => {
@@ -195,7 +196,8 @@ fn unfit(schema: &Schema, index: usize, wanted: &str) -> Problem {
 
 fn reference(to: &str, kind: Kind, references: &References) -> std::result::Result<Arc<KeySet>, Problem> {
     let Some(reference) = references.get(to) else {
-        return Err(Problem::skipped(format!("the data of {to} was not given; give it along with this batch")));
+        let table = to.rsplit_once('.').map_or(to, |(table, _)| table);
+        return Err(Problem::skipped(format!("the data of {to} was not given; add --reference {table}=FILE")));
     };
     if reference.kind != kind {
         return Err(Problem::error(format!(

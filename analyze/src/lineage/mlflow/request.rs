@@ -1,6 +1,6 @@
 //! Requests to the registry, as data.
 
-use std::fmt;
+use crate::delivery::Secret;
 
 /// Rows asked for in one page; the most that `registered-models/search` allows.
 pub(super) const PAGE_ROWS: usize = 1_000;
@@ -21,8 +21,8 @@ pub enum TokenError {
 }
 
 /// A bearer token. Its text appears in the header only, never in `Debug` or an error.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token(Secret);
 
 impl Token {
     /// Takes a token; white space around it is dropped, as files end with a line break.
@@ -36,19 +36,13 @@ impl Token {
         }
         match text.bytes().position(|byte| !byte.is_ascii_graphic()) {
             Some(at) => Err(TokenError::Character { at }),
-            None => Ok(Self(text.to_owned())),
+            None => Ok(Self(Secret::new(text))),
         }
     }
 
     /// Value of the `Authorization` header; the caller marks it sensitive.
     pub fn authorization(&self) -> String {
-        format!("Bearer {}", self.0)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Token(…)")
+        format!("Bearer {}", self.0.reveal())
     }
 }
 

@@ -1,0 +1,195 @@
+//! One comparison as it is measured: both sides read, compared, and what a decision on it needs.
+
+use datafusion::prelude::SessionContext;
+
+use super::{
+    comparison::{CompareError, Comparison},
+    decision::{Decision, Evidence, Gate, Level, Thresholds, decide, leave_one_out_psi},
+    explain::contributions,
+    observed::Observed,
+    read,
+    reference_window::ReferenceKind,
+    request::{DriftRequest, Side, Source, Subject},
+    score::{DriftScore, SideSummary},
+};
+use crate::error::{Error, Result};
+
+/// What was measured, without the values.
+#[derive(Debug, Clone)]
+pub(crate) struct Measured {
+    pub(crate) request: DriftRequest,
+    source: Source,
+    /// Reference, then current.
+    sides: [SideSummary; 2],
+    counts: [u64; 2],
+    /// None where a side is empty.
+    pub(crate) comparison: Option<Comparison>,
+    leave_one_out: Vec<f64>,
+    windows_before: u32,
+}
+
+/// Both sides with their values: reference, then current.
+pub(crate) type Sides = [Observed; 2];
+
+/// Reads both sides, compares them and, where a decision would need it, looks at the windows before.
+pub(crate) async fn measure(
+    ctx: &SessionContext,
+    request: &DriftRequest,
+    thresholds: &Thresholds,
+) -> Result<(Measured, Sides)> {
+    let length_us = request.current.length_us();
+    let pair = async |source| -> Result<Sides> {
+        let reference = read_side(ctx, source, "reference", request, &request.reference, Some(length_us)).await?;
+        Ok([reference, read_side(ctx, source, "current", request, &request.current, None).await?])
+    };
+    let (mut source, mut sides) = match request.source {
+        Source::Histograms => (Source::Histograms, pair(Source::Histograms).await?),
+        Source::Auto | Source::Samples => (Source::Samples, pair(Source::Samples).await?),
+    };
+    let no_samples = sides.iter().all(|side| side.summary.row_count == 0);
+    if request.source == Source::Auto && no_samples && matches!(request.subject, Subject::Metric(_)) {
+        (source, sides) = (Source::Histograms, pair(Source::Histograms).await?);
+    }
+    let comparison = compare(request, &sides[0], &sides[1])?;
+    let mut measured = Measured {
+        request: request.clone(),
+        source,
+        counts: [sides[0].values.count(), sides[1].values.count()],
+        sides: [sides[0].summary.clone(), sides[1].summary.clone()],
+        comparison: None,
+        leave_one_out: vec![],
+        windows_before: 0,
+    };
+    if let Some(comparison) = comparison {
+        measured.leave_one_out = leave_one_out_psi(&sides[0].window_counts(&comparison, thresholds.values_min));
+        measured.sides[0] = summary_with_quantiles(measured.sides[0].clone(), &comparison, 0);
+        measured.sides[1] = summary_with_quantiles(measured.sides[1].clone(), &comparison, 1);
+        // What is critical, or nothing, needs no window before; a q-value can only take from it.
+        if measured.level(&comparison, thresholds) == Level::Warn {
+            measured.windows_before = measured.count_before(ctx, &sides[0], thresholds).await?;
+        }
+        measured.comparison = Some(comparison);
+    }
+    Ok((measured, sides))
+}
+
+impl Measured {
+    /// The p-value of a test, which a side of too few values is not.
+    pub(crate) fn p_value(&self, thresholds: &Thresholds) -> Option<f64> {
+        let comparison = self.comparison.as_ref()?;
+        let smaller = comparison.n_reference.min(comparison.n_current);
+        (smaller >= thresholds.values_min).then(|| comparison.psi_p_value.unwrap_or(1.0))
+    }
+
+    fn evidence(&self, q_value: Option<f64>) -> Evidence<'_> {
+        Evidence {
+            leave_one_out: &self.leave_one_out,
+            q_value,
+            windows_before: self.windows_before,
+            gate: Gate::NotDeclared,
+        }
+    }
+
+    fn level(&self, comparison: &Comparison, thresholds: &Thresholds) -> Level {
+        decide(comparison, &self.evidence(None), thresholds).level
+    }
+
+    /// Windows directly before the current one, as many as a warning needs, that are beyond every limit themselves. A seasonal
+    /// reference goes back with them, for each window has a season of its own.
+    async fn count_before(&self, ctx: &SessionContext, reference: &Observed, thresholds: &Thresholds) -> Result<u32> {
+        let mut request = self.request.clone();
+        let needed = thresholds.persistence.saturating_sub(1);
+        for count in 0..needed {
+            request.current = request.current.before();
+            let current = read_side(ctx, self.source, "current", &request, &request.current, None).await?;
+            let comparison = if request.reference_kind == ReferenceKind::Seasonal {
+                let length_us = request.current.length_us();
+                let before = |window: &crate::Window| crate::Window {
+                    start_us: window.start_us - length_us,
+                    end_us: window.end_us - length_us,
+                };
+                request.reference.windows = request.reference.windows.iter().map(before).collect();
+                let own = read_side(ctx, self.source, "reference", &request, &request.reference, None).await?;
+                compare(&request, &own, &current)?
+            } else {
+                compare(&request, reference, &current)?
+            };
+            let Some(comparison) = comparison else { return Ok(count) };
+            if self.level(&comparison, thresholds) == Level::None {
+                return Ok(count);
+            }
+        }
+        Ok(needed)
+    }
+
+    /// The score with its decision; `q_value` is that of the run.
+    pub(crate) fn decide(self, q_value: Option<f64>, thresholds: &Thresholds) -> DriftScore {
+        let decision = match &self.comparison {
+            None => Decision::nothing_to_compare(format!(
+                "{} reference and {} current values: widen the empty window, or check that it was collected",
+                self.counts[0], self.counts[1]
+            )),
+            Some(comparison) => {
+                let mut decision = decide(comparison, &self.evidence(q_value), thresholds);
+                decision.reasons.extend(new_categories(comparison));
+                decision
+            }
+        };
+        let [reference, current] = self.sides;
+        DriftScore {
+            request: self.request,
+            source: self.source,
+            reference,
+            current,
+            bins: self.comparison.as_ref().map(contributions).unwrap_or_default(),
+            reference_window_count: self.leave_one_out.len(),
+            comparison: self.comparison,
+            decision,
+            q_value,
+            mix_shift: None,
+        }
+    }
+}
+
+fn new_categories(comparison: &Comparison) -> Option<String> {
+    let change = comparison.categories.as_ref().filter(|change| !change.new.is_empty())?;
+    let weight = if change.new_is_material { "more than chance rows" } else { "as few as chance rows" };
+    Some(format!("categories: {} new with {:.2} % of the window, {weight}", change.new.len(), change.new_share * 100.0))
+}
+
+async fn read_side(
+    ctx: &SessionContext,
+    source: Source,
+    name: &'static str,
+    request: &DriftRequest,
+    side: &Side,
+    length_us: Option<i64>,
+) -> Result<Observed> {
+    match (&request.subject, source) {
+        (Subject::Category { key, .. }, _) => read::categories(ctx, name, &request.subject, key, side, length_us).await,
+        (_, Source::Histograms) => read::histograms(ctx, name, &request.subject, side, length_us).await,
+        (_, Source::Auto | Source::Samples) => read::samples(ctx, name, &request.subject, side, length_us).await,
+    }
+}
+
+/// None where a side is empty.
+fn compare(request: &DriftRequest, reference: &Observed, current: &Observed) -> Result<Option<Comparison>> {
+    match reference.values.compare(&current.values) {
+        Ok(comparison) => Ok(Some(comparison)),
+        Err(CompareError::Empty { .. }) => Ok(None),
+        Err(CompareError::Layout { reason }) => {
+            Err(Error::Incomparable { metric: request.subject.name().to_owned(), reason })
+        }
+    }
+}
+
+/// Histograms give quantiles only where both sides are compared.
+fn summary_with_quantiles(summary: SideSummary, comparison: &Comparison, side: usize) -> SideSummary {
+    let Some(numeric) = &comparison.numeric else { return summary };
+    let of = |pair: (f64, f64)| Some(if side == 0 { pair.0 } else { pair.1 });
+    SideSummary {
+        median: summary.median.or_else(|| of(numeric.median)),
+        p95: summary.p95.or_else(|| of(numeric.p95)),
+        ..summary
+    }
+}

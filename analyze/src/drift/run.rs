@@ -1,0 +1,272 @@
+//! Many features and segments in one run: each against its reference and against its season, judged together.
+
+use datafusion::prelude::SessionContext;
+use driftwatt_store::{ErrorKind, Store};
+use serde::Serialize;
+
+use super::{
+    TABLE,
+    decision::{Status, Thresholds},
+    features::segments,
+    measure::{Measured, Sides, measure},
+    multiplicity::benjamini_hochberg,
+    reference_window::{ReferenceKind, SEASONAL_WEEKS_MIN, seasonal_windows},
+    request::{DriftRequest, Filter, Side, Source, Subject},
+    score::DriftScore,
+    score_table::score_table,
+    segments::{MixShift, SegmentCounts, mix_shift},
+};
+use crate::error::Result;
+
+/// Segments of one label that are scored by themselves: those with the most rows.
+pub const SEGMENTS_MAX: usize = 20;
+
+/// What a run looks at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunRequest {
+    /// The features.
+    pub subjects: Vec<Subject>,
+    /// The label by whose values each is scored, too.
+    pub by: Option<String>,
+    /// What they should look like.
+    pub reference: Side,
+    /// How that was chosen.
+    pub reference_kind: ReferenceKind,
+    /// What they look like.
+    pub current: Side,
+}
+
+/// A feature that could not be scored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Its name.
+    pub subject: String,
+    /// Why not, and what to do.
+    pub reason: String,
+}
+
+/// What a run found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DriftRun {
+    /// What was asked.
+    pub request: RunRequest,
+    /// Scores against the reference, the most severe feature first, each with its segments behind it.
+    pub scores: Vec<DriftScore>,
+    /// Scores against the same hours of the weeks before, for those of `scores` that have at least two such weeks.
+    pub seasonal: Vec<DriftScore>,
+    /// Features without a score.
+    pub refused: Vec<Refused>,
+}
+
+/// Scores every feature, whole and by segments, against the reference and its season, adjusts the p-values of each of the two
+/// families (Benjamini and Hochberg 1995), decides and, given a store, writes all scores to `drift_scores`.
+///
+/// Features that share a metric or a person's traffic are positively dependent, under which the false discovery rate holds,
+/// too (Benjamini and Yekutieli 2001, theorem 1.2).
+///
+/// # Errors
+/// Query and store errors; what is wrong with one feature is in [`DriftRun::refused`].
+pub async fn run(
+    ctx: &SessionContext,
+    store: Option<&Store>,
+    request: &RunRequest,
+    thresholds: &Thresholds,
+    now_us: i64,
+) -> Result<DriftRun> {
+    let (mut found, mut refused) = (Found::default(), vec![]);
+    for subject in &request.subjects {
+        match feature(ctx, request, subject, thresholds).await {
+            Ok(own) => found.extend(own),
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                refused.push(Refused { subject: subject.label(), reason: error.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut scores = decided(found.scores, thresholds);
+    for (score, shift) in scores.iter_mut().zip(found.shifts) {
+        score.mix_shift = shift;
+    }
+    let seasonal = decided(found.seasonal, thresholds);
+    let run = DriftRun { request: request.clone(), scores: by_severity(scores), seasonal, refused };
+    if let Some(store) = store
+        && !run.scores.is_empty()
+    {
+        let all: Vec<&DriftScore> = run.scores.iter().chain(&run.seasonal).collect();
+        store.write_result(TABLE, score_table(&all, now_us)?).await?;
+    }
+    Ok(run)
+}
+
+/// Measured, not decided.
+#[derive(Default)]
+struct Found {
+    scores: Vec<Measured>,
+    /// One for each of `scores`; none but for a whole feature with segments.
+    shifts: Vec<Option<MixShift>>,
+    seasonal: Vec<Measured>,
+}
+
+impl Found {
+    fn extend(&mut self, other: Self) {
+        self.scores.extend(other.scores);
+        self.shifts.extend(other.shifts);
+        self.seasonal.extend(other.seasonal);
+    }
+}
+
+async fn feature(
+    ctx: &SessionContext,
+    request: &RunRequest,
+    subject: &Subject,
+    thresholds: &Thresholds,
+) -> Result<Found> {
+    let whole = DriftRequest {
+        subject: subject.clone(),
+        source: Source::Auto,
+        reference: request.reference.clone(),
+        reference_kind: request.reference_kind,
+        current: request.current.clone(),
+        segment: None,
+    };
+    let (measured, sides) = measure(ctx, &whole, thresholds).await?;
+    let season = season(ctx, &whole, thresholds).await?;
+    let has_season = season.is_some();
+    let mut found = Found { scores: vec![measured], shifts: vec![None], seasonal: season.into_iter().collect() };
+    let Some(key) = &request.by else { return Ok(found) };
+    let mut counts = Some(vec![]);
+    for segment in segments(ctx, &whole, key, SEGMENTS_MAX).await? {
+        let own = whole.of_segment(&segment);
+        let (measured, own_sides) = measure(ctx, &own, thresholds).await?;
+        let of_segment = counts_of(&found.scores[0], &sides, &segment, &own_sides);
+        counts = counts.zip(of_segment).map(|(mut all, one)| {
+            all.push(one);
+            all
+        });
+        found.scores.push(measured);
+        found.shifts.push(None);
+        if has_season {
+            found.seasonal.extend(self::season(ctx, &own, thresholds).await?);
+        }
+    }
+    found.shifts[0] = counts.and_then(|counts| shift_of(&found.scores[0], counts));
+    Ok(found)
+}
+
+/// The comparison with the same hours of the weeks before; none where fewer than two of them have values.
+async fn season(ctx: &SessionContext, request: &DriftRequest, thresholds: &Thresholds) -> Result<Option<Measured>> {
+    if request.reference_kind == ReferenceKind::Seasonal {
+        return Ok(None);
+    }
+    let seasonal = request.against(ReferenceKind::Seasonal, seasonal_windows(request.current.span()));
+    let (measured, sides) = measure(ctx, &seasonal, thresholds).await?;
+    let weeks = sides[0].windows.iter().filter(|week| week.count() > 0).count();
+    Ok((weeks >= SEASONAL_WEEKS_MIN).then_some(measured))
+}
+
+/// A segment's counts in the bins of the whole; none where the sides were thinned out or do not fit them.
+fn counts_of(whole: &Measured, sides: &Sides, segment: &Filter, own: &Sides) -> Option<SegmentCounts> {
+    let comparison = whole.comparison.as_ref()?;
+    let is_thinned = |side: &super::observed::Observed| side.summary.used_count < side.summary.value_count;
+    if sides.iter().chain(own).any(is_thinned) {
+        return None;
+    }
+    Some(SegmentCounts {
+        segment: segment.value.clone(),
+        reference: sides[0].counts_in(comparison, &own[0].values)?,
+        current: sides[0].counts_in(comparison, &own[1].values)?,
+    })
+}
+
+/// The split, with what no segment holds as a segment of its own; none where the segments do not add up.
+fn shift_of(whole: &Measured, mut counts: Vec<SegmentCounts>) -> Option<MixShift> {
+    let comparison = whole.comparison.as_ref()?;
+    let rest = |all: Vec<u64>, side: fn(&SegmentCounts) -> &Vec<u64>| -> Option<Vec<u64>> {
+        let mut rest = all;
+        for segment in &counts {
+            for (left, count) in rest.iter_mut().zip(side(segment)) {
+                *left = left.checked_sub(*count)?;
+            }
+        }
+        Some(rest)
+    };
+    let reference = rest(comparison.reference_counts(), |segment| &segment.reference)?;
+    let current = rest(comparison.current_counts(), |segment| &segment.current)?;
+    if counts.is_empty() {
+        return None;
+    }
+    if reference.iter().chain(&current).any(|count| *count > 0) {
+        counts.push(SegmentCounts { segment: "(others)".to_owned(), reference, current });
+    }
+    mix_shift(&counts)
+}
+
+/// Decides on a family. Comparisons of too few values are no tests and no part of it; a family of one has no q-value.
+fn decided(measured: Vec<Measured>, thresholds: &Thresholds) -> Vec<DriftScore> {
+    let tests: Vec<usize> = (0..measured.len()).filter(|at| measured[*at].p_value(thresholds).is_some()).collect();
+    let p_values: Vec<f64> = tests.iter().filter_map(|at| measured[*at].p_value(thresholds)).collect();
+    let mut q_values = vec![None; measured.len()];
+    if tests.len() > 1 {
+        for (at, q) in tests.into_iter().zip(benjamini_hochberg(&p_values)) {
+            q_values[at] = Some(q);
+        }
+    }
+    measured.into_iter().zip(q_values).map(|(measured, q)| measured.decide(q, thresholds)).collect()
+}
+
+/// Features by the severity of their worst score, each with its segments behind it by theirs.
+fn by_severity(scores: Vec<DriftScore>) -> Vec<DriftScore> {
+    let mut features: Vec<Vec<DriftScore>> = vec![];
+    for score in scores {
+        match features.last_mut() {
+            Some(feature) if score.request.segment.is_some() => feature.push(score),
+            _ => features.push(vec![score]),
+        }
+    }
+    let rank = |score: &DriftScore| {
+        let status = match score.decision.status {
+            Status::Critical => 3,
+            Status::Warn => 2,
+            Status::GateFailed | Status::InsufficientData => 0,
+            Status::Ok => 1,
+        };
+        (status, (score.decision.severity.unwrap_or(0.0) * 1e6) as u64)
+    };
+    for feature in &mut features {
+        feature[1..].sort_by_key(|score| std::cmp::Reverse(rank(score)));
+    }
+    features.sort_by_key(|feature| std::cmp::Reverse(feature.iter().map(rank).max()));
+    features.into_iter().flatten().collect()
+}
+
+impl DriftRun {
+    /// The worst of all scores: an alarm of any; else a whole feature that could not be judged, which is no pass; else ok.
+    pub fn status(&self) -> Status {
+        let any = |status: Status| self.scores.iter().any(|score| score.decision.status == status);
+        let unjudged = self.scores.iter().any(|score| {
+            score.request.segment.is_none()
+                && !matches!(score.decision.status, Status::Ok | Status::Warn | Status::Critical)
+        });
+        match () {
+            () if any(Status::Critical) => Status::Critical,
+            () if any(Status::Warn) => Status::Warn,
+            () if unjudged || !self.refused.is_empty() || self.scores.is_empty() => Status::InsufficientData,
+            () => Status::Ok,
+        }
+    }
+
+    /// The score against the season that stands beside `score`.
+    pub fn season_of(&self, score: &DriftScore) -> Option<&DriftScore> {
+        self.seasonal.iter().find(|other| {
+            other.request.subject == score.request.subject && other.request.segment == score.request.segment
+        })
+    }
+
+    /// The run as JSON.
+    ///
+    /// # Errors
+    /// [`crate::Error::Json`] if it cannot be written.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+}

@@ -1,0 +1,221 @@
+//! Runs over many features and segments, with their season, mix shifts and categories.
+
+use std::sync::Arc;
+
+use datafusion::{
+    arrow::{
+        array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray},
+        datatypes::{DataType, Field, Schema, TimeUnit},
+    },
+    datasource::MemTable,
+    prelude::SessionContext,
+};
+
+use super::{decision::Status, reference_window::ReferenceKind, *};
+use crate::{
+    Window,
+    simulated_fleet::Rng,
+    test_session::{Sample, labels, session},
+    window::HOUR_US,
+};
+
+const WEEK: i64 = 168;
+
+fn hours(from: i64, to: i64) -> Window {
+    Window::new(from * HOUR_US, to * HOUR_US).unwrap()
+}
+
+fn request(names: &[&str], by: Option<&str>, reference: Window, current: Window) -> RunRequest {
+    RunRequest {
+        subjects: names.iter().map(|name| Subject::parse(name)).collect(),
+        by: by.map(str::to_owned),
+        reference: Side::new(reference, vec![]),
+        reference_kind: ReferenceKind::Pinned,
+        current: Side::new(current, vec![]),
+    }
+}
+
+/// `count` values of a metric in an hour, of one region.
+fn values(role: &'static str, hour: i64, region: &str, count: i64, mean: f64, rng: &mut Rng) -> Vec<Sample> {
+    let sample = |at: i64| Sample {
+        time_us: hour * HOUR_US + at * (HOUR_US / count),
+        role,
+        value: mean + rng.normal(),
+        labels: labels(&[("region", region)]),
+        simulated: false,
+    };
+    (0..count).map(sample).collect()
+}
+
+#[tokio::test]
+async fn features_and_segments_are_judged_together_and_a_mix_is_named() {
+    let (mut rng, mut samples) = (Rng::new(11), vec![]);
+    for hour in 0..10 {
+        // Each region stays as it is; in the last hour far more comes from the one with long inputs.
+        let us = if hour == 9 { 2_000 } else { 400 };
+        samples.extend(values("input.tokens", hour, "eu", 2_000, 0.0, &mut rng));
+        samples.extend(values("input.tokens", hour, "us", us, 3.0, &mut rng));
+        samples.extend(values("input.pixels", hour, "eu", 1_000, 0.0, &mut rng));
+        samples.extend(values("input.pixels", hour, "us", 30, 0.0, &mut rng));
+    }
+    let ctx = session(&samples, &[]);
+    let asked = request(&["input.tokens", "input.pixels"], Some("region"), hours(0, 9), hours(9, 10));
+    let run = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+    let seen: Vec<_> = run
+        .scores
+        .iter()
+        .map(|score| {
+            let segment = score.request.segment.as_ref().map(|segment| segment.value.as_str());
+            (score.request.subject.name(), segment, score.decision.status)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("input.tokens", None, Status::Critical),
+            ("input.tokens", Some("eu"), Status::Ok),
+            ("input.tokens", Some("us"), Status::Ok),
+            ("input.pixels", None, Status::Ok),
+            ("input.pixels", Some("eu"), Status::Ok),
+            ("input.pixels", Some("us"), Status::InsufficientData),
+        ],
+        "{}",
+        run.to_text()
+    );
+    let shift = run.scores[0].mix_shift.as_ref().unwrap();
+    assert!(shift.is_mostly_mix() && shift.mix > 10.0 * shift.within.abs(), "{shift:?}");
+    let psi = run.scores[0].psi().unwrap();
+    assert!((shift.mix + shift.within - psi).abs() < 0.02 * psi, "{shift:?} {psi}");
+    // Too few values are no test of the family, which has five.
+    assert_eq!(run.scores.iter().filter(|score| score.q_value.is_some()).count(), 5);
+    let ok = &run.scores[1];
+    assert!(ok.q_value >= ok.comparison.as_ref().unwrap().psi_p_value, "{ok:?}");
+    assert_eq!(run.status(), Status::Critical);
+    let text = run.to_text();
+    assert!(
+        text.contains("mostly who sends (mix)") && text.contains("1 critical, 4 ok, 1 insufficient data"),
+        "{text}"
+    );
+    let page = run.to_page(&[], &Thresholds::default(), 0).to_html();
+    for words in ["Distribution before and now", "Parts of the PSI", "No timeline", "mostly who sends", "no season"] {
+        assert!(page.contains(words), "{words}");
+    }
+    let all = features(&ctx, hours(9, 10)).await.unwrap();
+    assert_eq!(all.iter().map(Subject::name).collect::<Vec<_>>(), ["input.pixels", "input.tokens"]);
+    assert!(features(&ctx, hours(50, 60)).await.unwrap_err().to_string().contains("no metric"));
+}
+
+#[tokio::test]
+async fn a_change_of_each_week_is_no_change_against_its_season() {
+    let (mut rng, mut samples) = (Rng::new(5), vec![]);
+    let now = 3 * WEEK;
+    // Every week at this hour inputs are long; in the days before they are not.
+    for week in 1..3 {
+        samples.extend(values("input.tokens", now - week * WEEK, "eu", 1_000, 1.0, &mut rng));
+    }
+    (now - 24..now).for_each(|hour| samples.extend(values("input.tokens", hour, "eu", 300, 0.0, &mut rng)));
+    samples.extend(values("input.tokens", now, "eu", 1_000, 1.0, &mut rng));
+    let ctx = session(&samples, &[]);
+    let asked = request(&["input.tokens"], None, hours(now - 24, now), hours(now, now + 1));
+    let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+    let season = found.season_of(&found.scores[0]).unwrap();
+    assert_eq!((found.scores[0].decision.status, season.decision.status), (Status::Critical, Status::Ok));
+    assert_eq!(season.request.reference.windows.len(), 4);
+    assert_eq!((season.reference.value_count, found.scores[0].q_value), (2_000, None));
+    assert!(found.to_text().contains("usual for this time"), "{}", found.to_text());
+    let beside = found.scores[0].to_text_beside(Some(season));
+    assert!(beside.contains("Against the same hours of 4 weeks before"), "{beside}");
+    // One week is no season.
+    let later: Vec<Sample> = samples.into_iter().filter(|sample| sample.time_us >= (now - WEEK) * HOUR_US).collect();
+    let found = run(&session(&later, &[]), None, &asked, &Thresholds::default(), 0).await.unwrap();
+    assert!(found.seasonal.is_empty());
+}
+
+/// `raw.increases` and `raw.series` of the counter `requests`: an hour, a language, what was counted in it.
+fn register_counts(ctx: &SessionContext, kind: &str, counts: &[(i64, &str, f64)]) {
+    let mut languages: Vec<&str> = counts.iter().map(|count| count.1).collect();
+    languages.sort_unstable();
+    languages.dedup();
+    let id = |language: &str| languages.iter().position(|known| *known == language).unwrap() as i64;
+    let times = |values: Vec<i64>| -> ArrayRef {
+        Arc::new(datafusion::arrow::array::TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+    };
+    let texts = |values: Vec<&str>| -> ArrayRef { Arc::new(StringArray::from(values)) };
+    let column = |name: &str, column: ArrayRef| (Field::new(name, column.data_type().clone(), true), column);
+    let points = counts.len();
+    let since = vec![None::<i64>; points];
+    let increases = vec![
+        column("metric", texts(vec!["requests"; points])),
+        column("series_id", Arc::new(Int64Array::from_iter_values(counts.iter().map(|count| id(count.1))))),
+        column("date", Arc::new(Date32Array::from(vec![0; points]))),
+        column("time", times(counts.iter().map(|count| count.0 * HOUR_US + 1).collect())),
+        column("start_time", times(vec![0; points])),
+        (
+            Field::new("since", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+            Arc::new(datafusion::arrow::array::TimestampMicrosecondArray::from(since).with_timezone("UTC")) as ArrayRef,
+        ),
+        column("value", Arc::new(Float64Array::from_iter_values(counts.iter().map(|count| count.2 + 1e6)))),
+        column("increase", Arc::new(Float64Array::from_iter_values(counts.iter().map(|count| count.2)))),
+    ];
+    let mut attributes = datafusion::arrow::array::MapBuilder::new(
+        None,
+        datafusion::arrow::array::StringBuilder::new(),
+        datafusion::arrow::array::StringBuilder::new(),
+    );
+    for language in &languages {
+        attributes.keys().append_value("language");
+        attributes.values().append_value(language);
+        attributes.append(true).unwrap();
+    }
+    let rows = languages.len();
+    let series = vec![
+        column("metric", texts(vec!["requests"; rows])),
+        column("series_id", Arc::new(Int64Array::from_iter_values(0..rows as i64))),
+        column("date", Arc::new(Date32Array::from(vec![0; rows]))),
+        column("kind", texts(vec![kind; rows])),
+        column("temporality", texts(vec!["cumulative"; rows])),
+        column("monotonic", Arc::new(BooleanArray::from(vec![true; rows]))),
+        column("attributes", Arc::new(attributes.finish())),
+    ];
+    for (name, columns) in [("raw.increases", increases), ("raw.series", series)] {
+        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        ctx.deregister_table(name).unwrap();
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
+        ctx.register_table(name, Arc::new(table)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn categories_are_counted_and_new_and_vanished_ones_named() {
+    let mut counts = vec![];
+    for hour in 0..12 {
+        counts.extend([(hour, "en", 700.0 + hour as f64), (hour, "de", 280.0), (hour, "la", 20.0)]);
+    }
+    counts.extend([(12, "en", 350.0), (12, "de", 300.0), (12, "ja", 350.0)]);
+    let ctx = session(&[], &[]);
+    register_counts(&ctx, "sum", &counts);
+    let asked = request(&["requests[language]"], None, hours(0, 12), hours(12, 13));
+    let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+    let score = &found.scores[0];
+    assert_eq!(score.decision.status, Status::Critical, "{}", score.to_text());
+    let change = score.comparison.as_ref().unwrap().categories.as_ref().unwrap();
+    assert_eq!((change.new.as_slice(), change.vanished.as_slice()), (&["ja".to_owned()][..], &["la".to_owned()][..]));
+    assert!((change.new_share - 0.35).abs() < 1e-12 && change.new_is_material);
+    assert_eq!((score.reference.value_count, score.current.value_count), (12_066, 1_000));
+    // Twelve hours of the reference are twelve windows to learn from.
+    assert_eq!(score.reference_window_count, 12);
+    let text = found.to_text();
+    assert!(text.contains("requests[language]: new ja, 35.00 %") && text.contains("vanished la"), "{text}");
+    // The same mixture as before is none.
+    let quiet = request(&["requests[language]"], None, hours(0, 11), hours(11, 12));
+    let found = run(&ctx, None, &quiet, &Thresholds::default(), 0).await.unwrap();
+    assert_eq!(found.scores[0].decision.status, Status::Ok, "{}", found.to_text());
+    let table = score_table(&[score, &found.scores[0]], 9).unwrap();
+    assert_eq!(table.num_rows(), 2);
+    // A gauge by category is refused, and does not stop the run.
+    register_counts(&ctx, "gauge", &counts);
+    let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+    assert!(found.refused[0].reason.contains("no counter"), "{:?}", found.refused);
+    assert_eq!(found.status(), Status::InsufficientData);
+}

@@ -1,0 +1,230 @@
+//! What Kubernetes and the services tell of workloads: names, requests, usage and the signals that an autoscaler could follow.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use datafusion::prelude::SessionContext;
+
+use crate::{
+    error::Result,
+    hpa_advice::{Measured, Requests, ServiceSignals},
+    manifest::{Target, WorkloadKind},
+    rows::{Rows, SIMULATED},
+    window::{Window, time_literal},
+};
+
+/// Simulated or not, and a name.
+type Key = (bool, String);
+
+/// What is told of all services.
+#[derive(Debug, Default)]
+pub(super) struct Workloads {
+    named: Vec<Named>,
+    pods: HashMap<Key, PodUse>,
+    signals: HashMap<Key, ServiceSignals>,
+    llm: BTreeSet<Key>,
+    pub(super) queries: Vec<String>,
+}
+
+/// A workload as a series names it.
+#[derive(Debug)]
+struct Named {
+    simulated: bool,
+    service: Option<String>,
+    pod: Option<String>,
+    namespace: Option<String>,
+    kind: WorkloadKind,
+    name: String,
+}
+
+/// Sums over the containers of a pod, and of how many.
+#[derive(Debug, Clone, Copy, Default)]
+struct PodUse {
+    cpu_request: Told,
+    memory_request: Told,
+    cpu_usage: Told,
+    memory_usage: Told,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    sum: Option<f64>,
+    container_count: i64,
+}
+
+/// What is told of one service.
+#[derive(Debug)]
+pub(super) struct Workload {
+    /// The workload, or why it is not known.
+    pub(super) target: Result<Target, String>,
+    pub(super) requests: Requests,
+    pub(super) signals: ServiceSignals,
+    pub(super) serves_llm: bool,
+    pub(super) namespace: Option<String>,
+}
+
+impl Workloads {
+    pub(super) async fn read(ctx: &SessionContext, window: Window) -> Result<Self> {
+        let mut found = Self::default();
+        found.read_names(ctx, window).await?;
+        found.read_pods(ctx, window).await?;
+        found.read_signals(ctx, window).await?;
+        Ok(found)
+    }
+
+    async fn rows(&mut self, ctx: &SessionContext, query: String) -> Result<Rows> {
+        let rows = Rows::query(ctx, &query).await?;
+        self.queries.push(query);
+        Ok(rows)
+    }
+
+    async fn read_names(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
+        let query = format!(
+            "SELECT DISTINCT {SIMULATED} AS simulated, service_name AS service, k8s_pod AS pod, k8s_namespace AS namespace, \
+             attributes['k8s.deployment.name'] AS deployment, attributes['k8s.statefulset.name'] AS stateful \
+             FROM raw.series WHERE (attributes['k8s.deployment.name'] IS NOT NULL OR \
+             attributes['k8s.statefulset.name'] IS NOT NULL) AND last_time >= {} AND first_time < {}",
+            time_literal(window.start_us),
+            time_literal(window.end_us)
+        );
+        let rows = self.rows(ctx, query).await?;
+        let [services, pods, namespaces] = ["service", "pod", "namespace"].map(|name| rows.texts(name));
+        let (services, pods, namespaces) = (services?, pods?, namespaces?);
+        let (deployments, stateful) = (rows.texts("deployment")?, rows.texts("stateful")?);
+        for (row, simulated) in rows.flags("simulated")?.into_iter().enumerate() {
+            let (kind, name) = match (&deployments[row], &stateful[row]) {
+                (Some(name), _) => (WorkloadKind::Deployment, name.clone()),
+                (None, Some(name)) => (WorkloadKind::StatefulSet, name.clone()),
+                (None, None) => continue,
+            };
+            let (service, pod, namespace) = (services[row].clone(), pods[row].clone(), namespaces[row].clone());
+            self.named.push(Named { simulated, service, pod, namespace, kind, name });
+        }
+        Ok(())
+    }
+
+    async fn read_pods(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
+        // Containers add up to their pod; where a source tells of the pod itself as well, that is a copy.
+        let query = format!(
+            "SELECT simulated, pod, role, coalesce(sum(CASE WHEN container <> '' THEN mean END), max(mean)) AS total, \
+             sum(CASE WHEN container <> '' THEN 1 ELSE 0 END) AS containers FROM (SELECT {SIMULATED} AS simulated, \
+             k8s_pod AS pod, coalesce(k8s_container, '') AS container, role, avg(value) AS mean FROM system \
+             WHERE role IN ('cpu.request', 'memory.request', 'cpu.usage', 'memory.working_set') AND k8s_pod IS NOT NULL \
+             AND coalesce(k8s_container, '') <> 'POD' AND {} AND value IS NOT NULL GROUP BY 1, 2, 3, 4) GROUP BY 1, 2, 3",
+            window.condition("time")
+        );
+        let rows = self.rows(ctx, query).await?;
+        let (simulated, pods, roles) = (rows.flags("simulated")?, rows.texts("pod")?, rows.texts("role")?);
+        let (totals, containers) = (rows.numbers("total")?, rows.integers("containers")?);
+        for row in 0..rows.len() {
+            let Some(pod) = pods[row].clone() else { continue };
+            let of = self.pods.entry((simulated[row], pod)).or_default();
+            let told = Told { sum: totals[row], container_count: containers[row].unwrap_or(0) };
+            match roles[row].as_deref() {
+                Some("cpu.request") => of.cpu_request = told,
+                Some("memory.request") => of.memory_request = told,
+                Some("cpu.usage") => of.cpu_usage = told,
+                _ => of.memory_usage = told,
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_signals(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
+        let query = format!(
+            "SELECT {SIMULATED} AS simulated, service_name AS service, role, max(metric) AS metric, avg(value) AS mean FROM latency \
+             WHERE role IN ('queue.length', 'kv_cache.utilization', 'latency.ttft', 'latency.tpot') AND service_name IS NOT NULL \
+             AND {} GROUP BY 1, 2, 3",
+            window.condition("time")
+        );
+        let rows = self.rows(ctx, query).await?;
+        let (simulated, services, roles) = (rows.flags("simulated")?, rows.texts("service")?, rows.texts("role")?);
+        let (metrics, means) = (rows.texts("metric")?, rows.numbers("mean")?);
+        for row in 0..rows.len() {
+            let Some(service) = services[row].clone() else { continue };
+            let key = (simulated[row], service);
+            let measured = metrics[row].as_deref().zip(means[row]);
+            let measured = measured.map(|(metric, mean)| Measured { metric: prometheus_name(metric), mean });
+            let signals = self.signals.entry(key.clone()).or_default();
+            match roles[row].as_deref() {
+                Some("queue.length") => signals.queue = measured,
+                Some("kv_cache.utilization") => {
+                    signals.kv_cache = measured;
+                    self.llm.insert(key);
+                }
+                _ => drop(self.llm.insert(key)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is told of `service`, which runs in `pods`.
+    pub(super) fn of(&self, service: &str, simulated: bool, pods: &BTreeSet<String>) -> Workload {
+        let key = (simulated, service.to_owned());
+        let uses: Vec<&PodUse> = pods.iter().filter_map(|pod| self.pods.get(&(simulated, pod.clone()))).collect();
+        let mean = |of: fn(&PodUse) -> Option<f64>| {
+            let known: Vec<f64> = uses.iter().filter_map(|pod| of(pod)).collect();
+            (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+        };
+        // One container without a request leaves the autoscaler without a percentage: so is a pod without one.
+        let all = |of: fn(&PodUse) -> Option<f64>| uses.iter().all(|pod| of(pod).is_some()).then(|| mean(of)).flatten();
+        let requests = Requests {
+            cpu_cores: all(|pod| pod.cpu_request.of_all(pod.cpu_usage)),
+            memory_bytes: all(|pod| pod.memory_request.of_all(pod.memory_usage)),
+        };
+        let signals = ServiceSignals {
+            cpu_cores_mean: mean(|pod| pod.cpu_usage.sum),
+            memory_bytes_mean: mean(|pod| pod.memory_usage.sum),
+            ..self.signals.get(&key).cloned().unwrap_or_default()
+        };
+        let (target, namespace) = self.target(service, simulated, pods);
+        Workload { target, requests, signals, serves_llm: self.llm.contains(&key), namespace }
+    }
+
+    fn target(
+        &self,
+        service: &str,
+        simulated: bool,
+        pods: &BTreeSet<String>,
+    ) -> (Result<Target, String>, Option<String>) {
+        let is_ours = |named: &&Named| {
+            named.simulated == simulated
+                && (named.service.as_deref() == Some(service)
+                    || named.pod.as_ref().is_some_and(|pod| pods.contains(pod)))
+        };
+        let mut names: BTreeMap<(&str, &str), WorkloadKind> = BTreeMap::new();
+        let mut without_namespace = None;
+        for named in self.named.iter().filter(is_ours) {
+            match &named.namespace {
+                Some(namespace) => drop(names.insert((namespace, &named.name), named.kind)),
+                None => without_namespace = Some(&named.name),
+            }
+        }
+        let mut found = names.iter();
+        match (found.next(), found.next(), without_namespace) {
+            (Some(((namespace, name), kind)), None, _) => {
+                let target = Target::new(namespace, *kind, name).map_err(|error| error.to_string());
+                (target, Some((*namespace).to_owned()))
+            }
+            (Some(_), Some(_), _) => {
+                let names: Vec<String> = names.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+                (Err(format!("several workloads are named ({}): which one to change is not known", names.join(", "))), None)
+            }
+            (None, _, Some(name)) => (Err(format!("the namespace of {name} is not known: send k8s.namespace.name")), None),
+            (None, _, None) => {
+                (Err("its workload is not known: send k8s.deployment.name (or k8s.statefulset.name) and k8s.namespace.name".into()), None)
+            }
+        }
+    }
+}
+
+/// The name that Prometheus, and with it an adapter of custom metrics, has for a metric of OpenTelemetry.
+fn prometheus_name(metric: &str) -> String {
+    metric.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | ':') { c } else { '_' }).collect()
+}
+
+impl Told {
+    /// The sum, unless `seen` is of more containers.
+    fn of_all(self, seen: Self) -> Option<f64> {
+        self.sum.filter(|sum| *sum > 0.0 && self.container_count >= seen.container_count)
+    }
+}

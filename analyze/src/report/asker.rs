@@ -1,0 +1,50 @@
+//! Questions to the session, kept so that the report can print them.
+
+use datafusion::prelude::SessionContext;
+use serde::Serialize;
+
+use crate::{
+    error::Result,
+    rows::Rows,
+    window::{Window, time_literal},
+};
+
+/// A question and what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Query {
+    /// What it gives.
+    pub what: &'static str,
+    /// SQL.
+    pub sql: String,
+}
+
+/// Simulated or not, host, id: what names a card.
+pub(super) type CardKey = (bool, String, String);
+
+/// Asks about one window.
+pub(super) struct Asker<'a> {
+    pub(super) ctx: &'a SessionContext,
+    pub(super) window: Window,
+    pub(super) queries: Vec<Query>,
+}
+
+impl Asker<'_> {
+    pub(super) async fn rows(&mut self, what: &'static str, sql: String) -> Result<Rows> {
+        let rows = Rows::query(self.ctx, &sql).await?;
+        self.queries.push(Query { what, sql });
+        Ok(rows)
+    }
+
+    /// SQL condition for points with a value inside of the window.
+    pub(super) fn points(&self) -> String {
+        format!("{} AND value IS NOT NULL AND NOT isnan(value)", self.window.condition("time"))
+    }
+
+    /// SQL condition for rows of series that have a point in the window.
+    pub(super) fn series(&self) -> String {
+        let (start, end) = (time_literal(self.window.start_us), time_literal(self.window.end_us));
+        format!(
+            "last_time >= {start} AND first_time < {end} AND date >= CAST({start} AS DATE) AND date <= CAST({end} AS DATE)"
+        )
+    }
+}

@@ -1,0 +1,318 @@
+//! The report as a page: its words, tables and charts, once for HTML, Markdown and terminal.
+
+use super::{FleetReport, Saving, WeeklyReport, labels::Dimension, rows::Row};
+use crate::{
+    money::Money,
+    page::{Block, Cell, Column, Page, Section, Table, Tile},
+    price_book::Cost,
+    waterfall::Rung,
+};
+
+mod charts;
+mod cost_tables;
+mod use_tables;
+
+/// What the tables of one fleet need to write their cells.
+pub(super) struct Writer<'a> {
+    pub(super) report: &'a WeeklyReport,
+    pub(super) fleet: &'a FleetReport,
+    /// Decimals of money.
+    pub(super) digits: u32,
+}
+
+impl WeeklyReport {
+    /// The report as one self-contained HTML file.
+    pub fn to_html(&self) -> String {
+        self.page().to_html()
+    }
+
+    /// The report as Markdown, with the SQL of every table.
+    pub fn to_markdown(&self) -> String {
+        self.page().to_markdown()
+    }
+
+    /// The report for a terminal.
+    pub fn to_text(&self) -> String {
+        self.page().to_text()
+    }
+
+    /// The report as a page.
+    pub fn page(&self) -> Page {
+        let mut page = Page {
+            title: self.title(),
+            lead: self.lead(),
+            simulated: self.fleets.iter().any(|fleet| fleet.simulated),
+            notes: self.notes(),
+            inputs: self.inputs(),
+            ..Page::default()
+        };
+        for fleet in &self.fleets {
+            let digits = self.request.prices.as_ref().map_or(2, |prices| prices.currency.digits());
+            let writer = Writer { report: self, fleet, digits };
+            page.tiles.extend(writer.tiles());
+            page.sections.extend(writer.sections());
+        }
+        page
+    }
+
+    fn lead(&self) -> Vec<String> {
+        let zone = self.request.zone.name();
+        let money = match self.currency() {
+            Some(currency) => format!("Money is in {currency}; \"unknown\" means that a price is missing, never 0."),
+            None => {
+                "There is no price book: every cost is unknown. Set `prices` or --prices (docs/cost.md).".to_owned()
+            }
+        };
+        let mut lead = vec![self.windows(), format!("Time zone of the week: {zone}; times are UTC. {money}")];
+        if self.data() == "real and simulated" {
+            lead.push(
+                "Simulated GPUs and hosts have a bill of their own; nothing of it is added to real ones.".to_owned(),
+            );
+        }
+        if self.fleets.is_empty() {
+            lead.push("No telemetry of GPUs or hosts in this window.".to_owned());
+        }
+        lead
+    }
+
+    fn notes(&self) -> Vec<String> {
+        [
+            "Average, p95 and peak of GPUs are of one-minute means; p95 is the value that 95 % of the minutes do not exceed.",
+            "A GPU is charged from its first to its last point in the window, whatever it did; who held it is what its series say.",
+            "The rows of each table of costs sum to the bill; (unallocated) is what has no such label, with idle and unmeasured time.",
+            "CPUs and memory go to the pods that ask for them or use them (the larger, by day); where no pod is known, to whoever \
+             holds the GPUs of the host.",
+            "Used cost counts only the busy part of GPUs. A unit cost holds at the load beside it.",
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    fn inputs(&self) -> Vec<(String, String)> {
+        let mut inputs = vec![
+            ("program".to_owned(), format!("driftwatt {}", env!("CARGO_PKG_VERSION"))),
+            ("points read".to_owned(), self.row_count.to_string()),
+        ];
+        let version = |(name, version): &(String, i64)| (format!("table {name}"), format!("version {version}"));
+        inputs.extend(self.table_versions.iter().map(version));
+        inputs.extend(self.queries.iter().map(|query| (query.what.to_owned(), query.sql.clone())));
+        inputs
+    }
+}
+
+impl Writer<'_> {
+    /// ` (SIMULATED)` after headings of the simulated fleet.
+    pub(super) fn mark(&self) -> &'static str {
+        if self.fleet.simulated { " (SIMULATED)" } else { "" }
+    }
+
+    /// SQL for `columns` of the rows of `dimension`.
+    pub(super) fn query(&self, columns: &str, dimension: Dimension) -> Option<String> {
+        let not = if self.fleet.simulated { "" } else { "NOT " };
+        Some(format!(
+            "SELECT {columns} FROM weekly_report({}) WHERE dimension = '{}' AND {not}simulated ORDER BY cost_known_part DESC",
+            self.window_arguments(),
+            dimension.as_str()
+        ))
+    }
+
+    /// `'2026-11-16T00:00:00Z', '2026-11-23T00:00:00Z'`.
+    pub(super) fn window_arguments(&self) -> String {
+        let time = |time_us| {
+            let time = chrono::DateTime::from_timestamp_micros(time_us).unwrap_or_default();
+            format!("'{}'", time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+        };
+        let window = self.report.request.window;
+        format!("{}, {}", time(window.start_us), time(window.end_us))
+    }
+
+    pub(super) fn rows(&self, dimension: Dimension) -> impl Iterator<Item = &Row> {
+        self.fleet.rows.iter().filter(move |row| row.dimension == dimension)
+    }
+
+    /// The row of everything.
+    pub(super) fn whole(&self) -> Option<&Row> {
+        self.rows(Dimension::Fleet).next()
+    }
+
+    pub(super) fn money(&self, money: Option<Money>) -> Cell {
+        money.map_or(Cell::Unknown, |money| Cell::Text(money.to_text(self.digits)))
+    }
+
+    /// The same with its sign.
+    pub(super) fn money_change(&self, money: Option<Money>) -> Cell {
+        let text = |money: Money| {
+            let plus = if money > Money::ZERO { "+" } else { "" };
+            Cell::Text(format!("{plus}{}", money.to_text(self.digits)))
+        };
+        money.map_or(Cell::Unknown, text)
+    }
+
+    fn with_currency(&self, money: Money) -> String {
+        format!("{} {}", money.to_text(self.digits), self.report.currency().unwrap_or_default())
+    }
+
+    fn tiles(&self) -> Vec<Tile> {
+        let Some(whole) = self.whole() else { return vec![] };
+        let mark = if self.fleet.simulated { "simulated: " } else { "" };
+        let tile = |label: &str, value: Option<String>, note: Option<String>| Tile {
+            label: format!("{mark}{label}"),
+            value,
+            note,
+        };
+        let mut tiles = vec![tile("cost", whole.cost.map(|cost| self.with_currency(cost)), self.cost_note(whole))];
+        if whole.now.gpu_hours > 0.0 {
+            let waterfall = &self.fleet.week.waterfall;
+            let (paid, busy) = (waterfall.step(Rung::Paid), waterfall.step(Rung::Busy));
+            let share = busy.hours.zip(paid.hours).map(|(busy, paid)| format!("{:.1} %", busy / paid * 100.0));
+            let hours = busy.hours.zip(paid.hours).map(|(busy, paid)| format!("{busy:.1} of {paid:.1} GPU-hours"));
+            tiles.push(tile("busy of what is paid", share, hours));
+            let unused = paid.cost.zip(busy.cost).map(|(paid, busy)| self.with_currency(paid - busy));
+            tiles.push(tile("paid for GPUs and not busy", unused, None));
+            let coverage = whole.now.coverage().map(|coverage| format!("{:.1} %", coverage * 100.0));
+            tiles.push(tile("GPU-hours measured", coverage, None));
+            let energy = whole.now.energy_kwh.map(|kwh| format!("{kwh:.1} kWh"));
+            let carbon = match whole.now.carbon_g {
+                Some(grams) => format!("{:.1} kg CO2e", grams / 1e3),
+                None => "carbon unknown".to_owned(),
+            };
+            tiles.push(tile("energy of GPUs", energy, Some(carbon)));
+        }
+        tiles.push(self.monitoring_tile(mark));
+        tiles
+    }
+
+    /// What is known of an unknown cost, or how it changed.
+    fn cost_note(&self, whole: &Row) -> Option<String> {
+        let cost = whole.now.cost();
+        if cost.total().is_none() {
+            return self.report.currency().map(|_| {
+                format!(
+                    "{} is known; {:.1} unit-hours have no price",
+                    self.with_currency(cost.effective),
+                    cost.unpriced_hours
+                )
+            });
+        }
+        Some(match (whole.cost_change(), &whole.before) {
+            (Some(change), _) if change < Money::ZERO => format!("{} less than before", self.with_currency(-change)),
+            (Some(change), _) => format!("{} more than before", self.with_currency(change)),
+            (None, Some(_)) => "the cost before is unknown".to_owned(),
+            (None, None) => "no data of the week before".to_owned(),
+        })
+    }
+
+    fn monitoring_tile(&self, mark: &str) -> Tile {
+        let cost = self.fleet.week.bill.monitoring;
+        let note = match cost {
+            Some(_) => "CPUs and memory of collectors, part of the above",
+            None => "no collector sends its own use",
+        };
+        Tile {
+            label: format!("{mark}monitoring itself"),
+            value: cost.as_ref().and_then(Cost::total).map(|cost| self.with_currency(cost)),
+            note: Some(note.to_owned()),
+        }
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let mut sections = Vec::new();
+        let mut push = |heading: &str, blocks: Vec<Block>| {
+            if !blocks.is_empty() {
+                sections.push(Section { heading: format!("{heading}{}", self.mark()), blocks });
+            }
+        };
+        push("The bill", self.bill());
+        push("GPU-hours from paid to productive", self.waterfall());
+        push("Against the week before", self.change());
+        for (dimension, heading) in [
+            (Dimension::Service, "By service"),
+            (Dimension::Team, "By team"),
+            (Dimension::Namespace, "By namespace"),
+            (Dimension::ModelVersion, "By model version"),
+            (Dimension::Host, "By host"),
+            (Dimension::GpuModel, "By GPU model"),
+        ] {
+            push(heading, self.costs(dimension));
+        }
+        push("Cost per request and token", self.unit_costs());
+        push("Use by the hour", self.hourly());
+        push("Least used GPUs", self.least_used());
+        push("CPU and memory of hosts", self.hosts());
+        push("What would save most", self.savings());
+        push("Risks", self.risks());
+        push("What is missing", vec![self.missing()]);
+        sections
+    }
+
+    fn savings(&self) -> Vec<Block> {
+        let cells = |saving: &Saving| {
+            let money = saving.money.map(|money| self.money(Some(Money::from_units(money))));
+            vec![
+                text(&saving.service),
+                text(&format!("{} → {}", saving.replicas.0, saving.replicas.1)),
+                text(&format!("{:.0}", saving.gpu_hours)),
+                money.unwrap_or(Cell::Unknown),
+                text(&format!("{:.2}", saving.confidence)),
+            ]
+        };
+        let savings = &self.fleet.savings;
+        if savings.is_empty() {
+            let none = "Nothing is proposed on this week alone; `driftwatt recommend` looks at two and says why for each service.";
+            return vec![Block::Paragraph(none.to_owned())];
+        }
+        let table = Table {
+            caption: "Proposals of `driftwatt recommend` on this week, with what a week of each saves".to_owned(),
+            columns: columns(&["service"], &["replicas", "GPU-h a week", "saves a week", "confidence"]),
+            rows: savings.iter().map(cells).collect(),
+            query: None,
+        };
+        let why = savings.iter().map(|saving| saving.why.clone()).collect();
+        vec![Block::Table(table), Block::List(why)]
+    }
+
+    fn risks(&self) -> Vec<Block> {
+        let risks: Vec<String> =
+            self.fleet.risks.iter().map(|risk| format!("{}: {}.", risk.service, risk.what)).collect();
+        if risks.is_empty() {
+            let none = "No service with a single replica, and none without headroom, among those whose GPUs name them.";
+            return vec![Block::Paragraph(none.to_owned())];
+        }
+        vec![Block::List(risks)]
+    }
+
+    fn missing(&self) -> Block {
+        let missing = &self.fleet.week.missing;
+        if missing.is_empty() {
+            return Block::Paragraph("Nothing that is known of.".to_owned());
+        }
+        Block::List(missing.clone())
+    }
+}
+
+/// A cell.
+fn text(text: &str) -> Cell {
+    Cell::Text(text.to_owned())
+}
+
+/// Texts to the left, numbers to the right.
+fn columns(texts: &[&str], numbers: &[&str]) -> Vec<Column> {
+    let column = |is_number| move |name: &&str| Column { name: (*name).to_owned(), is_number };
+    texts.iter().map(column(false)).chain(numbers.iter().map(column(true))).collect()
+}
+
+/// A number with `decimals`, or what stands for none.
+fn number(value: Option<f64>, scale: f64, decimals: usize) -> Cell {
+    value.map_or(Cell::Unknown, |value| Cell::Text(decimal(value * scale, decimals)))
+}
+
+/// A number with `decimals`; nothing has no sign.
+fn decimal(value: f64, decimals: usize) -> String {
+    // A sum of nothing is -0.
+    format!("{:.decimals$}", value + 0.0)
+}
+
+/// The same where none means that there is nothing.
+fn number_or_dash(value: Option<f64>, scale: f64, decimals: usize) -> Cell {
+    value.map_or_else(|| text("–"), |value| Cell::Text(decimal(value * scale, decimals)))
+}

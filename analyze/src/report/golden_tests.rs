@@ -1,0 +1,382 @@
+//! Small fleets whose reports are computed by hand in the comments. Windows are ten hours with a point a minute.
+
+use super::*;
+use crate::{
+    allocation::UNALLOCATED,
+    test_session::{Sample, labels, session},
+    waterfall::Rung,
+    window::{HOUR_US, MINUTE_US},
+};
+
+/// Hours since the epoch; the day began at hour 96.
+const START: i64 = 100;
+const GIB: f64 = 1_073_741_824.0;
+
+/// What a thing reports in every minute of some hours.
+struct Thing {
+    labels: Vec<(&'static str, String)>,
+    from: i64,
+    until: i64,
+}
+
+impl Thing {
+    fn new(pairs: &[(&'static str, &str)], from: i64, until: i64) -> Self {
+        Self { labels: labels(pairs), from, until }
+    }
+
+    /// `role` with the value that `of` gives each minute.
+    fn says(&self, role: &'static str, of: impl Fn(i64) -> f64) -> Vec<Sample> {
+        let sample = |minute: i64| Sample {
+            time_us: self.from * HOUR_US + minute * MINUTE_US,
+            role,
+            value: of(minute),
+            labels: self.labels.clone(),
+            simulated: false,
+        };
+        (0..(self.until - self.from) * 60).map(sample).collect()
+    }
+
+    /// A card whose duty goes up and down by 0.1 around `duty`, since one that stands still is taken for a hung exporter.
+    fn works(&self, duty: f64, memory_gib: f64) -> Vec<Sample> {
+        let swing = if duty > 0.0 { 0.1 } else { 0.0 };
+        let mut samples =
+            self.says("gpu.utilization", |minute| if minute % 2 == 0 { duty - swing } else { duty + swing });
+        samples.extend(self.says("gpu.memory.used", |_| memory_gib * GIB));
+        samples
+    }
+}
+
+fn book(text: &str) -> PriceBook {
+    PriceBook::parse(&format!("currency = \"EUR\"\n{text}")).unwrap()
+}
+
+async fn report(samples: &[Sample], prices: &str) -> WeeklyReport {
+    let window = Window::new(START * HOUR_US, (START + 10) * HOUR_US).unwrap();
+    let request = WeeklyRequest { window, zone: Tz::UTC, prices: Some(book(prices)), now_us: window.end_us + 7 };
+    weekly(&session(samples, &[]), None, &request).await.unwrap()
+}
+
+fn row<'a>(report: &'a WeeklyReport, dimension: Dimension, name: &str) -> &'a Row {
+    let found = report.rows().find(|row| row.dimension == dimension && row.name == name);
+    found.unwrap_or_else(|| {
+        let names: Vec<_> = report.rows().map(|row| (row.dimension, &row.name)).collect();
+        panic!("no {name} in {names:?}")
+    })
+}
+
+/// Names and costs of a dimension; every dimension sums to the bill.
+fn costs(report: &WeeklyReport, dimension: Dimension) -> Vec<(&str, String)> {
+    let rows = report.rows().filter(|row| row.dimension == dimension);
+    rows.map(|row| (row.name.as_str(), row.cost.map_or("unknown".into(), |cost| cost.to_text(2)))).collect()
+}
+
+fn pairs<'a>(expected: &[(&'a str, &str)]) -> Vec<(&'a str, String)> {
+    expected.iter().map(|(name, cost)| (*name, (*cost).to_owned())).collect()
+}
+
+fn assert_conserved(report: &WeeklyReport) {
+    let bill = report.fleets[0].week.bill.allocation.bill.effective;
+    for dimension in Dimension::ALL {
+        let rows = || report.rows().filter(|row| row.dimension == dimension);
+        assert_eq!(rows().map(|row| row.now.cost().effective).sum::<crate::money::Money>(), bill, "{dimension:?}");
+        if rows().all(|row| row.cost.is_some()) {
+            assert_eq!(
+                rows().filter_map(|row| row.cost).sum::<crate::money::Money>(),
+                bill.rounded(2),
+                "{dimension:?}"
+            );
+        }
+    }
+}
+
+const PRICES: &str = "vcpu_hour = 0.04\nkwh = 0.25\npue = 1.2\nregion = \"north\"\ngpu_hour = { L4 = { list = 0.8, effective = 0.6 } }\n\
+    [vcpus]\nh1 = 16\n[carbon_g_per_kwh]\nnorth = 100";
+
+/// Host h1 with 16 vCPUs and two L4: one serves chat all the time, one works for batch for five hours and is free then.
+fn two_cards() -> Vec<Sample> {
+    let chat = [
+        ("host_name", "h1"),
+        ("gpu_id", "g1"),
+        ("gpu_model", "L4"),
+        ("service_name", "chat"),
+        ("team", "talk"),
+        ("model_name", "m"),
+        ("model_version", "1"),
+    ];
+    let g1 = Thing::new(&chat, START, START + 10);
+    let card = [("host_name", "h1"), ("gpu_id", "g2"), ("gpu_model", "L4")];
+    let batch = Thing::new(&[&card[..], &[("service_name", "batch"), ("team", "nightly")]].concat(), START, START + 5);
+    let free = Thing::new(&card, START + 5, START + 10);
+    let host = Thing::new(&[("host_name", "h1")], START, START + 10);
+    let mut samples = [g1.works(0.4, 20.0), batch.works(0.2, 10.0), free.works(0.0, 0.1)].concat();
+    samples.extend(g1.says("gpu.power", |_| 300.0));
+    samples.extend(host.says("cpu.utilization", |minute| if minute < 60 { 1.0 } else { 0.5 }));
+    samples.extend(g1.says("latency.e2e", |_| 2.0));
+    samples.extend(g1.says("input.tokens", |_| 100.0));
+    samples.extend(g1.says("output.tokens", |_| 50.0));
+    // The ten hours before: chat alone, half as much to do.
+    let before = Thing::new(&chat, START - 10, START);
+    samples.extend(before.works(0.2, 20.0));
+    samples.extend(before.says("latency.e2e", |_| 2.0).into_iter().step_by(2));
+    samples.extend(Thing::new(&[("host_name", "h1")], START - 10, START).says("cpu.utilization", |_| 0.5));
+    samples
+}
+
+#[tokio::test]
+async fn two_cards_cost_what_they_cost() {
+    let report = report(&two_cards(), PRICES).await;
+    // GPUs: 2 x 10 h x 0.60 = 12.00; vCPUs: 16 x 10 h x 0.04 = 6.40, half of them with each card. Together 18.40.
+    // chat: 6.00 + 3.20. batch: half the time of the other card, 3.00 + 1.60. Idle: the rest, the same.
+    assert_eq!(costs(&report, Dimension::Fleet), pairs(&[("all", "18.40")]));
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "13.80"), ("idle", "4.60")]));
+    let services = pairs(&[("chat", "9.20"), (UNALLOCATED, "4.60"), ("batch", "4.60")]);
+    assert_eq!(costs(&report, Dimension::Service), services);
+    assert_eq!(costs(&report, Dimension::Team)[0], ("talk", "9.20".into()));
+    assert_eq!(costs(&report, Dimension::ModelVersion), pairs(&[(UNALLOCATED, "9.20"), ("m 1", "9.20")]));
+    assert_eq!(costs(&report, Dimension::Host), pairs(&[("h1", "18.40")]));
+    // By the card CPUs have no place: 6.40 are unallocated.
+    assert_eq!(costs(&report, Dimension::Gpu), pairs(&[(UNALLOCATED, "6.40"), ("h1/g1", "6.00"), ("h1/g2", "6.00")]));
+    assert_conserved(&report);
+    let whole = row(&report, Dimension::Fleet, "all");
+    // At list 2 x 10 h x 0.80 + 6.40.
+    assert_eq!(whole.now.cost().list_total().unwrap().to_text(2), "22.40");
+}
+
+#[tokio::test]
+async fn use_waterfall_and_energy_are_those_of_the_minutes() {
+    let report = report(&two_cards(), PRICES).await;
+    let chat = row(&report, Dimension::Service, "chat").now.clone();
+    // 300 minutes at 0.3 and as many at 0.5.
+    assert!((chat.gpu.average.unwrap() - 0.4).abs() < 1e-6 && (chat.busy_gpu_hours - 4.0).abs() < 1e-6);
+    assert!((chat.gpu.p95.unwrap() - 0.5).abs() < 1e-6 && (chat.gpu.peak.unwrap() - 0.5).abs() < 1e-6);
+    assert_eq!((chat.gpu.count, chat.gpu_memory.peak, chat.coverage()), (600, Some(20.0 * GIB), Some(1.0)));
+    let host = row(&report, Dimension::Host, "h1").now.clone();
+    // One hour of ten at 1.0, nine at 0.5.
+    assert!((host.cpu.average.unwrap() - 0.55).abs() < 1e-9);
+    assert_eq!((host.cpu.p95, host.cpu.peak), (Some(1.0), Some(1.0)));
+    // Paid 20 h; somebody had them and held memory 15 h; busy 10 h x 0.4 + 5 h x 0.2 = 5 h. Each hour is 0.60.
+    let waterfall = &report.fleets[0].week.waterfall;
+    let step = |rung| {
+        let step = waterfall.step(rung);
+        (step.hours.map(|hours| (hours * 1e6).round() / 1e6), step.cost.map(|cost| cost.to_text(2)))
+    };
+    assert_eq!(step(Rung::Paid), (Some(20.0), Some("12.00".into())));
+    assert_eq!(step(Rung::Allocated), (Some(15.0), Some("9.00".into())));
+    assert_eq!(step(Rung::Held), (Some(15.0), Some("9.00".into())));
+    assert_eq!(step(Rung::Busy), (Some(5.0), Some("3.00".into())));
+    assert_eq!(step(Rung::Productive), (None, None));
+    // 300 W between 600 readings a minute apart: 599 min x 300 W = 2.995 kWh; x 1.2 x 100 g = 359.4 g; x 1.2 x 0.25 = 0.8985.
+    assert!((chat.energy_kwh.unwrap() - 2.995).abs() < 1e-9 && (chat.carbon_g.unwrap() - 359.4).abs() < 1e-9);
+    assert_eq!(chat.energy_cost.unwrap().to_text(4), "0.8985");
+    assert_eq!(row(&report, Dimension::Service, "batch").now.energy_kwh, None, "no power is told: not 0");
+}
+
+#[tokio::test]
+async fn work_has_a_price_and_the_difference_a_reason() {
+    let report = report(&two_cards(), PRICES).await;
+    let chat = row(&report, Dimension::Service, "chat");
+    // 9.20 for 600 requests and 60 000 + 30 000 tokens; of the 6.00 for the card 0.4 are used: 2.40 + 3.20 = 5.60.
+    let text = |figure: crate::unit_cost::Figure| figure.unwrap().to_text(4);
+    assert_eq!(text(chat.unit.per_1000_requests), "15.3333");
+    assert_eq!(text(chat.unit_used.per_1000_requests), "9.3333");
+    assert_eq!(text(chat.unit.per_million_tokens), "102.2222");
+    assert!(row(&report, Dimension::Service, "batch").unit.per_1000_requests.is_err());
+    // Before: one card, 10 h x 0.60 for 300 requests; 12.40 with all CPUs.
+    let whole = row(&report, Dimension::Fleet, "all");
+    assert_eq!(whole.cost_change().unwrap().to_text(2), "6.00");
+    let effects = |row: &Row| {
+        let change = row.change.clone().unwrap();
+        [change.difference, change.volume, change.utilisation.unwrap(), change.mix, change.price]
+            .map(|money| money.to_text(2))
+    };
+    // Twice the requests would have taken 20 h as before, which were paid: 300 x 10/300 h x 0.60 = 6.00.
+    assert_eq!(effects(whole), ["6.00", "6.00", "0.00", "0.00", "0.00"]);
+    // chat did them with the same 10 h.
+    assert_eq!(effects(chat), ["0.00", "6.00", "-6.00", "0.00", "0.00"]);
+    assert!(whole.duty_change().is_some());
+    // batch is new: 3.00 for its card and 1.60 for CPUs.
+    assert_eq!(row(&report, Dimension::Service, "batch").cost_change().unwrap().to_text(2), "4.60");
+}
+
+#[tokio::test]
+async fn what_is_gone_is_a_difference() {
+    let card = |gpu, service| [("host_name", "h"), ("gpu_id", gpu), ("gpu_model", "L4"), ("service_name", service)];
+    let stays = Thing::new(&card("g1", "chat"), START - 10, START + 10);
+    let goes = Thing::new(&card("g2", "batch"), START - 10, START);
+    let report = report(&[stays.works(0.4, 20.0), goes.works(0.4, 20.0)].concat(), PRICES).await;
+    let batch = row(&report, Dimension::Service, "batch");
+    // 10 h x 0.60 before, nothing now.
+    assert_eq!(
+        (batch.cost.unwrap().to_text(2), batch.cost_change().unwrap().to_text(2)),
+        ("0.00".into(), "-6.00".into())
+    );
+    assert_eq!(row(&report, Dimension::Fleet, "all").cost_change().unwrap().to_text(2), "-6.00");
+    assert!(report.to_text().contains("6.00 EUR less than before"));
+}
+
+#[tokio::test]
+async fn a_host_that_vanishes_and_a_card_without_a_price() {
+    let card =
+        |host, gpu, model| [("host_name", host), ("gpu_id", gpu), ("gpu_model", model), ("service_name", "chat")];
+    let stays = Thing::new(&card("h3", "g", "L4"), START, START + 10);
+    let goes = Thing::new(&card("h2", "g", "Riddle 9000"), START, START + 4);
+    // Half of the window only.
+    let comes = Thing::new(&card("h4", "g", "L4"), START + 5, START + 10);
+    let report =
+        report(&[stays.works(0.4, 20.0), goes.works(0.4, 20.0), comes.works(0.4, 20.0)].concat(), PRICES).await;
+    // L4: 10 h and 5 h at 0.60. The other: 4 h, unknown, and so is every sum that it is in.
+    assert_eq!(costs(&report, Dimension::GpuModel), pairs(&[("L4", "9.00"), ("Riddle 9000", "unknown")]));
+    assert_eq!(costs(&report, Dimension::Host), pairs(&[("h3", "6.00"), ("h4", "3.00"), ("h2", "unknown")]));
+    assert_eq!(costs(&report, Dimension::Service), pairs(&[("chat", "unknown")]));
+    let whole = row(&report, Dimension::Fleet, "all");
+    assert_eq!((whole.cost, whole.now.cost().unpriced_hours, whole.now.gpu_hours), (None, 4.0, 19.0));
+    assert!(whole.change.is_err(), "there was no week before");
+    let missing = report.fleets[0].week.missing.join("\n");
+    for words in [
+        "No price for Riddle 9000 in [1970-01-05T04:00:00Z .. 1970-01-05T08:00:00Z]: the cost of 4.0 unit-hours",
+        "h2 was last heard of at 1970-01-05 08:00 UTC; nothing of it is charged after that.",
+        "GPUs that tell neither power nor energy: 3.",
+        "how much of the busy time was productive is unknown",
+    ] {
+        assert!(missing.contains(words), "{words}\n{missing}");
+    }
+    assert!(!missing.contains("h3 was last") && !missing.contains("h4 was last"), "{missing}");
+    let text = report.to_text();
+    assert!(text.contains("9.00 EUR is known; 4.0 unit-hours have no price"), "{text}");
+    assert_conserved(&report);
+}
+
+#[tokio::test]
+async fn slices_sharers_and_a_commitment() {
+    let sliced = |slice, service| {
+        let card =
+            [("host_name", "h1"), ("gpu_id", "a"), ("gpu_model", "A100"), ("mig_id", slice), ("service_name", service)];
+        Thing::new(&card, START, START + 10)
+    };
+    let shared = |pod| {
+        let card = [("host_name", "h1"), ("gpu_id", "t"), ("gpu_model", "T4"), ("shared_by", "2"), ("k8s_pod", pod)];
+        Thing::new(&card, START, START + 10)
+    };
+    let one = Thing::new(
+        &[("host_name", "h2"), ("gpu_id", "l"), ("gpu_model", "L4"), ("service_name", "solo")],
+        START,
+        START + 10,
+    );
+    let samples = [
+        sliced("one", "small").works(0.4, 5.0),
+        sliced("two", "large").works(0.4, 10.0),
+        shared("p1").works(0.4, 5.0),
+        shared("p2").works(0.4, 5.0),
+        one.works(0.4, 5.0),
+    ];
+    let prices = "gpu_hour = { A100 = 7.0, T4 = 2.0, L4 = 0.6 }\n[[commitment]]\nname = \"reserved\"\ncovers = { gpu = \"L4\" }\n\
+                  quantity = 2\nhour = 0.3";
+    let report = report(&samples.concat(), prices).await;
+    // A100: 70.00, of which 1/7 and 2/7 are held and 4/7 idle. T4: 20.00, shared by two pods at once: 10.00 each.
+    // L4: two are reserved at 0.30 for 10 h = 6.00; one ran: 3.00, and 3.00 are overhead. Together 96.00.
+    let expected = [(UNALLOCATED, "63.00"), ("large", "20.00"), ("small", "10.00"), ("solo", "3.00")];
+    assert_eq!(costs(&report, Dimension::Service), pairs(&expected));
+    assert_eq!(
+        costs(&report, Dimension::Part),
+        pairs(&[("workload", "53.00"), ("idle", "40.00"), ("overhead", "3.00")])
+    );
+    let models = [("A100", "70.00"), ("T4", "20.00"), (UNALLOCATED, "3.00"), ("L4", "3.00")];
+    assert_eq!(costs(&report, Dimension::GpuModel), pairs(&models));
+    assert_conserved(&report);
+    let pods: Vec<_> = report.fleets[0]
+        .week
+        .bill
+        .allocation
+        .lines
+        .iter()
+        .filter(|line| line.asset.as_deref() == Some("h1/t"))
+        .collect();
+    assert!(pods.len() == 2 && pods.iter().all(|line| line.cost.effective.to_text(2) == "10.00"), "{pods:?}");
+    assert_eq!(
+        row(&report, Dimension::Service, "small").now.coverage(),
+        None,
+        "who worked on a sliced card is not known"
+    );
+    let whole = row(&report, Dimension::Fleet, "all");
+    assert_eq!((whole.now.gpu_hours, whole.now.coverage()), (30.0, Some(1.0)));
+}
+
+#[tokio::test]
+async fn pods_pay_the_larger_of_request_and_use() {
+    let pod = |name, space| {
+        let labels = [("host_name", "h1"), ("k8s_pod", name), ("k8s_namespace", space), ("scope", "pod")];
+        Thing::new(&labels, START, START + 10)
+    };
+    let host = Thing::new(&[("host_name", "h1")], START, START + 10);
+    let (api, job, dns) = (pod("api-1", "web"), pod("job-1", "batch"), pod("dns-1", "kube-system"));
+    let samples = [
+        host.says("cpu.count", |_| 8.0),
+        host.says("collector.cpu.usage", |_| 0.1),
+        api.says("cpu.request", |_| 2.0),
+        api.says("cpu.usage", |minute| if minute < 300 { 2.0 } else { 4.0 }),
+        job.says("cpu.request", |_| 1.0),
+        job.says("cpu.usage", |_| 0.5),
+        dns.says("cpu.request", |_| 1.0),
+    ];
+    let report = report(&samples.concat(), "vcpu_hour = 0.05").await;
+    // 8 vCPUs x 10 h x 0.05 = 4.00: web uses 3 of them = 1.50, batch asked for 1 = 0.50, kube-system for 1 = 0.50 (shared).
+    let parts = pairs(&[("workload", "2.00"), ("idle", "1.50"), ("shared", "0.50")]);
+    assert_eq!(costs(&report, Dimension::Part), parts);
+    let spaces = [("web", "1.50"), (UNALLOCATED, "1.50"), ("batch", "0.50"), ("kube-system", "0.50")];
+    let spaces: std::collections::BTreeMap<_, _> = pairs(&spaces).into_iter().collect();
+    assert_eq!(costs(&report, Dimension::Namespace).into_iter().collect::<std::collections::BTreeMap<_, _>>(), spaces);
+    assert_conserved(&report);
+    // A tenth of a vCPU for 10 h: 0.05.
+    assert_eq!(report.fleets[0].week.bill.monitoring.unwrap().total().unwrap().to_text(2), "0.05");
+}
+
+#[tokio::test]
+async fn energy_is_that_of_the_counter_where_there_is_one() {
+    let g1 = Thing::new(
+        &[("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4"), ("service_name", "s")],
+        START,
+        START + 10,
+    );
+    let mut samples = g1.works(0.4, 5.0);
+    samples.extend(g1.says("gpu.power", |_| 999.0));
+    // 18 000 J a minute; the driver is loaded anew after 300 minutes.
+    samples.extend(
+        g1.says("gpu.energy", |minute| 18_000.0 * if minute < 300 { minute + 1000 } else { minute - 300 } as f64),
+    );
+    let report = report(&samples, PRICES).await;
+    // Readings at minutes 9, 19, .. 599: (299 - 9) + 9 since the reset + (599 - 309) = 589 minutes x 18 kJ = 2.945 kWh.
+    let energy = row(&report, Dimension::Fleet, "all").now.energy_kwh.unwrap();
+    assert!((energy - 2.945).abs() < 1e-9, "{energy}");
+    assert!(report.fleets[0].week.missing.iter().any(|said| said.contains("Resets of energy counters: 1.")));
+}
+
+#[tokio::test]
+async fn a_card_under_two_names_of_its_host_is_charged_once() {
+    let uuid = "GPU-12345678-1234-1234-1234-123456789abc";
+    let under =
+        |host, from| Thing::new(&[("host_name", host), ("gpu_id", uuid), ("gpu_model", "L4")], from, START + 10);
+    let report =
+        report(&[under("h1", START).works(0.4, 5.0), under("h1.cluster", START + 2).works(0.4, 5.0)].concat(), PRICES)
+            .await;
+    assert_eq!(costs(&report, Dimension::Fleet), pairs(&[("all", "6.00")]));
+    let missing = report.fleets[0].week.missing.join("\n");
+    assert!(missing.contains("is reported by hosts h1 and h1.cluster; it is charged once, to h1."), "{missing}");
+    // Nobody is named: who had the card is unknown, and its work is nobody's by name.
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("(unnamed work)", "6.00")]));
+    assert!(missing.contains("Send service.name"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_silent_exporter_is_not_an_idle_card() {
+    let card = [("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4")];
+    let before = Thing::new(&[&card[..], &[("service_name", "a")]].concat(), START, START + 3);
+    let after = Thing::new(&[&card[..], &[("service_name", "b")]].concat(), START + 7, START + 10);
+    let report = report(&[before.works(0.4, 5.0), after.works(0.4, 5.0)].concat(), PRICES).await;
+    // 3 h each, and 4 h of which nothing is known: 1.80, 1.80, 2.40.
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "3.60"), ("(no telemetry)", "2.40")]));
+    let waterfall = &report.fleets[0].week.waterfall;
+    assert!((waterfall.no_telemetry_hours - 4.0).abs() < 1e-9);
+    let coverage = row(&report, Dimension::Fleet, "all").now.coverage().unwrap();
+    assert!((coverage - 0.6).abs() < 1e-9, "{coverage}");
+    assert_conserved(&report);
+}

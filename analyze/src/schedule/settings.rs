@@ -1,0 +1,306 @@
+//! `[[schedule]]`: a job, when it runs and who gets what it found, as written and checked.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use croner::parser::{CronParser, Seconds, Year};
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+
+/// Longest window of a job, in hours: about a quarter.
+const HOURS_MAX: u32 = 24 * 92;
+/// Longest window of recommendations, in days.
+const DAYS_MAX: u32 = 365;
+
+/// What can be wrong with a schedule.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// Logs, tables and commands call a schedule by its name.
+    #[error("setting schedule.name: {0:?} is no name; write 1 to 64 letters, digits, '-' and '_', such as \"weekly\"")]
+    Name(String),
+    /// Two schedules of one name could not be told apart.
+    #[error("setting schedule.name: {0:?} is used twice; rename one")]
+    Twice(String),
+    /// The expression is not one of five fields.
+    #[error(
+        "setting schedule.cron of {name:?}: {cron:?} is no cron expression ({reason}); write minute, hour, day of month, month \
+         and day of week, such as \"0 7 * * MON\""
+    )]
+    Cron {
+        /// Of this schedule.
+        name: String,
+        /// As written.
+        cron: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The zone is not in the IANA database.
+    #[error(
+        "setting schedule.time_zone of {name:?}: {time_zone:?} is no IANA time zone; write one such as \"Europe/Berlin\" or \"UTC\""
+    )]
+    TimeZone {
+        /// Of this schedule.
+        name: String,
+        /// As written.
+        time_zone: String,
+    },
+    /// A well-formed expression that no day meets, such as 31 February.
+    #[error("setting schedule.cron of {name:?}: {cron:?} never comes true; check day of month against month")]
+    Never {
+        /// Of this schedule.
+        name: String,
+        /// As written.
+        cron: String,
+    },
+    /// A setting that the job lacks, has no use for, or that is out of range.
+    #[error("setting schedule.{key} of {name:?}: {reason}")]
+    Setting {
+        /// Of this schedule.
+        name: String,
+        /// Which.
+        key: &'static str,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+/// The jobs, by the names that the configuration has for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum JobName {
+    WeeklyReport,
+    Recommend,
+    IdleAlert,
+    Drift,
+}
+
+/// What is run, with what it needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "job", rename_all = "kebab-case")]
+pub enum Job {
+    /// The report of the last complete ISO week.
+    WeeklyReport,
+    /// Recommendations from the days before.
+    Recommend {
+        /// How many.
+        days: u32,
+    },
+    /// One mail to each owner of idle GPUs.
+    IdleAlert {
+        /// Hours before the run that are looked at.
+        hours: u32,
+        /// Hours until the same GPU is told of again.
+        repeat_hours: u32,
+    },
+    /// A drift score of the hours before; told only when it is no `ok`.
+    Drift(DriftJob),
+}
+
+/// What a scheduled drift score compares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DriftJob {
+    /// Metric as it was sent.
+    pub metric: String,
+    /// Labels that both sides must have, `name=value`, separated by commas.
+    pub filter: String,
+    /// Hours before the run that are the current window; the seven days before them are the reference.
+    pub hours: u32,
+}
+
+/// A form in which a result is attached to its mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// The HTML page.
+    Html,
+    /// JSON with everything.
+    Json,
+    /// One row per resource; the weekly report only.
+    Csv,
+}
+
+/// `[[schedule]]` as written.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSchedule {
+    name: String,
+    job: JobName,
+    /// Minute, hour, day of month, month, day of week; or `@daily` and its like.
+    cron: String,
+    /// IANA name. Default `UTC`.
+    time_zone: Option<String>,
+    to: Option<Vec<String>>,
+    #[serde(default)]
+    webhooks: Vec<String>,
+    #[serde(default)]
+    attach: Vec<Attach>,
+    days: Option<u32>,
+    hours: Option<u32>,
+    repeat_hours: Option<u32>,
+    metric: Option<String>,
+    #[serde(rename = "where")]
+    filter: Option<String>,
+}
+
+impl RawSchedule {
+    /// Checks all of it. `now` only proves that the expression comes true some day.
+    ///
+    /// # Errors
+    /// [`ScheduleError`], which names the setting and what to write.
+    pub fn validate(self, now: DateTime<Utc>) -> Result<Schedule, ScheduleError> {
+        let job = self.job()?;
+        let Self { name, cron: text, time_zone, to, webhooks, attach, .. } = self;
+        let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !(1..=64).contains(&name.len()) || !name.chars().all(is_inner) {
+            return Err(ScheduleError::Name(name));
+        }
+        if attach.contains(&Attach::Csv) && job != Job::WeeklyReport {
+            let reason = "csv is a form of the weekly report only; write html or json".into();
+            return Err(ScheduleError::Setting { name, key: "attach", reason });
+        }
+        let zone_name = time_zone.unwrap_or_else(|| "UTC".into());
+        let Ok(zone) = zone_name.parse::<Tz>() else {
+            return Err(ScheduleError::TimeZone { name, time_zone: zone_name });
+        };
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let cron = match parser.parse(&text) {
+            Ok(cron) => cron,
+            Err(error) => return Err(ScheduleError::Cron { name, cron: text, reason: error.to_string() }),
+        };
+        let schedule = Schedule { name, job, to, webhooks, attach, text, cron, zone };
+        match schedule.next_after(now) {
+            Some(_) => Ok(schedule),
+            None => Err(ScheduleError::Never { name: schedule.name, cron: schedule.text }),
+        }
+    }
+
+    fn refuse<T>(&self, key: &'static str, reason: impl Into<String>) -> Result<T, ScheduleError> {
+        Err(ScheduleError::Setting { name: self.name.clone(), key, reason: reason.into() })
+    }
+
+    /// `value`, or `usual`, from 1 to `max`.
+    fn number(&self, key: &'static str, value: Option<u32>, usual: u32, max: u32) -> Result<u32, ScheduleError> {
+        match value.unwrap_or(usual) {
+            value if (1..=max).contains(&value) => Ok(value),
+            value => self.refuse(key, format!("is {value}; write 1 to {max}")),
+        }
+    }
+
+    fn job(&self) -> Result<Job, ScheduleError> {
+        let given = [
+            ("days", self.days.is_some(), [JobName::Recommend].as_slice()),
+            ("hours", self.hours.is_some(), &[JobName::IdleAlert, JobName::Drift]),
+            ("repeat_hours", self.repeat_hours.is_some(), &[JobName::IdleAlert]),
+            ("metric", self.metric.is_some(), &[JobName::Drift]),
+            ("where", self.filter.is_some(), &[JobName::Drift]),
+        ];
+        if let Some((key, ..)) = given.iter().find(|(_, is_given, jobs)| *is_given && !jobs.contains(&self.job)) {
+            return self.refuse(key, "is no setting of this job; remove it");
+        }
+        Ok(match self.job {
+            JobName::WeeklyReport => Job::WeeklyReport,
+            JobName::Recommend => Job::Recommend { days: self.number("days", self.days, 14, DAYS_MAX)? },
+            JobName::IdleAlert => Job::IdleAlert {
+                hours: self.number("hours", self.hours, 24, HOURS_MAX)?,
+                repeat_hours: self.number("repeat_hours", self.repeat_hours, 24, HOURS_MAX)?,
+            },
+            JobName::Drift => {
+                let Some(metric) = self.metric.clone() else {
+                    return self.refuse("metric", "is missing; name the metric whose values are compared");
+                };
+                let filter = self.filter.clone().unwrap_or_default();
+                Job::Drift(DriftJob { metric, filter, hours: self.number("hours", self.hours, 24, HOURS_MAX)? })
+            }
+        })
+    }
+}
+
+impl Job {
+    /// As the configuration calls it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::WeeklyReport => "weekly-report",
+            Self::Recommend { .. } => "recommend",
+            Self::IdleAlert { .. } => "idle-alert",
+            Self::Drift(_) => "drift",
+        }
+    }
+}
+
+impl Schedule {
+    /// Checks `[[schedule]]`, each and together.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] of the first that is wrong.
+    pub fn all(raw: &[RawSchedule], now: DateTime<Utc>) -> Result<Vec<Self>, ScheduleError> {
+        let mut schedules: Vec<Self> = Vec::new();
+        for raw in raw {
+            let schedule = raw.clone().validate(now)?;
+            if schedules.iter().any(|other| other.name == schedule.name) {
+                return Err(ScheduleError::Twice(schedule.name));
+            }
+            schedules.push(schedule);
+        }
+        Ok(schedules)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Result<Schedule, ScheduleError> {
+        toml::from_str::<RawSchedule>(text).unwrap().validate("2026-01-01T00:00:00Z".parse().unwrap())
+    }
+
+    fn refused(rest: &str) -> String {
+        checked(rest).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_bad_schedule_says_what_to_write() {
+        let with = |cron: &str, zone: &str| {
+            format!("name = \"a\"\njob = \"weekly-report\"\ncron = \"{cron}\"\ntime_zone = \"{zone}\"")
+        };
+        assert!(refused(&with("0 7 * *", "UTC")).contains("day of week"));
+        assert!(refused(&with("0 0 7 * * MON", "UTC")).contains("day of week"), "seconds are no field");
+        assert!(refused(&with("61 7 * * *", "UTC")).contains("61 7"));
+        assert!(refused(&with("0 7 * * *", "Berlin")).contains("Europe/Berlin"));
+        assert!(refused(&with("0 0 31 2 *", "UTC")).contains("never comes true"));
+        for name in ["", "a b", "../a", &"x".repeat(65)] {
+            let text = format!("name = {name:?}\njob = \"recommend\"\ncron = \"@daily\"");
+            assert!(refused(&text).contains("schedule.name"), "{name}");
+        }
+        assert!(toml::from_str::<RawSchedule>("name = \"a\"\njob = \"report\"\ncron = \"@daily\"").is_err());
+        assert!(
+            toml::from_str::<RawSchedule>("name = \"a\"\njob = \"drift\"\ncron = \"@daily\"\nzone = \"UTC\"").is_err()
+        );
+    }
+
+    #[test]
+    fn a_job_takes_its_own_settings_only() {
+        let of = |job: &str, rest: &str| checked(&format!("name = \"a\"\njob = \"{job}\"\ncron = \"@daily\"\n{rest}"));
+        assert_eq!(of("recommend", "days = 7").unwrap().job, Job::Recommend { days: 7 });
+        assert_eq!(of("idle-alert", "").unwrap().job, Job::IdleAlert { hours: 24, repeat_hours: 24 });
+        let drift = DriftJob { metric: "pixels".into(), filter: String::new(), hours: 24 };
+        assert_eq!(of("drift", "metric = \"pixels\"").unwrap().job, Job::Drift(drift));
+        assert_eq!(of("weekly-report", "").unwrap().time_zone(), Tz::UTC);
+        for (job, rest, key) in [
+            ("weekly-report", "days = 7", "days"),
+            ("idle-alert", "hours = 0", "hours"),
+            ("drift", "", "metric"),
+            ("recommend", "attach = [\"csv\"]", "attach"),
+        ] {
+            let error = of(job, rest).unwrap_err().to_string();
+            assert!(error.contains(&format!("schedule.{key} of \"a\"")), "{error}");
+        }
+    }
+
+    #[test]
+    fn two_of_one_name_are_refused() {
+        let raw: RawSchedule = toml::from_str("name = \"a\"\njob = \"recommend\"\ncron = \"@daily\"").unwrap();
+        let error = Schedule::all(&[raw.clone(), raw], "2026-01-01T00:00:00Z".parse().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("twice"), "{error}");
+    }
+}

@@ -1,0 +1,361 @@
+//! What is asked, as flags of the command line and as parameters of a URL.
+
+use anyhow::{Context as _, bail, ensure};
+use chrono::{DateTime, NaiveDate};
+use clap::{Args, ValueEnum};
+use datafusion::prelude::SessionContext;
+use driftwatt_analyze::{
+    Tz, Window,
+    drift::{
+        self, Filter, RunRequest, Side, Subject,
+        decision::Thresholds,
+        reference_window::{ReferenceKind, seasonal_windows, trailing_window},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// Plain text that fits a terminal.
+    #[default]
+    Text,
+    /// Markdown.
+    Md,
+    /// One self-contained page with charts.
+    Html,
+    /// JSON with everything.
+    Json,
+    /// One row per resource.
+    Csv,
+    /// The bill as CSV with the columns of FOCUS 1.2.
+    Focus,
+}
+
+impl Format {
+    /// Its media type.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Md => "text/markdown; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Csv | Self::Focus => "text/csv; charset=utf-8",
+        }
+    }
+}
+
+/// When: an ISO week, or a start and an end.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct When {
+    /// ISO week, Monday to Monday, such as 2026-W47. Default: the last complete week
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) week: Option<String>,
+    /// Start, UTC: 2026-11-16 or 2026-11-16T09:00:00Z
+    #[arg(long, requires = "to")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
+    /// End (not included), UTC
+    #[arg(long, requires = "from")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+}
+
+impl When {
+    /// The window; a week is one of `zone`.
+    pub(super) fn window(&self, now_us: i64, zone: Tz) -> anyhow::Result<Window> {
+        match (&self.week, &self.from, &self.to) {
+            (Some(week), None, None) => Ok(Window::parse_week_in(week, zone)?),
+            (None, Some(from), Some(to)) => window(from, to),
+            (None, None, None) => Ok(Window::last_complete_week_in(now_us, zone)),
+            _ => bail!("give either a week, or both from and to"),
+        }
+    }
+}
+
+pub(super) fn window(from: &str, to: &str) -> anyhow::Result<Window> {
+    Ok(Window::new(parse_time(from)?, parse_time(to)?)?)
+}
+
+pub(super) fn parse_time(text: &str) -> anyhow::Result<i64> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.timestamp_micros());
+    }
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|date| date.and_hms_opt(0, 0, 0));
+    let date = date.with_context(|| format!("{text:?} is not a UTC time like 2026-11-16 or 2026-11-16T09:00:00Z"))?;
+    Ok(date.and_utc().timestamp_micros())
+}
+
+/// What is asked of the weekly report.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WeeklyQuestion {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) when: When,
+    /// Time zone in which weeks begin and days are named, such as Europe/Berlin [default: UTC]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
+    /// text, md, html, json, csv or focus
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked of the idle examination.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct IdleQuestion {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) when: When,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked of the recommendations.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RecommendQuestion {
+    /// Days to look at, up to now; fewer than 7 give low confidence [default: 14]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) days: Option<u32>,
+    /// End (not included), UTC, to repeat an earlier answer [default: now]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    /// Time zone of the users, such as Europe/Berlin, for the hours of their week [default: UTC]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
+    /// Prometheus that KEDA can query, as seen from the cluster, for --patches
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prometheus: Option<String>,
+    /// Whether files that carry the verdicts out are wanted, in JSON only
+    #[arg(skip)]
+    pub(crate) manifests: bool,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked about hours for training.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct OffPeakQuestion {
+    /// Days to look at, up to now [default: 14]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) days: Option<u32>,
+    /// End (not included), UTC, to repeat an earlier answer [default: now]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    /// Time zone of the hours, such as Europe/Berlin [default: UTC]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
+    /// GPUs that a job needs [default: 1]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gpus: Option<f64>,
+    /// Hours in a row that a job needs [default: 2]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=168))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hours: Option<u32>,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is said with a decision on a recommendation.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DecideQuestion {
+    /// Why, for the ledger
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked of the drift score.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DriftQuestion {
+    /// Metric as it was sent, such as driftwatt.input.pixels; `NAME[key]` for the categories of a counter. Separate several
+    /// with commas
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metric: Option<String>,
+    /// Every metric with values in the view inputs
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Also by the values of a label: tenant, route, region, model_version or any other
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
+    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16; or trailing (the seven days before), or seasonal (the same
+    /// hours of the last four weeks), which else stands beside it [default: trailing]
+    #[arg(long)]
+    pub(crate) reference: Option<String>,
+    /// Current window, UTC: FROM/TO
+    #[arg(long)]
+    pub(crate) current: String,
+    /// Label that both sides must have: service.name=chat. Separate several with commas
+    #[arg(long = "where", default_value = "")]
+    pub(crate) filter: String,
+    /// Labels of the reference side only
+    #[arg(long, default_value = "")]
+    pub(crate) reference_where: String,
+    /// Labels of the current side only
+    #[arg(long, default_value = "")]
+    pub(crate) current_where: String,
+    /// PSI from which a change is a warning [default: 0.1]
+    #[arg(long)]
+    pub(crate) psi_warn: Option<f64>,
+    /// PSI from which it is critical [default: 0.25]
+    #[arg(long)]
+    pub(crate) psi_critical: Option<f64>,
+    /// Windows in a row, as long as the current one, that a warning needs [default: 2]
+    #[arg(long)]
+    pub(crate) persistence: Option<u32>,
+    /// text, json or html
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What is asked of the diagnosis.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+pub(crate) struct DiagnoseQuestion {
+    /// Service, as its telemetry names it (service.name)
+    pub(crate) service: String,
+    /// A moment at which latency was not as usual, UTC: the change is searched for in the hours around it. With --from and --to,
+    /// the minute of the change, which is then believed
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<String>,
+    /// Start, UTC: 2026-11-16T09:00:00Z; the first third of the time is taken for normal [default: six hours ago]
+    #[arg(long, requires = "to")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
+    /// End, UTC [default: now]
+    #[arg(long, requires = "from")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    /// Label that the requests must have: http.route=/v1/chat. Separate several with commas
+    #[arg(long = "where", default_value = "")]
+    #[serde(default)]
+    pub(crate) filter: String,
+    /// text, json, html or md
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub(crate) format: Format,
+}
+
+/// What was deployed.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+pub(crate) struct MarkQuestion {
+    /// Service, as its telemetry names it (service.name)
+    pub(crate) service: String,
+    /// Version that is deployed
+    pub(crate) version: String,
+    /// When, UTC; may lie ahead [default: now]
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<String>,
+    /// Environment, as its telemetry names it (deployment.environment.name) [default: all]
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) environment: Option<String>,
+    /// Name of the model [default: what the telemetry says]
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+}
+
+fn span(text: &str) -> anyhow::Result<Window> {
+    let (from, to) =
+        text.split_once('/').with_context(|| format!("{text:?} is not a window like 2026-11-09/2026-11-16"))?;
+    window(from, to)
+}
+
+fn side(window: Window, filters: &[&str]) -> anyhow::Result<Side> {
+    let filters = filters.iter().flat_map(|list| list.split(',')).filter(|filter| !filter.is_empty());
+    Ok(Side::new(window, filters.map(Filter::parse).collect::<Result<_, _>>()?))
+}
+
+impl DriftQuestion {
+    pub(super) async fn request(&self, session: &SessionContext) -> anyhow::Result<RunRequest> {
+        let current = span(&self.current)?;
+        let (reference_kind, windows) = match self.reference.as_deref() {
+            None | Some("trailing") => (ReferenceKind::Trailing, vec![trailing_window(current)]),
+            Some("seasonal") => (ReferenceKind::Seasonal, seasonal_windows(current)),
+            Some(text) => (ReferenceKind::Pinned, vec![span(text)?]),
+        };
+        let own = |own: &str| side(current, &[&self.filter, own]);
+        let subjects = match &self.metric {
+            Some(names) => {
+                let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+                names.map(Subject::parse).collect()
+            }
+            None if self.all => drift::features(session, current).await?,
+            None => Vec::new(),
+        };
+        ensure!(!subjects.is_empty(), "name a metric, or ask for all");
+        Ok(RunRequest {
+            subjects,
+            by: self.by.clone(),
+            reference: Side { windows, ..own(&self.reference_where)? },
+            reference_kind,
+            current: own(&self.current_where)?,
+        })
+    }
+
+    pub(super) fn thresholds(&self) -> anyhow::Result<Thresholds> {
+        let usual = Thresholds::default();
+        let psi_warn = self.psi_warn.unwrap_or(usual.psi_warn);
+        let psi_critical = self.psi_critical.unwrap_or(usual.psi_critical.max(psi_warn));
+        ensure!(
+            psi_warn > 0.0 && psi_warn <= psi_critical,
+            "a PSI of {psi_warn} for warnings and {psi_critical} for what is critical: the first is above 0 and not above the second"
+        );
+        let persistence = self.persistence.unwrap_or(usual.persistence);
+        ensure!((1..=24).contains(&persistence), "a warning needs 1 to 24 windows in a row, not {persistence}");
+        Ok(Thresholds { psi_warn, psi_critical, persistence, ..usual })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_weeks_or_spans_but_not_half_of_one() {
+        let when = |week: Option<&str>, from: Option<&str>, to: Option<&str>| When {
+            week: week.map(str::to_owned),
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        };
+        let monday = when(Some("2026-W47"), None, None).window(0, Tz::UTC).unwrap();
+        assert_eq!(monday, when(None, Some("2026-11-16"), Some("2026-11-23T00:00:00Z")).window(0, Tz::UTC).unwrap());
+        assert!(when(None, Some("2026-11-16"), None).window(0, Tz::UTC).is_err());
+        assert!(when(None, Some("yesterday"), Some("today")).window(0, Tz::UTC).is_err());
+    }
+
+    #[test]
+    fn both_sides_get_the_shared_filter() {
+        let window = span("2026-11-09/2026-11-16").unwrap();
+        let side = side(window, &["service.name=chat", "model_version=2"]).unwrap();
+        assert_eq!(side.filters.len(), 2);
+        assert!(span("2026-11-09").is_err());
+    }
+}

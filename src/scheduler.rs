@@ -1,0 +1,345 @@
+//! Jobs at their times: each schedule has a loop of its own, so that a mail server which is away holds up no other schedule.
+//! What each run came to is in the tables `runs` and `deliveries` (`analyze::runs`), the log and the own metrics.
+
+mod compose;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use datafusion::prelude::SessionContext;
+use driftwatt_analyze::{
+    PriceBook,
+    delivery::{Clock, DeliveryAttempt, Outbox, Outcome},
+    runs::{LastRun, Run, Step, Trigger, last_runs},
+    schedule::Schedule,
+};
+use driftwatt_store::{ErrorKind, Store};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    task::JoinSet,
+};
+
+pub(crate) use self::outcome::RunReport;
+use self::{
+    compose::{Composed, Sources, time_text},
+    outcome::RunCounters,
+};
+use crate::{answers::read_prices, config::Config};
+
+/// No sleep is longer, so that a clock that was set or a machine that slept is noticed.
+const LOOK_MAX: Duration = Duration::from_secs(60);
+/// Tries of a job that fails for now, and the pause after the first; it doubles.
+const TRIES_MAX: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(60);
+/// Requests of people that wait for the scheduler to take them.
+const ASKED_MAX: usize = 16;
+
+/// Runs schedules.
+pub(crate) struct Scheduler {
+    store: Arc<Store>,
+    session: SessionContext,
+    prices: Option<PriceBook>,
+    schedules: Vec<Schedule>,
+    outbox: Outbox,
+    clock: Arc<dyn Clock>,
+    /// One job reads at a time: together they would need more memory, and be no sooner done.
+    reading: Semaphore,
+    counters: RunCounters,
+}
+
+/// Somebody wants a run now.
+struct Asked {
+    name: String,
+    answer: oneshot::Sender<anyhow::Result<RunReport>>,
+}
+
+/// What the web asks of a running scheduler.
+#[derive(Clone)]
+pub(crate) struct SchedulerHandle {
+    scheduler: Arc<Scheduler>,
+    asked: mpsc::Sender<Asked>,
+}
+
+impl SchedulerHandle {
+    /// Runs `name` now and waits for its end; whoever stops waiting stops nothing.
+    ///
+    /// # Errors
+    /// No schedule of this name, a server that stops.
+    pub(crate) async fn run_now(&self, name: &str) -> anyhow::Result<RunReport> {
+        self.scheduler.find(name)?;
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { name: name.to_owned(), answer };
+        self.asked.send(asked).await.ok().context("the server is stopping")?;
+        answered.await.context("the server is stopping")?
+    }
+
+    /// See [`Scheduler::list`].
+    ///
+    /// # Errors
+    /// Those of the query.
+    pub(crate) async fn list(&self) -> anyhow::Result<Vec<Value>> {
+        self.scheduler.list().await
+    }
+}
+
+impl Scheduler {
+    /// The schedules of `config`.
+    ///
+    /// # Errors
+    /// Settings that cannot be used, secrets that cannot be read, a price book that is none.
+    pub(crate) fn new(
+        config: &Config,
+        store: &Arc<Store>,
+        session: &SessionContext,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let now = DateTime::from_timestamp_micros(clock.unix_us()).context("the clock is out of range")?;
+        // Only here: who asks a question with the same file need not be able to read the secrets.
+        let outbox = Outbox::new(config.delivery.clone().validate(&|name| std::env::var(name).ok())?)?;
+        let schedules = Schedule::all(&config.schedules, now)?;
+        for schedule in &schedules {
+            let setting = format!("schedule {:?}", schedule.name);
+            outbox.check(&setting, schedule.to.as_deref().unwrap_or_default(), &schedule.webhooks)?;
+        }
+        Ok(Self {
+            store: Arc::clone(store),
+            session: session.clone(),
+            prices: read_prices(config.prices.as_ref())?,
+            schedules,
+            outbox,
+            clock,
+            reading: Semaphore::new(1),
+            counters: RunCounters::new(),
+        })
+    }
+
+    /// A handle, and the work behind it, which never ends by itself.
+    pub(crate) fn start(self) -> (SchedulerHandle, impl Future<Output = ()> + Send + use<>) {
+        let (asked, asks) = mpsc::channel(ASKED_MAX);
+        let scheduler = Arc::new(self);
+        (SchedulerHandle { scheduler: Arc::clone(&scheduler), asked }, scheduler.serve(asks))
+    }
+
+    async fn serve(self: Arc<Self>, mut asks: mpsc::Receiver<Asked>) {
+        let mut tasks = JoinSet::new();
+        for index in 0..self.schedules.len() {
+            let scheduler = Arc::clone(&self);
+            tasks.spawn(async move { scheduler.keep(&scheduler.schedules[index]).await });
+        }
+        loop {
+            tokio::select! {
+                Some(ended) = tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a scheduled job broke off");
+                    }
+                }
+                Some(Asked { name, answer }) = asks.recv() => {
+                    let scheduler = Arc::clone(&self);
+                    tasks.spawn(async move {
+                        // Whoever asked may have left; the tables have the outcome.
+                        let _left = answer.send(scheduler.run_now(&name).await);
+                    });
+                }
+                else => std::future::pending::<()>().await,
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> anyhow::Result<&Schedule> {
+        let names = || self.schedules.iter().map(|schedule| schedule.name.as_str()).collect::<Vec<_>>().join(", ");
+        self.schedules.iter().find(|schedule| schedule.name == name).with_context(|| match self.schedules.is_empty() {
+            true => "no [[schedule]] is configured (docs/delivery.md)".to_owned(),
+            false => format!("there is no schedule {name:?}; there are {}", names()),
+        })
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.clock.unix_us()).unwrap_or_default()
+    }
+
+    /// Runs `name` now, as of now.
+    ///
+    /// # Errors
+    /// No schedule of this name, or the run cannot be recorded.
+    pub(crate) async fn run_now(&self, name: &str) -> anyhow::Result<RunReport> {
+        self.execute(Run::new(self.find(name)?, self.now(), Trigger::Hand)).await
+    }
+
+    /// Each schedule with its next time and its last outcome.
+    ///
+    /// # Errors
+    /// Those of the query.
+    pub(crate) async fn list(&self) -> anyhow::Result<Vec<Value>> {
+        let last = last_runs(&self.session).await?;
+        let now = self.now();
+        let listed = self.schedules.iter().map(|schedule| {
+            let last = last.get(&schedule.name).filter(|last| last.step != Step::Registered);
+            json!({
+                "name": schedule.name, "job": schedule.job.as_str(), "cron": schedule.cron(),
+                "time_zone": schedule.time_zone().name(), "next": schedule.next_after(now).map(time_text),
+                "to": self.recipients(schedule).len(), "webhooks": schedule.webhooks,
+                "last": last.map(|last| time_text(last.scheduled)), "outcome": last.map(|last| last.step.as_str()),
+                "error": last.and_then(|last| last.error.clone()),
+            })
+        });
+        Ok(listed.collect())
+    }
+
+    fn recipients(&self, schedule: &Schedule) -> Vec<String> {
+        schedule.to.as_ref().map_or_else(|| self.outbox.usual_recipients(), |to| Outbox::addresses(to))
+    }
+
+    /// Runs `schedule` whenever it is due.
+    async fn keep(&self, schedule: &Schedule) {
+        let mut last = loop {
+            match self.take_up(schedule).await {
+                Ok(last) => break last,
+                Err(error) => self.wait_after(schedule, &error).await,
+            }
+        };
+        loop {
+            let now = self.now();
+            if let Some(due) = schedule.due(last, now) {
+                let run = Run { note: due.note(), ..Run::new(schedule, due.scheduled, Trigger::Clock) };
+                match self.execute(run).await {
+                    Ok(_report) => last = due.scheduled,
+                    // Not begun, for it could not be recorded: nothing is done that might be done again.
+                    Err(error) => self.wait_after(schedule, &error).await,
+                }
+                continue;
+            }
+            let next = schedule.next_after(now.max(last)).and_then(|next| (next - now).to_std().ok());
+            self.clock.sleep(next.unwrap_or(LOOK_MAX).min(LOOK_MAX)).await;
+        }
+    }
+
+    async fn wait_after(&self, schedule: &Schedule, error: &anyhow::Error) {
+        tracing::error!(schedule = schedule.name, error = format!("{error:#}"), "a schedule could not be run");
+        self.clock.sleep(PAUSE).await;
+    }
+
+    /// Where `schedule` goes on: the time of its last run, or now for one that is new.
+    async fn take_up(&self, schedule: &Schedule) -> anyhow::Result<DateTime<Utc>> {
+        let last = last_runs(&self.session).await?.remove(&schedule.name);
+        let is_same = |last: &LastRun| last.cron == schedule.cron() && last.time_zone == schedule.time_zone().name();
+        let Some(last) = last.filter(is_same) else {
+            let now = self.now();
+            Run::new(schedule, now, Trigger::Clock).record(&self.store, Step::Registered, self.clock.unix_us()).await?;
+            return Ok(now);
+        };
+        if last.step.is_final() {
+            return Ok(last.scheduled);
+        }
+        let note = "the process ended in the middle of the run before".to_owned();
+        let mut run = Run { note: Some(note), ..Run::new(schedule, last.scheduled, Trigger::Clock) };
+        // A run that ends the process each time must not be begun for ever.
+        if last.step == Step::Started && last.start_count < 2 {
+            self.execute(run).await?;
+            return Ok(last.scheduled);
+        }
+        run.error = Some(match last.step {
+            Step::Delivering => {
+                "the process ended while the result was on its way: somebody may not have got it".into()
+            }
+            _ => "the process ended twice while the job read".to_owned(),
+        });
+        self.end(&run, Step::Interrupted, vec![]).await?;
+        Ok(last.scheduled)
+    }
+
+    /// Runs and records it, step by step. What goes wrong in the run is in the report.
+    ///
+    /// # Errors
+    /// A step cannot be recorded: before the first nothing is done.
+    async fn execute(&self, mut run: Run<'_>) -> anyhow::Result<RunReport> {
+        run.started_us = Some(self.clock.unix_us());
+        let versions = self.store.tables().into_iter().map(|table| (table.name, table.version.into()));
+        run.table_versions = Value::Object(versions.collect());
+        run.record(&self.store, Step::Started, self.clock.unix_us()).await.context("record the start of the run")?;
+        let composed = match self.composed(&run).await {
+            Ok(composed) => composed,
+            Err(error) => {
+                run.error = Some(format!("{error:#}"));
+                return self.end(&run, Step::Failed, vec![]).await;
+            }
+        };
+        run.parameters = composed.parameters.clone();
+        run.summary = Some(composed.summary.clone());
+        let mut attempts = Vec::new();
+        if composed.letters.iter().any(|letter| !letter.to.is_empty() || !letter.webhooks.is_empty()) {
+            run.record(&self.store, Step::Delivering, self.clock.unix_us()).await.context("record the delivery")?;
+            for letter in &composed.letters {
+                attempts.extend(self.outbox.send(letter, &*self.clock).await);
+            }
+        }
+        let failed = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Failed).count();
+        if failed > 0 {
+            let why: Vec<&str> = attempts.iter().filter_map(|attempt| attempt.error.as_deref()).collect();
+            run.error =
+                Some(format!("{failed} recipients were not reached; last: {}", why.last().unwrap_or(&"unknown")));
+        }
+        if let Err(error) = compose::remember(&self.sources(&run), &composed, &attempts).await {
+            let error = format!("{error:#}");
+            tracing::error!(error, "what was told is not remembered, so it may be told again");
+        }
+        self.end(&run, if failed > 0 { Step::Failed } else { Step::Succeeded }, attempts).await
+    }
+
+    /// The result, tried again where the failure may pass.
+    async fn composed(&self, run: &Run<'_>) -> anyhow::Result<Composed> {
+        let (mut pause, mut attempt) = (PAUSE, 1);
+        loop {
+            let found = {
+                let _reading = self.reading.acquire().await.context("the scheduler ends")?;
+                compose::compose(&self.sources(run)).await
+            };
+            let error = match found {
+                Ok(composed) => return Ok(composed),
+                Err(error) => error,
+            };
+            let kind = error.downcast_ref::<driftwatt_analyze::Error>().map(driftwatt_analyze::Error::kind);
+            let may_pass = matches!(kind, Some(ErrorKind::Overloaded | ErrorKind::Unavailable | ErrorKind::Internal));
+            if attempt == TRIES_MAX || !may_pass {
+                return Err(error);
+            }
+            tracing::warn!(
+                schedule = run.schedule.name,
+                error = format!("{error:#}"),
+                attempt,
+                "a job failed and is tried again"
+            );
+            self.clock.sleep(pause).await;
+            (pause, attempt) = (pause * 2, attempt + 1);
+        }
+    }
+
+    fn sources<'a>(&'a self, run: &'a Run<'a>) -> Sources<'a> {
+        Sources {
+            session: &self.session,
+            store: &self.store,
+            prices: self.prices.clone(),
+            outbox: &self.outbox,
+            schedule: run.schedule,
+            to: self.recipients(run.schedule),
+            scheduled: run.scheduled,
+            note: run.note.as_deref(),
+        }
+    }
+
+    async fn end(&self, run: &Run<'_>, step: Step, attempts: Vec<DeliveryAttempt>) -> anyhow::Result<RunReport> {
+        self.counters.count(run, step, &attempts, self.clock.unix_us());
+        let (schedule, id) = (&run.schedule.name, run.id());
+        match &run.error {
+            Some(error) => tracing::error!(schedule, run = id, outcome = step.as_str(), error, "scheduled run"),
+            None => tracing::info!(schedule, run = id, outcome = step.as_str(), summary = run.summary, "scheduled run"),
+        }
+        run.record_deliveries(&self.store, &attempts, self.clock.unix_us()).await.context("record the deliveries")?;
+        run.record(&self.store, step, self.clock.unix_us()).await.context("record the end of the run")?;
+        Ok(RunReport::new(run, step, &attempts))
+    }
+}
