@@ -27,11 +27,6 @@ pub(crate) fn has_result(ctx: &SessionContext, name: &str) -> bool {
 /// SQL for "is this row simulated", of a row with an `attributes` map.
 pub(crate) const SIMULATED: &str = "coalesce(attributes['driftwatt.simulated'] = 'true', false)";
 
-/// The same for the views `latency`, `inputs` and `models`: the engine cannot plan `attributes['key']` over several of their arms
-/// ("duplicate unqualified field name", rule `push_down_leaf_projections`).
-pub(crate) const SIMULATED_WORK: &str =
-    "coalesce(array_has(map_extract(attributes, 'driftwatt.simulated'), 'true'), false)";
-
 /// One answer, as one batch, with columns read by name.
 pub(crate) struct Rows {
     batch: RecordBatch,

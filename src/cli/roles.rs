@@ -43,7 +43,7 @@ fn explain(selector: &Selector) -> String {
         let promoted =
             driftwatt_store::PROMOTED.iter().find(|label| label.keys.contains(&key.as_str()) || label.column == key);
         let held = match promoted {
-            Some(label) if ROLE_SERIES_LABELS.contains(&label.column) => format!("s.{}", label.column),
+            Some(label) if !NO_COLUMNS.contains(&label.column) => format!("s.{}", label.column),
             _ => format!("s.attributes[{}]", quoted(key)),
         };
         format!(" AND {held} = {}", quoted(value))
@@ -61,23 +61,8 @@ fn explain(selector: &Selector) -> String {
     )
 }
 
-/// Promoted labels that `system.role_series` has as columns.
-const ROLE_SERIES_LABELS: [&str; 14] = [
-    "service_name",
-    "service_instance_id",
-    "host_name",
-    "k8s_namespace",
-    "k8s_pod",
-    "k8s_node",
-    "k8s_container",
-    "gpu_id",
-    "gpu_model",
-    "model_name",
-    "model_version",
-    "deployment_environment",
-    "team",
-    "region",
-];
+/// Promoted labels that `system.role_series` has not as columns.
+const NO_COLUMNS: [&str; 2] = ["service_namespace", "k8s_cluster"];
 
 /// `metric{label="value",…}`.
 #[derive(Debug, PartialEq)]

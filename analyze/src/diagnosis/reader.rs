@@ -15,11 +15,11 @@ mod events;
 mod groups;
 mod kept;
 mod labels;
-mod latency_points;
+pub(super) mod latency_points;
 pub(super) mod machine_signals;
 mod points;
 mod rows;
-mod series;
+pub(super) mod series;
 mod signal_values;
 
 use datafusion::prelude::SessionContext;
@@ -157,7 +157,7 @@ pub async fn read(ctx: &SessionContext, subject: &Subject, window: Window, now_u
     let simulated = simulated(&subject.service, &requests)?;
     let chosen = latency_points::choose(&requests);
     let mut rows = rows::read(&mut desk, &requests, &chosen).await?;
-    let (machines, signals) = machine_signals::read(&mut desk, &subject.service, &requests, &rows).await?;
+    let (machines, signals) = machine_signals::read(&mut desk, &subject.service, simulated, &requests, &rows).await?;
     let (events, timeline) = events::read(&mut desk, &subject.service, &requests, now_us).await?;
     rows.add_versions(timeline.as_ref(), span);
     let window = ServiceWindow {

@@ -5,7 +5,7 @@ use super::{
     Comparison, Diagnosis,
     inputs::{CategoryChange, FeatureChange},
     service_window::{Dimension, Role, SignalKind},
-    system_rank::{MOVED_SCORE_MIN, RankedSignal},
+    system_rank::{CHANGE_MIN, MOVED_SCORE_MIN, RankedSignal},
     verdict::Verdict,
 };
 
@@ -74,7 +74,8 @@ const UNCHANGED_SHOWN: usize = 4;
 fn unchanged(comparison: &Comparison) -> String {
     let mut kinds: Vec<SignalKind> = Vec::new();
     for signal in comparison.signals.iter().filter(|signal| signal.kind.is_fault()) {
-        let moved = comparison.signals.iter().any(|other| other.kind == signal.kind && other.score >= MOVED_SCORE_MIN);
+        let moved =
+            comparison.signals.iter().any(|other| other.kind == signal.kind && other.change.abs() >= CHANGE_MIN);
         if !moved && !kinds.contains(&signal.kind) {
             kinds.push(signal.kind);
         }

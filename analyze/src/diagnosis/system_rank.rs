@@ -16,6 +16,8 @@ use super::{
 
 /// Score from which a signal counts as moved.
 pub const MOVED_SCORE_MIN: f64 = 1.5;
+/// Robust change from which a signal is placed in time, and not called unchanged.
+pub const CHANGE_MIN: f64 = 1.0;
 /// Share of the minutes of each side that a signal must cover.
 const COVERAGE_MIN: f64 = 0.7;
 /// Longest lead in minutes over which a correlation is sought.
@@ -181,7 +183,7 @@ fn score(
     let span = sides.before.start..sides.after.end;
     let correlation =
         residual.and_then(|residual| strongest_correlation(&values[span.clone()], &residual[span.clone()]));
-    let moved = change.abs() >= 1.0;
+    let moved = change.abs() >= CHANGE_MIN;
     let onset_minute =
         moved.then(|| onset::place(&values[..span.end], span.start, 5)).flatten().map(|place| place.minute);
     let harm = if slower { signal.kind.harm() } else { -signal.kind.harm() };

@@ -3,11 +3,11 @@
 use datafusion::{arrow::array::RecordBatch, prelude::SessionContext};
 use driftwatt_store::Store;
 
-use super::deployment::{Evidence, Observation, ObservationError, Release, Target};
+use super::deployment::{Evidence, Observation, Release, Target};
 use crate::{
     error::{Error, Result},
     result_table::ResultTable,
-    rows::{Rows, literal},
+    rows::{Rows, has_result, literal},
 };
 
 /// The table.
@@ -38,10 +38,6 @@ impl DeploymentMark {
     pub async fn write(&self, store: &Store) -> Result<()> {
         let target = Target { service: self.service.clone(), environment: self.environment.clone() };
         self.observation(&target, &self.service).check().map_err(Error::Mark)?;
-        let name = self.service.trim();
-        if name.is_empty() {
-            return Err(Error::Mark(ObservationError::NoService));
-        }
         store.write_result(TABLE, self.to_batch()?).await?;
         Ok(())
     }
@@ -71,7 +67,7 @@ impl DeploymentMark {
 /// # Errors
 /// Those of queries.
 pub async fn read(ctx: &SessionContext, service: &str) -> Result<Vec<DeploymentMark>> {
-    if !ctx.table_exist(format!("reports.{TABLE}")).unwrap_or(false) {
+    if !has_result(ctx, TABLE) {
         return Ok(Vec::new());
     }
     let query = format!(

@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 use crate::{
     error::Result,
     gpu_minutes::Gpu,
-    rows::{Rows, SIMULATED_WORK},
+    rows::{Rows, SIMULATED},
     window::{Window, time_literal},
 };
 
@@ -84,7 +84,7 @@ impl Told {
         );
         self.hpas = self.rows(ctx, query).await?.texts("hpa")?.into_iter().flatten().collect();
         let query = format!(
-            "SELECT {SIMULATED_WORK} AS simulated, service_name AS service, sum(CASE role WHEN 'latency.e2e' THEN count END) AS requests, \
+            "SELECT {SIMULATED} AS simulated, service_name AS service, sum(CASE role WHEN 'latency.e2e' THEN count END) AS requests, \
              percentile_cont(CASE role WHEN 'queue.length' THEN value END, 0.95) AS queue_p95 FROM latency \
              WHERE role IN ('latency.e2e', 'queue.length') AND service_name IS NOT NULL AND {} GROUP BY 1, 2",
             window.condition("time")

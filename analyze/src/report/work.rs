@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{asker::Asker, present::Present};
-use crate::{allocation::Labels, error::Result, rows::SIMULATED_WORK};
+use crate::{allocation::Labels, error::Result, rows::SIMULATED};
 
 /// Counts of a window; `None` is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -79,7 +79,7 @@ fn counted(role: &str, column: &str) -> String {
 /// SQL for what histograms count.
 fn count_query(asker: &Asker<'_>, view: &str, roles: &str, [requests, input, output]: &[String; 3]) -> String {
     format!(
-        "SELECT {SIMULATED_WORK} AS simulated, {LABELS}, CAST({requests} AS DOUBLE) AS requests, \
+        "SELECT {SIMULATED} AS simulated, {LABELS}, CAST({requests} AS DOUBLE) AS requests, \
          CAST({input} AS DOUBLE) AS input_tokens, CAST({output} AS DOUBLE) AS output_tokens FROM {view} \
          WHERE role IN ({roles}) AND {} GROUP BY 1, 2, 3, 4, 5, 6",
         asker.window.condition("time")
@@ -91,7 +91,7 @@ fn rate_query(asker: &Asker<'_>, view: &str, roles: &str) -> String {
     let gained = |role: &str| format!("sum(CASE role WHEN '{role}' THEN value * seconds END)");
     format!(
         "SELECT simulated, service, team, namespace, model, model_version, {} AS requests, {} AS input_tokens, \
-         {} AS output_tokens FROM (SELECT {SIMULATED_WORK} AS simulated, {LABELS}, role, value, (CAST(time AS BIGINT) - \
+         {} AS output_tokens FROM (SELECT {SIMULATED} AS simulated, {LABELS}, role, value, (CAST(time AS BIGINT) - \
          lag(CAST(time AS BIGINT)) OVER (PARTITION BY series_id, role ORDER BY time)) / 1e6 AS seconds FROM {view} \
          WHERE role IN ({roles}) AND {}) WHERE seconds <= 600 GROUP BY 1, 2, 3, 4, 5, 6",
         gained("requests.rate"),

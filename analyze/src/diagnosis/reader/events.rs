@@ -49,9 +49,11 @@ pub(super) async fn read(
     let timeline = timelines(&observations, &TimelineRules::default(), now_us).remove(&target);
     let minute = |time_us: i64| (time_us - desk.span.start_us) as f64 / MINUTE_US as f64;
     let mut events: Vec<Event> = Vec::new();
+    let mut told: Vec<(f64, &str)> = Vec::new();
     for step in timeline.iter().flat_map(Timeline::moves) {
         let kind = if step.rollback { "rollback" } else { "deployment" };
         let (from, to) = (&step.from.version, &step.to.version);
+        told.push((minute(step.end_us), to));
         events.push(Event {
             minute: minute(step.end_us),
             what: format!("{kind} of {} {from} -> {to}{}", step.to.model, indirect(to)),
@@ -59,9 +61,11 @@ pub(super) async fn read(
     }
     for mark in &marks {
         let at = minute(mark.time_us);
-        let seen =
-            |event: &Event| (event.minute - at).abs() <= SAME_DEPLOYMENT_MINUTES && event.what.contains(&mark.version);
-        if !events.iter().any(seen) {
+        let same = |(minute, version): &(f64, &str)| {
+            (minute - at).abs() <= SAME_DEPLOYMENT_MINUTES && *version == mark.version
+        };
+        if !told.iter().any(same) {
+            told.push((at, &mark.version));
             events.push(Event {
                 minute: at,
                 what: format!("deployment of {} {} (marked)", mark.model.as_ref().unwrap_or(&model), mark.version),

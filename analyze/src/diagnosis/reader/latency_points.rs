@@ -21,6 +21,11 @@ const INPUTS: [(&str, &str, Role, f64); 7] = [
     ("latency", "queue.time", Role::QueueMs, 1e3),
 ];
 
+/// View, role and factor of an input, for whoever wants to look at its points.
+pub(in crate::diagnosis) fn source_of(input: Role) -> Option<(&'static str, &'static str, f64)> {
+    INPUTS.iter().find(|(_, _, role, _)| *role == input).map(|&(view, name, _, factor)| (view, name, factor))
+}
+
 /// A metric that was chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Chosen {

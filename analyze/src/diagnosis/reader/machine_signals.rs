@@ -104,12 +104,15 @@ struct Machines {
     /// SQL that selects what those machines report.
     whose: String,
     pods: BTreeSet<String>,
+    /// What names the containers of the service, each as key and value.
+    containers: BTreeSet<(&'static str, String)>,
 }
 
 /// Names of the machines, and their signals.
 pub(super) async fn read(
     desk: &mut Desk<'_>,
     service: &str,
+    simulated: bool,
     requests: &[Series],
     rows: &ReadRows,
 ) -> Result<(Vec<String>, Vec<Signal>)> {
@@ -117,6 +120,12 @@ pub(super) async fn read(
     if machines.places.is_empty() {
         desk.notes
             .push("requests name no machine: set host.name, k8s.node.name or k8s.pod.name on their resource".into());
+    }
+    for column in ["host_name", "k8s_node", "k8s_pod"] {
+        let names: BTreeSet<&String> = requests.iter().filter_map(|series| series.labels.get(column)).collect();
+        if names.len() > NAMES_MAX {
+            desk.notes.push(format!("of {} values of {column} only {NAMES_MAX} were looked at", names.len()));
+        }
     }
     let mut signals = Vec::new();
     for view in ["gpu", "system", "latency"] {
@@ -127,10 +136,24 @@ pub(super) async fn read(
         );
         let whose = match view {
             "latency" => desk.whose.clone(),
-            "system" => format!("({} OR {replicas})", machines.whose),
+            // Containers are part of what their node uses.
+            "system" => format!("({} OR {replicas}) AND (role <> 'memory.used' OR scope = 'node')", machines.whose),
             _ => machines.whose.clone(),
         };
         let mut found = series::read(desk, view, &roles, &whose).await?;
+        // Simulated and real telemetry are never diagnosed together.
+        let all = found.len();
+        found.retain(|series| series.simulated == simulated);
+        if found.len() < all {
+            let kind = if simulated { "real" } else { "simulated" };
+            desk.notes.push(format!("{} {kind} series in {view} are left out", all - found.len()));
+        }
+        let all = found.len();
+        found.retain(|series| series.role != "cpu.throttled" || machines.is_own_limit(service, series));
+        if found.len() < all {
+            desk.notes
+                .push(format!("CPU limits of {} other containers of the machines are left out", all - found.len()));
+        }
         if view == "gpu" {
             found = machines.own_gpus(desk, service, found);
         }
@@ -154,6 +177,12 @@ pub(super) async fn read(
     Ok((names.into_iter().collect(), signals))
 }
 
+/// What names a container or its pod.
+fn container_names(series: &Series) -> Vec<(&'static str, String)> {
+    let name = |key: &'static str| Some((key, series.labels.get(key)?.clone()));
+    ["container.id", "k8s.pod.uid", "k8s_pod"].into_iter().filter_map(name).collect()
+}
+
 impl Machines {
     fn of(service: &str, requests: &[Series]) -> Self {
         let mut places = HashMap::new();
@@ -175,7 +204,16 @@ impl Machines {
                 pods = names;
             }
         }
-        Self { places, whose: format!("({})", conditions.join(" OR ")), pods }
+        let containers = requests.iter().flat_map(container_names).collect();
+        Self { places, whose: format!("({})", conditions.join(" OR ")), pods, containers }
+    }
+
+    /// Whether the CPU limit that `series` is about is the service's: what holds a neighbour back says nothing of it.
+    fn is_own_limit(&self, service: &str, series: &Series) -> bool {
+        let names = container_names(series);
+        series.label(&["service_name"]) == Some(service)
+            || names.is_empty()
+            || names.iter().any(|name| self.containers.contains(name))
     }
 
     /// The GPUs that worked for the service, where series say so; else all of its machines.
@@ -307,6 +345,16 @@ mod tests {
             times_us: (0, 0),
             labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         }
+    }
+
+    #[test]
+    fn a_neighbour_at_its_own_limit_says_nothing() {
+        let request = series("latency.e2e", &[("host_name", "h"), ("container.id", "a")]);
+        let machines = Machines::of("chat", &[request]);
+        let limit = |labels: &[(&str, &str)]| machines.is_own_limit("chat", &series("cpu.throttled", labels));
+        assert!(limit(&[("host_name", "h"), ("container.id", "a")]) && limit(&[("host_name", "h")]));
+        assert!(!limit(&[("host_name", "h"), ("container.id", "b")]));
+        assert!(limit(&[("container.id", "b"), ("service_name", "chat")]));
     }
 
     #[test]

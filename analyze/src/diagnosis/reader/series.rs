@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Labels that a role view has as columns, beside `attributes`.
-const LABELS: [&str; 14] = [
+pub(in crate::diagnosis) const LABELS: [&str; 14] = [
     "service_instance_id",
     "host_name",
     "k8s_namespace",

@@ -1,8 +1,9 @@
-//! SQL that shows a finding: whoever runs it sees the same numbers as the diagnosis, minute by minute.
+//! SQL that shows a finding: whoever runs it sees the same points as the diagnosis, minute by minute. A minute
+//! ends with its last microsecond, as an interval that is reported at its end belongs to the time before.
 
 use crate::{
     diagnosis::{
-        reader::{Reading, Subject, machine_signals},
+        reader::{Reading, Subject, latency_points, machine_signals, series},
         sentence::EvidenceSubject,
         service_window::{Dimension, Role, SignalKind},
     },
@@ -20,25 +21,19 @@ pub(super) fn of(evidence: &EvidenceSubject, subject: &Subject, reading: &Readin
     let time = format!("time > '{}' AND time <= '{}'", iso(reading.span.start_us), iso(reading.span.end_us));
     let side = Side { windows: vec![reading.span], filters: subject.filters.clone() };
     let whose = format!("service_name = {}{}", literal(&subject.service), side.filter_sql());
-    let latency = reading.latency_metric.as_ref().map(|metric| format!("metric = {}", literal(metric)));
+    // What the reader leaves out: failed requests, and other roles of the metric.
+    let served = format!("{whose} AND attributes['error.type'] IS NULL AND {time}");
+    let latency = reading.latency_metric.as_ref().map(|metric| {
+        let roles = "role IN ('latency.e2e', 'latency.client', 'latency.inference')";
+        format!("metric = {} AND {roles} AND {served}", literal(metric))
+    });
     match evidence {
         EvidenceSubject::Event => Some(versions(&time, &whose)),
-        EvidenceSubject::Latency => Some(by_minute(
-            "latency",
-            &format!("1000 * {MEAN}"),
-            "mean_ms",
-            &format!("{} AND {whose} AND {time}", latency?),
-        )),
-        EvidenceSubject::Input(role) => input(*role, reading, &whose, &time),
+        EvidenceSubject::Latency => Some(by_minute("latency", &format!("1000 * {MEAN}"), "mean_ms", &latency?)),
+        EvidenceSubject::Input(role) => input(*role, reading, &served),
         EvidenceSubject::Signal(kind, container) => signal(*kind, container.as_ref(), &whose, &time),
-        EvidenceSubject::Place(_, _) | EvidenceSubject::Category(_) => {
-            let name = match evidence {
-                EvidenceSubject::Category(name) => name.clone(),
-                EvidenceSubject::Place(dimension, _) => label_of(*dimension, reading)?,
-                _ => return None,
-            };
-            Some(by_label(&name, &format!("{} AND {whose} AND {time}", latency?)))
-        }
+        EvidenceSubject::Place(dimension, _) => by_label(&label_of(*dimension, reading)?, &latency?),
+        EvidenceSubject::Category(name) => by_label(name, &latency?),
     }
 }
 
@@ -48,24 +43,23 @@ fn iso(time_us: i64) -> String {
 
 fn by_minute(view: &str, what: &str, name: &str, condition: &str) -> String {
     format!(
-        "SELECT date_bin(INTERVAL '1 minute', time) AS minute, {what} AS {name} FROM {view} \
+        "SELECT date_bin(INTERVAL '1 minute', time - INTERVAL '1 microsecond') AS minute, {what} AS {name} FROM {view} \
          WHERE {condition} AND value IS NOT NULL GROUP BY 1 ORDER BY 1"
     )
 }
 
-/// Requests and mean latency by the values of a label. By series first: the engine cannot take an attribute out of the view's
-/// own rows and add up by it at once.
-fn by_label(name: &str, condition: &str) -> String {
-    let (kept, part) = match column(name) {
-        Some(column) => (format!("max({column}) AS part"), "part".to_owned()),
-        None => ("first_value(attributes) AS attributes".to_owned(), format!("attributes[{}] AS part", literal(name))),
+/// Requests and mean latency by the values of a label; none of what was deployed, which no request carries.
+fn by_label(name: &str, condition: &str) -> Option<String> {
+    let part = match name {
+        "deployment" => return None,
+        name if series::LABELS.contains(&name) => name.to_owned(),
+        name => format!("attributes[{}]", literal(name)),
     };
-    format!(
-        "SELECT minutes, {part}, sum(n) AS requests, 1000 * sum(s) / sum(n) AS mean_ms FROM \
-         (SELECT series_id, date_bin(INTERVAL '10 minutes', time) AS minutes, {kept}, sum(coalesce(count, 1)) AS n, \
-         sum(coalesce(sum, value)) AS s FROM latency WHERE {condition} AND value IS NOT NULL GROUP BY 1, 2) \
-         GROUP BY 1, 2 ORDER BY 1, 2"
-    )
+    Some(format!(
+        "SELECT date_bin(INTERVAL '10 minutes', time - INTERVAL '1 microsecond') AS minutes, {part} AS part, \
+         sum(coalesce(count, 1)) AS requests, 1000 * {MEAN} AS mean_ms FROM latency \
+         WHERE {condition} AND value IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
+    ))
 }
 
 /// Which version reported when. Marks are in `reports`.
@@ -78,24 +72,11 @@ fn versions(time: &str, whose: &str) -> String {
     )
 }
 
-fn input(role: Role, reading: &Reading, whose: &str, time: &str) -> Option<String> {
+fn input(role: Role, reading: &Reading, served: &str) -> Option<String> {
     let metric = &reading.input_metrics.iter().find(|(known, _)| *known == role)?.1;
-    let (view, factor) = match role {
-        Role::Megapixels => ("inputs", "1e-6 * "),
-        Role::Kilobytes => ("inputs", "1e-3 * "),
-        Role::QueueMs => ("latency", "1e3 * "),
-        Role::BatchSize => ("latency", ""),
-        Role::PromptTokens | Role::OutputTokens | Role::ImageCount => ("inputs", ""),
-    };
-    // One metric may have several roles: of tokens, input and output.
-    let of_role = match role {
-        Role::PromptTokens => " AND role = 'input.tokens'",
-        Role::OutputTokens => " AND role = 'output.tokens'",
-        _ => "",
-    };
-    let name = role.as_str().replace(' ', "_");
-    let condition = format!("metric = {}{of_role} AND {whose} AND {time}", literal(metric));
-    Some(by_minute(view, &format!("{factor}{MEAN}"), &name, &condition))
+    let (view, name, factor) = latency_points::source_of(role)?;
+    let condition = format!("metric = {} AND role = '{name}' AND {served}", literal(metric));
+    Some(by_minute(view, &format!("{factor} * {MEAN}"), &role.as_str().replace(' ', "_"), &condition))
 }
 
 fn signal(kind: SignalKind, container: Option<&(Dimension, String)>, whose: &str, time: &str) -> Option<String> {
@@ -116,7 +97,7 @@ fn signal(kind: SignalKind, container: Option<&(Dimension, String)>, whose: &str
         _ => "",
     };
     Some(format!(
-        "SELECT date_bin(INTERVAL '1 minute', time) AS minute, role, avg(value) AS value, max(value) AS most FROM {view} \
+        "SELECT date_bin(INTERVAL '1 minute', time - INTERVAL '1 microsecond') AS minute, role, avg(value) AS value, max(value) AS most FROM {view} \
          WHERE role IN ({}) AND {place}{resource} AND {time} GROUP BY 1, 2 ORDER BY 1, 2",
         roles.join(", ")
     ))
@@ -124,20 +105,4 @@ fn signal(kind: SignalKind, container: Option<&(Dimension, String)>, whose: &str
 
 fn label_of(dimension: Dimension, reading: &Reading) -> Option<String> {
     reading.window.labels_of(dimension).map(|labels| labels.name.clone())
-}
-
-/// The column of a label, where the views have one; else it is an attribute.
-fn column(name: &str) -> Option<&str> {
-    const COLUMNS: [&str; 9] = [
-        "service_instance_id",
-        "host_name",
-        "k8s_node",
-        "k8s_pod",
-        "gpu_id",
-        "model_name",
-        "model_version",
-        "deployment_environment",
-        "region",
-    ];
-    COLUMNS.contains(&name).then_some(name)
 }

@@ -3,7 +3,9 @@ use crate::{
     diagnosis::{
         reader::{RowSource, Subject},
         scenario::{Kind, simulate},
+        sentence::EvidenceSubject,
     },
+    format::escape_markdown,
     window::Window,
 };
 
@@ -36,7 +38,8 @@ fn all_forms_of_the_answer_say_the_same() {
     let (text, markdown, html) = (report.to_text(), report.to_markdown(), report.to_html());
     let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
     assert_eq!((json["verdict"].as_str(), json["simulated"].as_bool()), (Some("input"), Some(true)));
-    assert!(text.starts_with(&report.sentence) && markdown.contains(&report.sentence));
+    assert!(text.starts_with(&report.sentence) && markdown.contains(&escape_markdown(&report.sentence)));
+    assert!(!markdown.contains("<odd>"), "{markdown}");
     assert!(html.contains("SIMULATED") && html.contains("&lt;odd&gt;") && !html.contains("<odd>"), "{html}");
     assert!(html.matches("class=\"mark\"").count() >= 4, "the change is marked in every chart");
     assert_eq!(html.matches("<svg class=\"chart\"").count(), 4, "latency and the three most telling series");
@@ -47,6 +50,24 @@ fn all_forms_of_the_answer_say_the_same() {
     let parts: f64 = found["by_input_ms"].as_array().unwrap().iter().map(|part| part["ms"].as_f64().unwrap()).sum();
     let change = found["mean_after_ms"].as_f64().unwrap() - found["mean_before_ms"].as_f64().unwrap();
     assert!((parts + found["system_ms"].as_f64().unwrap() - change).abs() < 1e-6 * change.abs().max(1.0));
+}
+
+#[test]
+fn sql_reads_what_the_reader_reads() {
+    let report = report(Kind::Resolution);
+    let of = |subject| sql::of(&subject, &report.request.subject, &report.reading);
+    let latency = of(EvidenceSubject::Latency).unwrap();
+    for part in ["role IN ('latency.e2e'", "attributes['error.type'] IS NULL", "time - INTERVAL '1 microsecond'"] {
+        assert!(latency.contains(part), "{latency}");
+    }
+    assert_eq!(of(EvidenceSubject::Category("deployment".into())), None);
+}
+
+#[test]
+fn what_somebody_sent_steers_no_terminal() {
+    let mut report = report(Kind::Resolution);
+    report.reading.notes = vec!["a\u{1b}[2J".into()];
+    assert!(!report.to_text().contains('\u{1b}'));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The diagnosis as text and as Markdown.
 
 use super::{DiagnosisReport, ShownEvidence};
-use crate::{diagnosis::verdict::Verdict, window::time_text};
+use crate::{diagnosis::verdict::Verdict, format::escape_markdown, window::time_text};
 
 /// A verdict for people who have never seen the product.
 pub(super) fn verdict_words(verdict: Verdict) -> &'static str {
@@ -95,13 +95,15 @@ impl DiagnosisReport {
         for note in notes(self) {
             text += &format!("  - {note}\n");
         }
-        text
+        // Names and values are what somebody sent.
+        text.replace(|character: char| character.is_control() && character != '\n', " ")
     }
 
     /// Markdown, as for a ticket.
     pub fn to_markdown(&self) -> String {
         let diagnosis = &self.diagnosis;
-        let mut text = format!("# {}: what changed the latency?\n\n**{}**\n\n", diagnosis.service, self.sentence);
+        let (service, sentence) = (escape_markdown(&diagnosis.service), escape_markdown(&self.sentence));
+        let mut text = format!("# {service}: what changed the latency?\n\n**{sentence}**\n\n");
         text += &format!(
             "Verdict: {} ({}), confidence {}. {} {}\n",
             diagnosis.verdict.as_str(),
@@ -117,22 +119,22 @@ impl DiagnosisReport {
             text += &format!(
                 "\n{}. {}{}  \n   Wrong if: {}.  \n   Check next: {}.\n",
                 at + 1,
-                evidence.finding,
+                escape_markdown(&evidence.finding),
                 effect(evidence),
                 evidence.falsified_by,
                 evidence.next_check
             );
             if let Some(sql) = &evidence.sql {
-                text += &format!("\n   ```sql\n   {sql}\n   ```\n");
+                text += &format!("\n   ```sql\n   {}\n   ```\n", sql.replace(['\n', '\r', '`'], " "));
             }
         }
         text += "\n## To judge it\n\n";
         for note in notes(self) {
-            text += &format!("- {note}\n");
+            text += &format!("- {}\n", escape_markdown(&note));
         }
         text += "\n## Made from\n\n";
         for (name, value) in inputs(self) {
-            text += &format!("- {name}: {value}\n");
+            text += &format!("- {name}: {}\n", escape_markdown(&value));
         }
         text
     }
