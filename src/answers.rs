@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use chrono::DateTime;
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
-    PriceBook, Tz, Window,
+    PriceBook, Tz,
     diagnosis::{
         reader::Subject as Diagnosed,
         report::{self as diagnosis_report, DiagnoseRequest},
@@ -24,7 +24,7 @@ use driftwatt_analyze::{
 use driftwatt_store::Store;
 
 pub(crate) use question::{
-    DecideQuestion, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, MarkQuestion, OffPeakQuestion,
+    DecideQuestion, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LastDays, MarkQuestion, OffPeakQuestion,
     RecommendQuestion, WeeklyQuestion, When,
 };
 use question::{parse_time, window};
@@ -112,7 +112,7 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a failed query.
     pub(crate) async fn recommend_report(&self, question: &RecommendQuestion) -> anyhow::Result<RecommendReport> {
-        let (window, zone) = (self.days(question.days, question.to.as_deref())?, zone(question.time_zone.as_deref())?);
+        let (window, zone) = (question.last.window(self.now_us)?, zone(question.last.time_zone.as_deref())?);
         let manifests = question.manifests.then(|| ManifestRequest { prometheus: question.prometheus.clone() });
         let request = RecommendRequest { window, zone, prices: self.prices.clone(), manifests, now_us: self.now_us };
         Ok(recommend::recommend(self.session, self.store, &request).await?)
@@ -170,12 +170,6 @@ impl Desk<'_> {
         Ok(format!("marked: {} {} at {when}\n", mark.service, mark.version))
     }
 
-    /// The days up to `to`, or now.
-    fn days(&self, days: Option<u32>, to: Option<&str>) -> anyhow::Result<Window> {
-        let end_us = to.map_or(Ok(self.now_us), parse_time)?;
-        Ok(Window::new(end_us - i64::from(days.unwrap_or(14)) * 86_400_000_000, end_us)?)
-    }
-
     /// Computes, records and renders when training may run.
     ///
     /// # Errors
@@ -184,11 +178,13 @@ impl Desk<'_> {
         let usual = OffPeakRules::default();
         let gpus_needed = question.gpus.unwrap_or(usual.gpus_needed);
         ensure!(gpus_needed.is_finite() && gpus_needed > 0.0, "a job needs more than 0 GPUs, not {gpus_needed}");
+        let hours_min = question.hours.unwrap_or(usual.hours_min);
+        ensure!((1..=168).contains(&hours_min), "a job needs 1 to 168 hours in a row, not {hours_min}");
         let request = OffPeakRequest {
-            window: self.days(question.days, question.to.as_deref())?,
-            zone: zone(question.time_zone.as_deref())?,
+            window: question.last.window(self.now_us)?,
+            zone: zone(question.last.time_zone.as_deref())?,
             prices: self.prices.clone(),
-            rules: OffPeakRules { gpus_needed, hours_min: question.hours.unwrap_or(usual.hours_min), ..usual },
+            rules: OffPeakRules { gpus_needed, hours_min, ..usual },
             now_us: self.now_us,
         };
         let report = off_peak::examine(self.session, self.store, &request).await?;

@@ -6,7 +6,7 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -17,7 +17,9 @@ use driftwatt_analyze::{
     runs::{LastRun, Run, Step, Trigger, last_runs},
     schedule::Schedule,
 };
+use driftwatt_ingest::Ingest;
 use driftwatt_store::{ErrorKind, Store};
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -49,6 +51,10 @@ pub(crate) struct Scheduler {
     clock: Arc<dyn Clock>,
     /// One job reads at a time: together they would need more memory, and be no sooner done.
     reading: Semaphore,
+    /// By name: one run of a schedule at a time, whoever starts it.
+    alone: HashMap<String, Semaphore>,
+    /// What stores the scores of drift as metrics; none where no server runs.
+    ingest: Option<Arc<Ingest>>,
     counters: RunCounters,
 }
 
@@ -97,6 +103,7 @@ impl Scheduler {
         store: &Arc<Store>,
         session: &SessionContext,
         clock: Arc<dyn Clock>,
+        ingest: Option<Arc<Ingest>>,
     ) -> anyhow::Result<Self> {
         let now = DateTime::from_timestamp_micros(clock.unix_us()).context("the clock is out of range")?;
         // Only here: who asks a question with the same file need not be able to read the secrets.
@@ -110,9 +117,11 @@ impl Scheduler {
             store: Arc::clone(store),
             session: session.clone(),
             prices: read_prices(config.prices.as_ref())?,
+            alone: schedules.iter().map(|schedule| (schedule.name.clone(), Semaphore::new(1))).collect(),
             schedules,
             outbox,
             clock,
+            ingest,
             reading: Semaphore::new(1),
             counters: RunCounters::new(),
         })
@@ -196,25 +205,33 @@ impl Scheduler {
 
     /// Runs `schedule` whenever it is due.
     async fn keep(&self, schedule: &Schedule) {
-        let mut last = loop {
-            match self.take_up(schedule).await {
-                Ok(last) => break last,
-                Err(error) => self.wait_after(schedule, &error).await,
-            }
-        };
+        let mut last = self.taken_up(schedule).await;
         loop {
             let now = self.now();
             if let Some(due) = schedule.due(last, now) {
                 let run = Run { note: due.note(), ..Run::new(schedule, due.scheduled, Trigger::Clock) };
-                match self.execute(run).await {
-                    Ok(_report) => last = due.scheduled,
-                    // Not begun, for it could not be recorded: nothing is done that might be done again.
-                    Err(error) => self.wait_after(schedule, &error).await,
-                }
+                last = match self.execute(run).await {
+                    Ok(_report) => due.scheduled,
+                    // A step is missing: the table says whether somebody may have been told.
+                    Err(error) => {
+                        self.wait_after(schedule, &error).await;
+                        self.taken_up(schedule).await
+                    }
+                };
                 continue;
             }
             let next = schedule.next_after(now.max(last)).and_then(|next| (next - now).to_std().ok());
             self.clock.sleep(next.unwrap_or(LOOK_MAX).min(LOOK_MAX)).await;
+        }
+    }
+
+    /// See [`Self::take_up`], until it succeeds.
+    async fn taken_up(&self, schedule: &Schedule) -> DateTime<Utc> {
+        loop {
+            match self.take_up(schedule).await {
+                Ok(last) => return last,
+                Err(error) => self.wait_after(schedule, &error).await,
+            }
         }
     }
 
@@ -235,7 +252,7 @@ impl Scheduler {
         if last.step.is_final() {
             return Ok(last.scheduled);
         }
-        let note = "the process ended in the middle of the run before".to_owned();
+        let note = "the run before broke off in the middle".to_owned();
         let mut run = Run { note: Some(note), ..Run::new(schedule, last.scheduled, Trigger::Clock) };
         // A run that ends the process each time must not be begun for ever.
         if last.step == Step::Started && last.start_count < 2 {
@@ -244,9 +261,9 @@ impl Scheduler {
         }
         run.error = Some(match last.step {
             Step::Delivering => {
-                "the process ended while the result was on its way: somebody may not have got it".into()
+                "the run broke off while the result was on its way: somebody may not have got it".into()
             }
-            _ => "the process ended twice while the job read".to_owned(),
+            _ => "the run broke off twice while the job read".to_owned(),
         });
         self.end(&run, Step::Interrupted, vec![]).await?;
         Ok(last.scheduled)
@@ -257,6 +274,8 @@ impl Scheduler {
     /// # Errors
     /// A step cannot be recorded: before the first nothing is done.
     async fn execute(&self, mut run: Run<'_>) -> anyhow::Result<RunReport> {
+        let alone = self.alone.get(&run.schedule.name).context("a schedule of another configuration")?;
+        let _alone = alone.acquire().await.context("the scheduler ends")?;
         run.started_us = Some(self.clock.unix_us());
         let versions = self.store.tables().into_iter().map(|table| (table.name, table.version.into()));
         run.table_versions = Value::Object(versions.collect());
@@ -277,11 +296,11 @@ impl Scheduler {
                 attempts.extend(self.outbox.send(letter, &*self.clock).await);
             }
         }
-        let failed = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Failed).count();
-        if failed > 0 {
-            let why: Vec<&str> = attempts.iter().filter_map(|attempt| attempt.error.as_deref()).collect();
-            run.error =
-                Some(format!("{failed} recipients were not reached; last: {}", why.last().unwrap_or(&"unknown")));
+        let failures: Vec<_> = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Failed).collect();
+        let failed = failures.len();
+        if let Some(last) = failures.last() {
+            let why = last.masked_error().unwrap_or_else(|| "unknown".into());
+            run.error = Some(format!("{failed} recipients were not reached; last: {why}"));
         }
         if let Err(error) = compose::remember(&self.sources(&run), &composed, &attempts).await {
             let error = format!("{error:#}");
@@ -296,7 +315,9 @@ impl Scheduler {
         loop {
             let found = {
                 let _reading = self.reading.acquire().await.context("the scheduler ends")?;
-                compose::compose(&self.sources(run)).await
+                // A panic that came through would end the schedule until the next start.
+                let made = AssertUnwindSafe(compose::compose(&self.sources(run))).catch_unwind().await;
+                made.unwrap_or_else(|_| Err(anyhow::anyhow!("the job panicked: the log says where")))
             };
             let error = match found {
                 Ok(composed) => return Ok(composed),
@@ -324,6 +345,7 @@ impl Scheduler {
             store: &self.store,
             prices: self.prices.clone(),
             outbox: &self.outbox,
+            ingest: self.ingest.as_deref(),
             schedule: run.schedule,
             to: self.recipients(run.schedule),
             scheduled: run.scheduled,

@@ -74,7 +74,8 @@ impl Server {
             Ok(())
         });
         let questions = Questions::new(session.clone(), config.query.clone());
-        let (schedules, scheduled) = Scheduler::new(config, &store, &session, Arc::new(SystemClock))?.start();
+        let (schedules, scheduled) =
+            Scheduler::new(config, &store, &session, Arc::new(SystemClock), Some(Arc::clone(&ingest)))?.start();
         let router = web::router(&store, &ingest, &questions, &metrics, schedules, config)?;
         let queries = QueryRuntime::start().context("start the threads of queries")?;
         let stop = shutdown.clone();

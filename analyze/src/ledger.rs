@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use datafusion::{arrow::array::RecordBatch, prelude::SessionContext};
 use driftwatt_store::Store;
@@ -111,6 +111,7 @@ pub async fn decide(
 /// Those of query and store.
 pub async fn settle(ctx: &SessionContext, store: &Store, now_us: i64) -> Result<Vec<Entry>> {
     let mut settled = Vec::new();
+    let mut due: BTreeMap<i64, Vec<(Recorded, Window)>> = BTreeMap::new();
     for recorded in recorded(ctx, None).await? {
         match recorded.entry.state {
             LedgerState::Proposed if now_us >= recorded.expires_us => {
@@ -119,9 +120,16 @@ pub async fn settle(ctx: &SessionContext, store: &Store, now_us: i64) -> Result<
             }
             LedgerState::Accepted(at_us) if now_us >= at_us + (1 + MEASURED_DAYS) * DAY_US => {
                 let window = Window::new(at_us + DAY_US, at_us + (1 + MEASURED_DAYS) * DAY_US)?;
-                settled.push(realised(ctx, recorded, window).await?);
+                due.entry(window.start_us.div_euclid(DAY_US)).or_default().push((recorded, window));
             }
             _ => {}
+        }
+    }
+    // What was accepted on one day is measured in one read of its weeks.
+    for (day, accepted) in due {
+        let minutes = GpuMinutes::read(ctx, Window::new(day * DAY_US, (day + 1 + MEASURED_DAYS) * DAY_US)?).await?;
+        for (recorded, window) in accepted {
+            settled.push(realised(&minutes, recorded, window)?);
         }
     }
     append(store, &settled, now_us).await?;
@@ -129,8 +137,7 @@ pub async fn settle(ctx: &SessionContext, store: &Store, now_us: i64) -> Result<
 }
 
 /// What `recorded` came to in the week `window`.
-async fn realised(ctx: &SessionContext, recorded: Recorded, window: Window) -> Result<Entry> {
-    let minutes = GpuMinutes::read(ctx, window).await?;
+fn realised(minutes: &GpuMinutes, recorded: Recorded, window: Window) -> Result<Entry> {
     let (service, simulated) = (&recorded.entry.service, recorded.entry.simulated);
     let minute_count = (MEASURED_DAYS * DAY_US / MINUTE_US) as usize;
     let mut held = vec![0_u32; minute_count];

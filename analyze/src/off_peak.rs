@@ -12,7 +12,6 @@ mod text;
 mod window;
 
 use chrono_tz::Tz;
-/// A time zone of the IANA database.
 use serde::Serialize;
 
 use crate::demand::{Envelope, HOUR_OF_WEEK_COUNT};

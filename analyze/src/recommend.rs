@@ -68,6 +68,8 @@ pub struct ServiceVerdict {
     pub gpu_count: usize,
     /// Pods on the last day, or GPUs where no pod is named.
     pub replica_count: u32,
+    /// GPUs of each.
+    pub gpus_per_replica: u32,
     /// Mean share of its GPUs that was busy.
     pub mean: Option<f64>,
     /// Share of GPU-minutes that were measured.
@@ -205,7 +207,7 @@ impl Held<'_> {
                 shape: &shape,
                 demand: &demand,
                 verdict: &verdict,
-                workload: workloads.of(self.service, self.simulated, &self.pods()),
+                workload: workloads.of(self.service, self.simulated, &self.pods().into_keys().collect()),
                 has_hpa: told.has_hpa(self.service),
                 request,
             };
@@ -221,6 +223,7 @@ impl Held<'_> {
             simulated: self.simulated,
             gpu_count: self.gpus.len(),
             replica_count: shape.replica_count,
+            gpus_per_replica: shape.gpus_per_replica,
             mean: demand.mean_share(),
             coverage: demand.coverage(),
             hours: by_state,
@@ -242,14 +245,17 @@ impl Held<'_> {
         self.holder(gpu, minute).is_some_and(|holder| holder.service.as_deref() == Some(self.service))
     }
 
-    /// Its pods on the last day.
-    fn pods(&self) -> BTreeSet<String> {
+    /// Its pods on the last day, with the number of cards of each.
+    fn pods(&self) -> BTreeMap<String, usize> {
         let last_day = (DAY_US / MINUTE_US) as usize;
-        let mut pods = BTreeSet::new();
+        let mut pods: BTreeMap<String, usize> = BTreeMap::new();
         for gpu in &self.gpus {
             let count = gpu.duty.len();
             let mine = (count.saturating_sub(last_day)..count).filter(|minute| self.is_mine(gpu, *minute));
-            pods.extend(mine.filter_map(|minute| self.holder(gpu, minute)?.pod.clone()));
+            let here: BTreeSet<&str> = mine.filter_map(|minute| self.holder(gpu, minute)?.pod.as_deref()).collect();
+            for pod in here {
+                *pods.entry(pod.to_owned()).or_default() += 1;
+            }
         }
         pods
     }
@@ -259,12 +265,16 @@ impl Held<'_> {
         let gpu_count = self.gpus.len();
         // Several cards in one pod are one replica; without pods each card is one.
         let replica_count = if pods.is_empty() { gpu_count } else { pods.len().min(gpu_count) };
+        // The cards of the window are more than those of a moment where a pod moved: the middle pod has not.
+        let mut cards: Vec<usize> = pods.values().copied().collect();
+        cards.sort_unstable();
+        let gpus_per_replica = cards.get(cards.len() / 2).copied().unwrap_or(1);
         let most_memory = self.gpus.iter().flat_map(|gpu| &gpu.memory).copied().filter(|bytes| !bytes.is_nan());
         let totals = self.gpus.iter().filter_map(|gpu| told.memory_total(gpu));
         ServiceShape {
             service: self.service.to_owned(),
             replica_count: replica_count as u32,
-            gpus_per_replica: gpu_count.div_ceil(replica_count.max(1)) as u32,
+            gpus_per_replica: gpus_per_replica as u32,
             gpu_model: self.gpus.iter().find_map(|gpu| gpu.model.clone()),
             gpu_memory_bytes: totals.reduce(f64::min),
             memory_bytes_per_gpu: most_memory.reduce(f32::max).map(f64::from),
@@ -366,10 +376,6 @@ impl ServiceVerdict {
     /// Replicas proposed.
     pub fn proposed(&self) -> Option<u32> {
         self.recommendation().map(|found| found.proposed)
-    }
-
-    fn gpus_per_replica(&self) -> i64 {
-        self.gpu_count.div_ceil(self.replica_count.max(1) as usize) as i64
     }
 
     /// What a week of it saves, in money where there is a price, else nothing.

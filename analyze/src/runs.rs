@@ -182,7 +182,6 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let rows = || attempts.iter();
-        let error = |row: &DeliveryAttempt| Some(row.error.as_ref()?.replace(&row.recipient, &row.masked_recipient()));
         let mut table = ResultTable::new(now_us, attempts.len());
         table
             .text("run_id", &self.id())
@@ -192,7 +191,7 @@ impl<'a> Run<'a> {
             .texts("subject", rows().map(|row| Some(row.subject.clone())))
             .integers("attempt", rows().map(|row| Some(i64::from(row.attempt))))
             .texts("outcome", rows().map(|row| Some(row.outcome.as_str().to_owned())))
-            .texts("error", rows().map(error));
+            .texts("error", rows().map(DeliveryAttempt::masked_error));
         store.write_result(DELIVERIES, table.finish()?).await?;
         Ok(())
     }

@@ -117,13 +117,16 @@ pub(crate) struct IdleQuestion {
     pub(crate) format: Format,
 }
 
-/// What is asked of the recommendations.
+/// Longest time to look back, days.
+const DAYS_MAX: u32 = 365;
+
+/// The last days, and the time zone of their hours.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct RecommendQuestion {
-    /// Days to look at, up to now; fewer than 7 give low confidence [default: 14]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
-    #[serde(skip_serializing_if = "Option::is_none")]
+pub(crate) struct LastDays {
+    /// Days to look at; fewer than 7 give low confidence [default: 14]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub(crate) days: Option<u32>,
     /// End (not included), UTC, to repeat an earlier answer [default: now]
     #[arg(long)]
@@ -133,6 +136,32 @@ pub(crate) struct RecommendQuestion {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) time_zone: Option<String>,
+}
+
+/// A number of a URL: in a flattened struct it comes as a text.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    let text = value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+impl LastDays {
+    pub(super) fn window(&self, now_us: i64) -> anyhow::Result<Window> {
+        let days = self.days.unwrap_or(14);
+        // A URL can ask for more than the command line lets through.
+        ensure!((1..=DAYS_MAX).contains(&days), "ask for 1 to {DAYS_MAX} days, not {days}");
+        let end_us = self.to.as_deref().map_or(Ok(now_us), parse_time)?;
+        Ok(Window::new(end_us - i64::from(days) * 86_400_000_000, end_us)?)
+    }
+}
+
+/// What is asked of the recommendations.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RecommendQuestion {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) last: LastDays,
     /// Prometheus that KEDA can query, as seen from the cluster, for --patches
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,18 +178,9 @@ pub(crate) struct RecommendQuestion {
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct OffPeakQuestion {
-    /// Days to look at, up to now [default: 14]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=365))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) days: Option<u32>,
-    /// End (not included), UTC, to repeat an earlier answer [default: now]
-    #[arg(long)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) to: Option<String>,
-    /// Time zone of the hours, such as Europe/Berlin [default: UTC]
-    #[arg(long)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) time_zone: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) last: LastDays,
     /// GPUs that a job needs [default: 1]
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -349,6 +369,16 @@ mod tests {
         assert_eq!(monday, when(None, Some("2026-11-16"), Some("2026-11-23T00:00:00Z")).window(0, Tz::UTC).unwrap());
         assert!(when(None, Some("2026-11-16"), None).window(0, Tz::UTC).is_err());
         assert!(when(None, Some("yesterday"), Some("today")).window(0, Tz::UTC).is_err());
+    }
+
+    #[test]
+    fn a_url_asks_for_days_as_the_command_line_does() {
+        let asked = |url: &str| {
+            axum::extract::Query::<RecommendQuestion>::try_from_uri(&url.parse().unwrap()).map(|question| question.0)
+        };
+        let week = asked("/?days=7&manifests=true").unwrap();
+        assert_eq!((week.last.days, week.manifests), (Some(7), true));
+        assert!(asked("/?days=4000000000").unwrap().last.window(0).is_err() && asked("/?days=x").is_err());
     }
 
     #[test]

@@ -71,7 +71,10 @@ fn write(report: &Value, folder: &Path) -> anyhow::Result<String> {
         said += &format!("{}{mark}: {verdict}; {}\n", terminal::plain(name), terminal::plain(why));
         let of_service = folder.join(folder_name(name, service["simulated"] == true, index));
         for change in list(&service["manifests"]["folders"]) {
-            let at = of_service.join(change["name"].as_str().unwrap_or("change"));
+            let name = change["name"].as_str().context("a folder without a name")?;
+            let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
+            ensure!(is_plain, "{name:?} is not the name of a folder of manifests");
+            let at = of_service.join(name);
             write_file(&at, "README.txt", change["readme"].as_str().unwrap_or_default())?;
             for file in list(&change["change"]["files"]) {
                 let file_name = file["name"].as_str().context("a file without a name")?;

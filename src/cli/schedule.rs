@@ -50,7 +50,7 @@ async fn local(
 ) -> anyhow::Result<Value> {
     let data = args.source.data.as_ref().context("no directory is named")?;
     let opened = Opened::open(data, args.source.config.as_ref()).await?;
-    let scheduler = Scheduler::new(&opened.config, &opened.store, &opened.session, Arc::new(SystemClock));
+    let scheduler = Scheduler::new(&opened.config, &opened.store, &opened.session, Arc::new(SystemClock), None);
     let answer = match &scheduler {
         Ok(scheduler) => ask(scheduler).await,
         Err(error) => Err(anyhow::anyhow!("{error:#}")),

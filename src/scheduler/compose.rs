@@ -11,10 +11,14 @@ use driftwatt_analyze::{
     page,
     schedule::{Attach, DriftJob, Job, Schedule},
 };
+use driftwatt_ingest::Ingest;
 use driftwatt_store::Store;
 use serde_json::{Value, json};
 
-use crate::answers::{Desk, DriftQuestion, Format, RecommendQuestion, WeeklyQuestion};
+use crate::{
+    answers::{Desk, DriftQuestion, Format, LastDays, RecommendQuestion, WeeklyQuestion},
+    drift_gauges,
+};
 
 /// What a job reads and knows.
 pub(super) struct Sources<'a> {
@@ -22,6 +26,7 @@ pub(super) struct Sources<'a> {
     pub(super) store: &'a Store,
     pub(super) prices: Option<PriceBook>,
     pub(super) outbox: &'a Outbox,
+    pub(super) ingest: Option<&'a Ingest>,
     pub(super) schedule: &'a Schedule,
     /// Who gets the result by mail.
     pub(super) to: Vec<String>,
@@ -76,7 +81,10 @@ pub(super) async fn remember(
     let reached = |mail: &&OwnerMail| {
         let mut delivered = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Delivered);
         // A webhook tells of all of them.
-        delivered.any(|attempt| attempt.channel == "webhook" || attempt.recipient.eq_ignore_ascii_case(&mail.to))
+        delivered.any(|attempt| {
+            attempt.channel == "webhook"
+                || (attempt.recipient.eq_ignore_ascii_case(&mail.to) && attempt.subject == mail.subject)
+        })
     };
     let told: Vec<&OwnerMail> = composed.mails.iter().filter(reached).collect();
     Ok(alert::record_told(sources.store, &told, sources.scheduled.timestamp_micros()).await?)
@@ -113,14 +121,18 @@ impl Sources<'_> {
             })
         });
         let attachments = attached.collect();
-        let note = self.note.map(|note| format!("Note: {note}.\n\n")).unwrap_or_default();
+        let note = self.note.map(|note| format!("Note: {note}."));
+        let (text, html) = match &note {
+            Some(note) => (format!("{note}\n\n{}", forms.text), page::noted(&forms.html, note)),
+            None => (forms.text, forms.html),
+        };
         Ok(Letter {
             to: self.to.clone(),
             webhooks: self.schedule.webhooks.clone(),
             event: self.schedule.job.as_str(),
             subject: forms.subject,
-            text: note + &forms.text,
-            html: forms.html,
+            text,
+            html,
             attachments,
             result: self.result(serde_json::from_str(&forms.json).context("the result as JSON")?),
         })
@@ -155,12 +167,12 @@ impl Sources<'_> {
     }
 
     async fn recommend(&self, days: u32) -> anyhow::Result<Composed> {
-        let question = RecommendQuestion {
+        let last = LastDays {
             days: Some(days),
             to: Some(time_text(self.scheduled)),
             time_zone: Some(self.schedule.time_zone().name().to_owned()),
-            ..RecommendQuestion::default()
         };
+        let question = RecommendQuestion { last, ..RecommendQuestion::default() };
         let report = self.desk().recommend_report(&question).await?;
         let shrink = report.services.iter().filter(|service| service.recommendation().is_some()).count();
         let summary = format!("{shrink} of {} services can do with fewer GPUs", report.services.len());
@@ -215,7 +227,8 @@ impl Sources<'_> {
                 result: self.result(serde_json::from_str(&found.report.to_json()?)?),
             });
         }
-        let parameters = json!({ "job": self.schedule.job, "window": request.window });
+        let mut parameters = json!(self.schedule.job);
+        parameters["window"] = json!(request.window);
         Ok(Composed { summary, parameters, letters, mails: found.mails })
     }
 
@@ -229,6 +242,9 @@ impl Sources<'_> {
         };
         let desk = self.desk();
         let run = desk.drift_run(&question).await?;
+        if let Some(ingest) = self.ingest {
+            drift_gauges::store(&run, ingest).await;
+        }
         let status = run.status().as_str();
         let is_simulated = run.scores.iter().any(|score| score.reference.simulated || score.current.simulated);
         let mark = if is_simulated { "SIMULATED: " } else { "" };

@@ -43,7 +43,7 @@ impl RunReport {
             recipient: attempt.masked_recipient(),
             attempt: attempt.attempt,
             outcome: attempt.outcome.as_str().to_owned(),
-            error: attempt.error.as_ref().map(|error| error.replace(&attempt.recipient, &attempt.masked_recipient())),
+            error: attempt.masked_error(),
         });
         Self {
             run_id: run.id(),

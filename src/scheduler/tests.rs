@@ -2,6 +2,10 @@
 
 use std::{future::Future, path::Path, pin::Pin};
 
+use datafusion::arrow::{
+    array::{ArrayRef, RecordBatch, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, Schema, TimeUnit},
+};
 use tokio::sync::watch;
 
 use super::*;
@@ -82,7 +86,7 @@ async fn open(dir: &Path, settings: &str) -> Opened {
 impl Opened {
     fn scheduler(&self, clock: &Arc<MovedClock>) -> Scheduler {
         let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
-        Scheduler::new(&self.config, &self.store, &self.session, clock).unwrap()
+        Scheduler::new(&self.config, &self.store, &self.session, clock, None).unwrap()
     }
 
     async fn texts(&self, query: &str) -> Vec<String> {
@@ -153,6 +157,27 @@ async fn a_mail_that_nobody_takes_is_tried_again_recorded_and_counted_as_a_failu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_and_could_not_be_recorded_is_not_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path(), &format!("{NO_MAIL}{WEEKLY}")).await;
+    // A table of another build: no row of `deliveries` can be written.
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from_value(0, 1).with_timezone("UTC"));
+    let schema = Arc::new(Schema::new(vec![Field::new("time", time, false)]));
+    let batch = RecordBatch::try_new(schema, vec![column]).unwrap();
+    opened.store.write_result("deliveries", batch).await.unwrap();
+    let clock = MovedClock::at("2026-11-23T06:59:30Z");
+    let (_handle, work) = opened.scheduler(&clock).start();
+    let running = tokio::spawn(work);
+    clock.move_to("2026-11-23T07:30:00Z", 1).await;
+    running.abort();
+    assert!(running.await.is_err());
+    let steps = ["23 06:59 registered", "23 07:00 started", "23 07:00 delivering", "23 07:00 interrupted"];
+    assert_eq!(opened.outcomes().await, steps);
+    opened.store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_kill_left_open_is_begun_again_only_before_anybody_was_told() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path(), &format!("{HOURLY}{WEEKLY}")).await;
@@ -207,7 +232,7 @@ async fn another_time_is_another_schedule_and_bad_recipients_are_refused_at_star
     let later = MovedClock::at("2026-11-24T12:00:00Z");
     let config = Config { schedules: toml::from_str::<RawConfig>(&daily).unwrap().schedule, ..opened.config.clone() };
     let clock: Arc<dyn Clock> = Arc::clone(&later) as _;
-    let scheduler = Scheduler::new(&config, &opened.store, &opened.session, clock).unwrap();
+    let scheduler = Scheduler::new(&config, &opened.store, &opened.session, clock, None).unwrap();
     // The run of this morning was never promised.
     assert_eq!(scheduler.take_up(&scheduler.schedules[0]).await.unwrap(), scheduler.now());
     for (wrong, words) in
@@ -217,7 +242,7 @@ async fn another_time_is_another_schedule_and_bad_recipients_are_refused_at_star
         let schedules = toml::from_str::<RawConfig>(&settings).unwrap().schedule;
         let config = Config { schedules, ..opened.config.clone() };
         let clock: Arc<dyn Clock> = Arc::clone(&later) as _;
-        let error = Scheduler::new(&config, &opened.store, &opened.session, clock).err().unwrap().to_string();
+        let error = Scheduler::new(&config, &opened.store, &opened.session, clock, None).err().unwrap().to_string();
         assert!(error.contains("hourly") && error.contains(words), "{error}");
     }
     opened.store.close().await.unwrap();

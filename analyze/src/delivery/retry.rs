@@ -71,6 +71,11 @@ pub struct DeliveryAttempt {
 }
 
 impl DeliveryAttempt {
+    /// The error for tables and logs: servers repeat the address in it.
+    pub fn masked_error(&self) -> Option<String> {
+        Some(self.error.as_ref()?.replace(&self.recipient, &self.masked_recipient()))
+    }
+
     /// The recipient for tables and logs: of a mail address the first letter and the domain, `a…@example.com`.
     pub fn masked_recipient(&self) -> String {
         match self.recipient.rsplit_once('@') {

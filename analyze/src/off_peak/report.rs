@@ -100,18 +100,18 @@ pub async fn examine(ctx: &SessionContext, store: Option<&Store>, request: &OffP
     Ok(report)
 }
 
-/// Jobs by card: by the labels of the card's series, or by those of its pod.
+/// Jobs by card and day, since the same name may come back: by the labels of the card's series, or by those of its pod.
 fn jobs_query(window: Window) -> String {
     let alive =
         format!("last_time >= {} AND first_time < {}", time_literal(window.start_us), time_literal(window.end_us));
     format!(
         "SELECT s.simulated, s.host, s.gpu_id, coalesce(s.job, p.job) AS job, min(s.first_time) AS first_time, \
          max(s.last_time) AS last_time FROM (SELECT {SIMULATED} AS simulated, coalesce(host_name, '') AS host, gpu_id, k8s_pod, \
-         coalesce(attributes['hpc_job'], attributes['slurm.job.id'], attributes['k8s.job.name']) AS job, first_time, last_time \
+         coalesce(attributes['hpc_job'], attributes['slurm.job.id'], attributes['k8s.job.name']) AS job, date, first_time, last_time \
          FROM system.gpu_series WHERE gpu_id IS NOT NULL AND {alive}) s LEFT JOIN (SELECT {SIMULATED} AS simulated, k8s_pod, \
          max(attributes['k8s.job.name']) AS job FROM raw.series WHERE attributes['k8s.job.name'] IS NOT NULL \
          AND k8s_pod IS NOT NULL AND {alive} GROUP BY 1, 2) p ON s.k8s_pod = p.k8s_pod AND s.simulated = p.simulated \
-         WHERE coalesce(s.job, p.job) IS NOT NULL AND coalesce(s.job, p.job) <> '' GROUP BY 1, 2, 3, 4 ORDER BY 4, 2, 3"
+         WHERE coalesce(s.job, p.job) IS NOT NULL AND coalesce(s.job, p.job) <> '' GROUP BY 1, 2, 3, 4, s.date ORDER BY 4, 2, 3, 5"
     )
 }
 

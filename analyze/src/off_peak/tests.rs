@@ -1,7 +1,12 @@
 use chrono_tz::{Europe::Berlin, UTC};
 
 use super::*;
-use crate::{demand::Bucket, price_book::PriceBook, window::HOUR_US};
+use crate::{
+    demand::Bucket,
+    price_book::PriceBook,
+    test_session::{Sample, SeriesRow, labels, session},
+    window::{HOUR_US, MINUTE_US, Window},
+};
 
 const DAY_US: i64 = 24 * HOUR_US;
 /// 2026-11-16, a Monday, 00:00 UTC.
@@ -166,10 +171,6 @@ fn jobs_are_told_in_local_time_over_a_clock_change() {
 
 #[tokio::test]
 async fn a_job_at_noon_is_found_in_the_telemetry_and_its_time_counts_as_free() {
-    use crate::{
-        test_session::{Sample, SeriesRow, labels, session},
-        window::{MINUTE_US, Window},
-    };
     const DAYS: i64 = 7;
     let mut samples = Vec::new();
     for (id, pod) in [("a", "serve-0"), ("b", "serve-1"), ("c", "train-0")] {
@@ -222,4 +223,36 @@ async fn a_job_at_noon_is_found_in_the_telemetry_and_its_time_counts_as_free() {
     assert!(text.contains("CRON_TZ=UTC\n0 14 * * *") && text.contains("No job named itself"), "{text}");
     let batch = report.to_batch().unwrap();
     assert_eq!(batch.num_rows(), HOUR_OF_WEEK_COUNT);
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_leaves_the_days_between_to_serving() {
+    let mut samples = Vec::new();
+    for id in ["a", "b", "c"] {
+        for minute in (0..7 * 1_440_i64).step_by(5) {
+            let at_job = id == "c" && matches!(minute / 1_440, 0 | 6) && minute / 60 % 24 == 3;
+            let pod = if at_job { "train" } else { "serve" };
+            let duty = if (12..14).contains(&(minute / 60 % 24)) { 0.9 } else { 0.1 };
+            samples.push(Sample {
+                time_us: MONDAY_US + minute * MINUTE_US,
+                role: "gpu.utilization",
+                value: duty + (minute % 7) as f64 / 1_000.0,
+                labels: labels(&[("host_name", "h1"), ("gpu_id", id), ("k8s_pod", pod)]),
+                simulated: false,
+            });
+        }
+    }
+    let job = SeriesRow {
+        last_us: MONDAY_US + 4 * HOUR_US,
+        labels: labels(&[("k8s_pod", "train")]),
+        attributes: vec![("k8s.job.name", "nightly")],
+        ..SeriesRow::default()
+    };
+    let window = Window::new(MONDAY_US, MONDAY_US + 7 * DAY_US).unwrap();
+    let request =
+        OffPeakRequest { window, zone: UTC, prices: None, rules: OffPeakRules::default(), now_us: window.end_us };
+    let report = examine(&session(&samples, &[job]), None, &request).await.unwrap();
+    // At noon all three cards work: 3 less 3 x 0.9.
+    let noon = &report.fleets[0].plan.hours[12];
+    assert!(noon.free_gpus.is_some_and(|free| free < 0.5), "{noon:?}");
 }

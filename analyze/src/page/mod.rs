@@ -141,6 +141,12 @@ pub fn of_text(title: &str, text: &str) -> String {
     )
 }
 
+/// `html`, a page of this module, with `note` above everything.
+pub fn noted(html: &str, note: &str) -> String {
+    let shown = format!("<body><p style=\"max-width:72rem;margin:1rem auto;padding:0 1rem\">{}</p>", escape_html(note));
+    html.replacen("<body>", &shown, 1)
+}
+
 impl Page {
     /// The page as one file, the same bytes for the same content.
     pub fn to_html(&self) -> String {

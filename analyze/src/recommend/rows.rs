@@ -58,7 +58,7 @@ impl RecommendReport {
             .integers("gpu_count", rows().map(|row| i64::try_from(row.gpu_count).ok()))
             .integers("replica_count", rows().map(|row| Some(i64::from(row.replica_count))))
             .integers("proposed_count", rows().map(|row| row.proposed().map(i64::from)))
-            .integers("gpus_per_replica", rows().map(|row| Some(row.gpus_per_replica())))
+            .integers("gpus_per_replica", rows().map(|row| Some(i64::from(row.gpus_per_replica))))
             .moments("expires", rows().map(|row| row.recommendation().map(|found| found.expires_us)))
             .numbers("confidence", rows().map(|row| row.recommendation().map(|found| found.confidence)))
             .numbers("gpu_hours_saved", rows().map(|row| row.recommendation().map(|found| found.gpu_hours.expected)))

@@ -163,3 +163,17 @@ async fn an_autoscaler_is_proposed_from_the_queue_that_was_measured() {
     }
     assert!(keda.readme.contains("kubectl delete -f do-scaledobject.yaml"), "{}", keda.readme);
 }
+
+#[tokio::test]
+async fn a_pod_that_moved_to_another_card_makes_no_replica_larger() {
+    let mut samples = service("held", 11, |_| Some(0.0));
+    let is = |sample: &Sample, id: &str| sample.labels.contains(&("gpu_id", id.into()));
+    samples.retain(|sample| {
+        let is_early = sample.time_us < 7 * DAY_US;
+        !(is(sample, "held-9") && !is_early || is(sample, "held-10") && is_early)
+    });
+    let report = recommend(&session(&samples, &[]), None, &request(None)).await.unwrap();
+    assert_eq!((report.services[0].gpu_count, report.services[0].gpus_per_replica), (11, 1));
+    let found = report.services[0].recommendation().unwrap();
+    assert_eq!(found.gpu_hours.expected, f64::from(found.current - found.proposed) * 168.0);
+}

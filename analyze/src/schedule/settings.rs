@@ -155,6 +155,10 @@ impl RawSchedule {
         if !(1..=64).contains(&name.len()) || !name.chars().all(is_inner) {
             return Err(ScheduleError::Name(name));
         }
+        if !attach.is_empty() && matches!(job, Job::IdleAlert { .. }) {
+            let reason = "is no setting of this job, whose mails have no files; remove it".into();
+            return Err(ScheduleError::Setting { name, key: "attach", reason });
+        }
         if attach.contains(&Attach::Csv) && job != Job::WeeklyReport {
             let reason = "csv is a form of the weekly report only; write html or json".into();
             return Err(ScheduleError::Setting { name, key: "attach", reason });
@@ -291,6 +295,7 @@ mod tests {
             ("idle-alert", "hours = 0", "hours"),
             ("drift", "", "metric"),
             ("recommend", "attach = [\"csv\"]", "attach"),
+            ("idle-alert", "attach = [\"json\"]", "attach"),
         ] {
             let error = of(job, rest).unwrap_err().to_string();
             assert!(error.contains(&format!("schedule.{key} of \"a\"")), "{error}");

@@ -49,23 +49,23 @@ pub(super) async fn read(
     let timeline = timelines(&observations, &TimelineRules::default(), now_us).remove(&target);
     let minute = |time_us: i64| (time_us - desk.span.start_us) as f64 / MINUTE_US as f64;
     let mut events: Vec<Event> = Vec::new();
-    let mut told: Vec<(f64, &str)> = Vec::new();
+    let mut told: Vec<(f64, String)> = Vec::new();
     for step in timeline.iter().flat_map(Timeline::moves) {
         let kind = if step.rollback { "rollback" } else { "deployment" };
         let (from, to) = (&step.from.version, &step.to.version);
-        told.push((minute(step.end_us), to));
         events.push(Event {
             minute: minute(step.end_us),
             what: format!("{kind} of {} {from} -> {to}{}", step.to.model, indirect(to)),
         });
+        told.push((minute(step.end_us), step.to.version));
     }
     for mark in &marks {
         let at = minute(mark.time_us);
-        let same = |(minute, version): &(f64, &str)| {
+        let same = |(minute, version): &(f64, String)| {
             (minute - at).abs() <= SAME_DEPLOYMENT_MINUTES && *version == mark.version
         };
         if !told.iter().any(same) {
-            told.push((at, &mark.version));
+            told.push((at, mark.version.clone()));
             events.push(Event {
                 minute: at,
                 what: format!("deployment of {} {} (marked)", mark.model.as_ref().unwrap_or(&model), mark.version),
