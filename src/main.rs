@@ -17,6 +17,7 @@ mod self_metrics;
 mod server;
 mod session;
 mod shell;
+mod stop_signal;
 mod terminal;
 mod web;
 

@@ -150,16 +150,3 @@ impl Server {
         drained
     }
 }
-
-/// Resolves on SIGINT or SIGTERM.
-///
-/// # Errors
-/// If signals cannot be received on this system.
-pub(crate) async fn stop_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("receive SIGTERM")?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("receive SIGINT"),
-        _ = terminate.recv() => Ok(()),
-    }
-}

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use driftwatt_collector::{Collector, Config, GpuProcess, RawScrapeJob, serve_gpu_readings};
 
 use super::CollectArgs;
-use crate::{config::RawConfig, server::stop_signal};
+use crate::{config::RawConfig, stop_signal::StopSignal};
 
 pub(super) async fn run(args: CollectArgs) -> anyhow::Result<()> {
     if let Some(settings) = &args.nvml_child {
@@ -16,11 +16,11 @@ pub(super) async fn run(args: CollectArgs) -> anyhow::Result<()> {
     if !args.scrape.is_empty() {
         raw.scrape.push(RawScrapeJob { targets: args.scrape, ..RawScrapeJob::default() });
     }
+    let stop = if args.once { None } else { Some(StopSignal::listen()?) };
     let collector = Collector::start(reading_gpus_apart(raw.validate()?)?)?;
-    if args.once {
-        collector.flush().await?;
-    } else {
-        stop_signal().await?;
+    match stop {
+        Some(stop) => stop.received().await,
+        None => collector.flush().await?,
     }
     Ok(collector.shutdown().await?)
 }

@@ -15,7 +15,8 @@ use crate::{
     answers::{Desk, DiagnoseQuestion, DriftQuestion, IdleQuestion, WeeklyQuestion, When},
     config::{Addresses, Config, RawConfig},
     demo::{CHANGE_MINUTE, Fleet, INCIDENT_SERVICE, Incident, PRICES, Sent, TokenTrace, send},
-    server::{Server, stop_signal},
+    server::Server,
+    stop_signal::StopSignal,
     terminal::{self, Progress},
 };
 
@@ -31,8 +32,9 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     terminal::print(&format!("Demo data goes to {} and nowhere else.", folder.display()));
     let ended = if args.incident { tell_incident(&server).await } else { tell(&server, &config).await };
     if ended.is_ok() && !args.once {
+        let stop = StopSignal::listen()?;
         terminal::print("Serving until Ctrl-C.");
-        stop_signal().await?;
+        stop.received().await;
     }
     server.stop().await?;
     ended

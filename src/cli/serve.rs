@@ -1,11 +1,7 @@
 //! `driftwatt serve`.
 
 use super::ServeArgs;
-use crate::{
-    config::RawConfig,
-    server::{Server, stop_signal},
-    terminal,
-};
+use crate::{config::RawConfig, server::Server, stop_signal::StopSignal, terminal};
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let mut raw = RawConfig::read(args.config.as_ref())?;
@@ -17,8 +13,10 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     raw.server.flight = args.flight.or(raw.server.flight);
     let config = raw.validate()?;
     let server = Server::start(&config, !args.no_self_metrics).await?;
+    // Who reads that it is ready may stop it.
+    let stop = StopSignal::listen()?;
     terminal::print(&server.ready_line(&config.store.data_dir));
-    stop_signal().await?;
+    stop.received().await;
     tracing::info!("stopping: requests end, then everything is flushed");
     server.stop().await
 }
