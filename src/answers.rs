@@ -98,13 +98,10 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn idle(&self, question: &IdleQuestion) -> anyhow::Result<String> {
+        let is_json = question.format.is_json("the idle examination is")?;
         let request = IdleRequest::new(question.when.window(self.now_us, Tz::UTC)?);
         let report = idle::examine(self.session, self.store, &request, self.now_us).await?;
-        match question.format {
-            Format::Text => Ok(report.to_text()),
-            Format::Json => Ok(report.to_json()?),
-            _ => bail!("the idle examination is written as text or json"),
-        }
+        Ok(if is_json { report.to_json()? } else { report.to_text() })
     }
 
     /// Computes and records what to do about services that hold more GPUs than they use.
@@ -123,12 +120,9 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn recommend(&self, question: &RecommendQuestion) -> anyhow::Result<String> {
+        let is_json = question.format.is_json("recommendations are")?;
         let report = self.recommend_report(question).await?;
-        match question.format {
-            Format::Text => Ok(report.to_text()),
-            Format::Json => Ok(report.to_json()?),
-            _ => bail!("recommendations are written as text or json"),
-        }
+        Ok(if is_json { report.to_json()? } else { report.to_text() })
     }
 
     /// Computes, records and renders why the latency of a service changed.
@@ -136,23 +130,26 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a service that is not there, a format it does not have, a failed query.
     pub(crate) async fn diagnose(&self, question: &DiagnoseQuestion) -> anyhow::Result<String> {
+        ensure!(
+            !matches!(question.format, Format::Csv | Format::Focus),
+            "a diagnosis is written as text, json, html or md"
+        );
         let between = match (&question.from, &question.to) {
             (Some(from), Some(to)) => Some(window(from, to)?),
             (None, None) => None,
             _ => bail!("give both from and to, or only at"),
         };
-        let at_us = question.at.as_deref().map(parse_time).transpose()?;
+        let at_us = question.at.as_deref().filter(|at| !at.is_empty()).map(parse_time).transpose()?;
         let filters = question.filter.split(',').filter(|filter| !filter.is_empty());
         let filters = filters.map(Filter::parse).collect::<Result<_, _>>()?;
         let subject = Diagnosed { service: question.service.clone(), filters };
         let request = DiagnoseRequest::new(subject, between, at_us, self.now_us)?;
         let report = diagnosis_report::run(self.session, self.store, &request).await?;
         Ok(match question.format {
-            Format::Text => report.to_text(),
             Format::Json => report.to_json()?,
             Format::Html => report.to_html(),
             Format::Md => report.to_markdown(),
-            Format::Csv | Format::Focus => bail!("a diagnosis is written as text, json, html or md"),
+            Format::Text | Format::Csv | Format::Focus => report.to_text(),
         })
     }
 
@@ -175,6 +172,7 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn off_peak(&self, question: &OffPeakQuestion) -> anyhow::Result<String> {
+        let is_json = question.format.is_json("off-peak hours are")?;
         let usual = OffPeakRules::default();
         let gpus_needed = question.gpus.unwrap_or(usual.gpus_needed);
         ensure!(gpus_needed.is_finite() && gpus_needed > 0.0, "a job needs more than 0 GPUs, not {gpus_needed}");
@@ -188,11 +186,7 @@ impl Desk<'_> {
             now_us: self.now_us,
         };
         let report = off_peak::examine(self.session, self.store, &request).await?;
-        match question.format {
-            Format::Text => Ok(report.to_text()),
-            Format::Json => Ok(report.to_json()?),
-            _ => bail!("off-peak hours are written as text or json"),
-        }
+        Ok(if is_json { report.to_json()? } else { report.to_text() })
     }
 
     /// Records what somebody says to a recommendation; the answer is the row of the ledger, as text or as JSON.
@@ -206,13 +200,10 @@ impl Desk<'_> {
         question: &DecideQuestion,
     ) -> anyhow::Result<String> {
         let store = self.store.context("a decision is recorded: ask by POST")?;
+        let is_json = question.format.is_json("a decision is")?;
         let note = question.note.as_deref();
         let entry = ledger::decide(self.session, store, id, decision, note, self.now_us).await?;
-        match question.format {
-            Format::Text => Ok(entry.text() + "\n"),
-            Format::Json => Ok(serde_json::to_string(&entry)?),
-            _ => bail!("a decision is written as text or json"),
-        }
+        Ok(if is_json { serde_json::to_string(&entry)? } else { entry.text() + "\n" })
     }
 
     /// Computes and records drift scores.

@@ -34,6 +34,15 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// Whether it is JSON, of an answer that has no other form but text; `what` is "a decision is".
+    ///
+    /// # Errors
+    /// Another format, said before anything is computed or recorded.
+    pub(super) fn is_json(self, what: &str) -> anyhow::Result<bool> {
+        ensure!(matches!(self, Self::Text | Self::Json), "{what} written as text or json");
+        Ok(self == Self::Json)
+    }
+
     /// Its media type.
     pub(crate) fn content_type(self) -> &'static str {
         match self {

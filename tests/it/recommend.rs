@@ -81,6 +81,9 @@ async fn an_idle_service_gets_files_and_a_decision_is_kept() {
 
     let ids = server.rows("SELECT id FROM reports.recommendations WHERE verdict = 'shrink'").await;
     let id = ids[0][0].as_str().unwrap();
+    let url = format!("http://{}/api/v1/recommendations/{id}/reject?format=html", server.http);
+    let unwritten = reqwest::Client::new().post(url).send().await.unwrap();
+    assert_eq!(unwritten.status(), 400, "refused before it is recorded, so it can still be accepted");
     let (accepted, text) = run(&server, &["recommend", "accept", id, "--note", "next week"]);
     assert!(accepted.status.success() && text.contains("accepted, 336 GPU-h a week promised (next week)"), "{text}");
     let (twice, text) = run(&server, &["recommend", "reject", id]);
