@@ -1,6 +1,8 @@
 //! Log records on their way back into memory when the store opens: one thread reads, checks and decodes them, another
 //! puts them into the memtable.
 
+mod gathered;
+
 use std::{
     sync::{
         Arc, RwLock,
@@ -17,6 +19,7 @@ use crate::{
     store::{read_state, write_state},
     wal::{Found, RecordPoints, SeriesBook, decode_points},
 };
+use gathered::Gathered;
 
 /// Records decoded before they are asked for.
 const RECORDS_AHEAD: usize = 16;
@@ -80,8 +83,11 @@ pub(crate) struct Replayer {
     now_us: i64,
     /// The series that the segment has defined so far.
     series: Vec<Arc<Series>>,
-    /// Of each, its place in the memtable, once a point of it is there.
+    /// Of each, its place in the memtable, once it has a point.
     places: Vec<Option<u32>>,
+    /// Points that are not in the memtable yet, and the last record they are of.
+    gathered: Gathered,
+    gathered_through: Option<u64>,
 }
 
 impl Replayer {
@@ -91,7 +97,16 @@ impl Replayer {
         partial_through: u64,
         now_us: i64,
     ) -> Self {
-        Self { state, active_series, partial_through, now_us, series: Vec::new(), places: Vec::new() }
+        Self {
+            state,
+            active_series,
+            partial_through,
+            now_us,
+            series: Vec::new(),
+            places: Vec::new(),
+            gathered: Gathered::default(),
+            gathered_through: None,
+        }
     }
 
     /// Calls `read` with what takes each thing that the log holds, and returns when all of it is in memory.
@@ -129,11 +144,13 @@ impl Replayer {
             self.series.extend(learned);
             if sequence > self.partial_through && !whole {
                 whole = true;
+                self.insert_gathered();
                 write_state(&self.state).seal_partial(self.partial_through);
                 self.places.fill(None);
             }
-            self.insert(sequence, points);
+            self.gather(sequence, points);
         }
+        self.insert_gathered();
     }
 
     /// Learns the series of the last day from the tables first, so that the log's are not taken for new ones.
@@ -145,7 +162,7 @@ impl Replayer {
         }
     }
 
-    fn insert(&mut self, sequence: u64, points: RecordPoints) {
+    fn gather(&mut self, sequence: u64, points: RecordPoints) {
         let mut state = write_state(&self.state);
         let mut places: Vec<u32> = Vec::with_capacity(points.series.len());
         for known in points.series.iter().map(|place| *place as usize) {
@@ -161,6 +178,18 @@ impl Replayer {
             };
             places.push(place);
         }
-        state.insert_at(sequence, points.batch, &places);
+        drop(state);
+        self.gathered.add(points.batch, &places);
+        self.gathered_through = Some(sequence);
+        if self.gathered.is_enough() {
+            self.insert_gathered();
+        }
+    }
+
+    fn insert_gathered(&mut self) {
+        if let Some(sequence) = self.gathered_through.take() {
+            let (batch, places) = self.gathered.take();
+            write_state(&self.state).insert_at(sequence, batch, &places);
+        }
     }
 }
