@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use crate::demo::otlp::{attribute, gauge, point};
+use crate::otlp::{attribute, gauge, point};
 
 /// Stores the scores of `run` as points at the end of its window: `driftwatt.drift.psi`, `.psi_excess`, `.noise_floor`,
 /// `.q_value`, `.severity` and `.alarm` (0 ok, 1 warn, 2 critical). What is not known or not judged has no point.
