@@ -71,7 +71,7 @@ async fn release_held(args: &ReleaseArgs, log: Option<&BatchLog>) -> anyhow::Res
 }
 
 /// The exit code. Of what follows from a verdict each part is tried, whatever became of the others: a full disk keeps nobody from
-/// being told, and a server that is away hides nothing.
+/// being told, and a table that takes no row hides no verdict.
 async fn check(args: &GateArgs, log: Option<&BatchLog>) -> anyhow::Result<u8> {
     let (table, contract) = rules(args)?;
     let notifier = Notifier::new(args)?;

@@ -240,7 +240,7 @@ fn a_held_batch_is_released_with_a_reason_and_counts_from_then_on() {
     let mut command = driftwatt();
     command.current_dir(desk.dir.path()).args([
         "release",
-        "held/pictures_202408_resnet",
+        "held/pictures_202408_resnet/",
         "--reason",
         "wide on purpose",
     ]);

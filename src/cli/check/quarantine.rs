@@ -27,7 +27,7 @@ pub(super) fn hold_back(
     let free = |path: &PathBuf| !path.exists() && !report_of(path).exists();
     let held = (1..).map(named).find(free).context("no free name")?;
     let mut report = checked.to_json();
-    report["held_from"] = json!(std::path::absolute(file).context("find the absolute path")?);
+    report["held_from"] = json!(absolute(file)?);
     report["record"] = json!(DatasetRecord::new(checked, contract, Some(held.display().to_string())));
     write_report(&held, &report)?;
     if let Err(error) = relocate(file, &held) {
@@ -55,8 +55,10 @@ impl Held {
     /// # Errors
     /// There is none, it has no report, or it is not what was checked.
     pub(super) fn open(place: &Path) -> anyhow::Result<Self> {
+        // A slash at the end of a folder's name would be one before that of its report.
+        let place: PathBuf = place.components().collect();
         ensure!(place.exists(), "nothing is held back at {}", place.display());
-        let path = report_of(place);
+        let path = report_of(&place);
         let text = fs::read_to_string(&path).with_context(|| {
             format!(
                 "read {}: driftwatt check --quarantine writes it beside each batch that it holds back",
@@ -67,14 +69,14 @@ impl Held {
         let by_hand = || format!("{} is no report of this version: move the batch back by hand", path.display());
         let record: DatasetRecord = serde_json::from_value(report["record"].clone()).with_context(by_hand)?;
         let from = PathBuf::from(report["held_from"].as_str().with_context(by_hand)?);
-        let is_same = content_digest(place)?.is_none_or(|digest| digest == record.digest);
+        let is_same = content_digest(&place)?.is_none_or(|digest| digest == record.digest);
         ensure!(
             is_same,
             "{} is not what was checked ({} in its report): move it away and check it anew",
             place.display(),
             record.digest
         );
-        Ok(Self { place: place.to_owned(), report, record, from })
+        Ok(Self { place, report, record, from })
     }
 
     /// Moves it to `to`, where nothing may be, and writes why into its report, which stays.
@@ -84,9 +86,15 @@ impl Held {
     pub(super) fn release(mut self, to: &Path, reason: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
         relocate(&self.place, to)?;
         let time = now.to_rfc3339_opts(SecondsFormat::Secs, true);
-        self.report["released"] = json!({ "time": time, "reason": reason, "to": std::path::absolute(to)? });
+        self.report["released"] = json!({ "time": time, "reason": reason, "to": absolute(to)? });
         write_report(&self.place, &self.report)
     }
+}
+
+/// The whole path, for a reader in another folder.
+fn absolute(path: &Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(path).with_context(|| format!("find the whole path of {}", path.display()))?;
+    Ok(path.display().to_string())
 }
 
 fn report_of(held: &Path) -> PathBuf {
