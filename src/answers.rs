@@ -217,7 +217,8 @@ impl Desk<'_> {
         );
         let request = question.request(self.session).await?;
         let run = drift::run(self.session, self.store, &request, &question.thresholds()?, self.now_us).await?;
-        if let ([_], [refused]) = (request.subjects.as_slice(), run.refused.as_slice()) {
+        // The only feature has no score, so the run is a question without an answer.
+        if let ([_], true, Some(refused)) = (request.subjects.as_slice(), run.scores.is_empty(), run.refused.first()) {
             bail!("{}", refused.reason);
         }
         Ok(run)

@@ -59,6 +59,8 @@ enum Command {
     /// May this batch be used? The rules of its contract in one pass over rows or images; exit code 0 yes, 1 a rule is broken,
     /// 2 not known
     Check(GateArgs),
+    /// Let a batch be used that is held back: it goes back to where it was, and why is recorded
+    Release(ReleaseArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
     /// Which services hold more GPUs than they use, how many are enough, and the proof from their own demand
@@ -363,15 +365,8 @@ pub(crate) struct GateArgs {
     /// Move a batch that may not be used into this folder, with its report
     #[arg(long)]
     quarantine: Option<PathBuf>,
-    /// Compare with the past batches of a running server, such as http://127.0.0.1:4320, and record this one there
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    server: Option<String>,
-    /// The same with a data directory whose server is stopped
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Configuration file (docs/config.md)
-    #[arg(long)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    log: BatchLogArgs,
     /// Tell the owner about a batch that may not be used, as the section delivery of the configuration file says
     #[arg(long)]
     notify: bool,
@@ -381,6 +376,34 @@ pub(crate) struct GateArgs {
     /// Write the report to this file instead of standard output
     #[arg(long, short)]
     output: Option<PathBuf>,
+}
+
+/// Where checked batches are recorded.
+#[derive(Debug, Args)]
+pub(crate) struct BatchLogArgs {
+    /// Compare with the past batches of a running server, such as http://127.0.0.1:4320, and record this one there
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    server: Option<String>,
+    /// The same with a data directory whose server is stopped
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Configuration file (docs/config.md)
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// The batch in the quarantine folder of `driftwatt check`, with its report beside it
+    held: PathBuf,
+    /// Why it may be used
+    #[arg(long)]
+    reason: String,
+    /// Move it here [default: where it was when it was checked]
+    #[arg(long)]
+    to: Option<PathBuf>,
+    #[command(flatten)]
+    log: BatchLogArgs,
 }
 
 /// How the report of a batch is written.
@@ -471,6 +494,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Offpeak(args) => read::off_peak(args).await,
         Command::Schedule(args) => return schedule::run(args).await,
         Command::Check(args) => return Ok(check::run(args).await),
+        Command::Release(args) => check::release(args).await,
         Command::Password => password::run(),
         Command::Verify(args) => return Ok(verify::run(args).await),
         Command::Inspect(args) => return Ok(inspect::run(args).await),

@@ -8,9 +8,11 @@ mod host;
 mod incident;
 mod layout;
 mod load;
-pub(crate) mod otlp;
 mod send;
 mod trace;
+
+/// What its metrics call their instrumentation scope.
+const SCOPE: &str = "driftwatt.demo";
 
 pub(crate) use fleet::Fleet;
 pub(crate) use incident::{CHANGE_MINUTE, Incident, SERVICE as INCIDENT_SERVICE};

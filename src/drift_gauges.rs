@@ -1,21 +1,20 @@
 //! Drift scores as metrics in our own store, so that PromQL, alerts and dashboards see them beside what they score.
 
 use driftwatt_analyze::drift::{DriftRun, DriftScore, decision::Status};
-use driftwatt_ingest::Ingest;
+use driftwatt_ingest::{Ingest, Outcome};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
-    common::v1::InstrumentationScope,
-    metrics::v1::{Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, number_data_point::Value},
-    resource::v1::Resource,
+    metrics::v1::{Metric, NumberDataPoint, number_data_point::Value},
 };
 use prost::Message as _;
 
-use crate::demo::otlp::{attribute, gauge, point};
+use crate::otlp::{attribute, gauge, point, resource_metrics};
 
 /// Stores the scores of `run` as points at the end of its window: `driftwatt.drift.psi`, `.psi_excess`, `.noise_floor`,
 /// `.q_value`, `.severity` and `.alarm` (0 ok, 1 warn, 2 critical). What is not known or not judged has no point.
 ///
-/// A window older than what the store accepts is refused there and only logged here: the scores are in `drift_scores`.
+/// Points that are refused, as those of a window older than what the store accepts, are only logged: the scores are in
+/// `drift_scores`.
 pub(crate) async fn store(run: &DriftRun, ingest: &Ingest) {
     let mut resources = vec![];
     for simulated in [false, true] {
@@ -28,19 +27,19 @@ pub(crate) async fn store(run: &DriftRun, ingest: &Ingest) {
         if simulated {
             attributes.push(attribute("driftwatt.simulated", "true"));
         }
-        let scope = InstrumentationScope { name: "driftwatt.drift".into(), ..Default::default() };
-        resources.push(ResourceMetrics {
-            resource: Some(Resource { attributes, ..Default::default() }),
-            scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }],
-            ..Default::default()
-        });
+        resources.push(resource_metrics("driftwatt.drift", attributes, metrics));
     }
     if resources.is_empty() {
         return;
     }
     let request = ExportMetricsServiceRequest { resource_metrics: resources };
-    if let Err(error) = ingest.export(request.encode_to_vec().into()).await {
-        tracing::warn!(%error, "drift scores are not stored as metrics");
+    match ingest.export(request.encode_to_vec().into()).await {
+        Ok(outcome) if outcome.rejected_count > 0 => {
+            let Outcome { rejected_count, message, .. } = outcome;
+            tracing::warn!(rejected_count, reason = message, "drift scores are not all stored as metrics");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "drift scores are not stored as metrics"),
     }
 }
 
@@ -75,6 +74,9 @@ fn labelled(score: &DriftScore, value: f64) -> NumberDataPoint {
     let request = &score.request;
     let mut attributes =
         vec![attribute("feature", request.subject.label()), attribute("reference", request.reference_kind.as_str())];
+    if let Some(filters) = request.filters_text() {
+        attributes.push(attribute("filters", filters));
+    }
     if let Some(segment) = &request.segment {
         attributes.push(attribute("segment_key", &segment.key));
         attributes.push(attribute("segment", &segment.value));

@@ -10,6 +10,7 @@ mod demo;
 mod drift_gauges;
 mod exit;
 mod memory;
+mod otlp;
 mod query_runtime;
 mod retention;
 mod scheduler;

@@ -31,6 +31,11 @@ pub enum Error {
     TooManyMinutes { limit: usize },
     #[error("{metric} has more than {limit} groups of category and time in a window; narrow the window or the filter")]
     TooManyCategories { metric: String, limit: usize },
+    #[error(
+        "{metric} has values in {found} of {weeks}, and a season needs {weeks_min} of them; compare with the seven days before \
+         (--reference trailing) or with a window of your own (--reference FROM/TO)"
+    )]
+    TooFewWeeks { metric: String, found: usize, weeks: String, weeks_min: usize },
     #[error("no metric in the view inputs has values from {from} to {to}; name features with --metric")]
     NoFeatures { from: String, to: String },
     #[error("more than {limit} pods held GPUs in the window; narrow it")]
@@ -106,6 +111,7 @@ impl Error {
             | Self::Mark(_)
             | Self::NoBill { .. }
             | Self::TooManyCategories { .. }
+            | Self::TooFewWeeks { .. }
             | Self::NoFeatures { .. }
             | Self::FileFormat { .. }
             | Self::Record { .. }

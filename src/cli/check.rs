@@ -7,34 +7,71 @@ mod text;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use chrono::Utc;
 use driftwatt_analyze::gates::{
-    CheckInputs, CheckedFile, Contract, ContractTag, DatasetRecord, Import, Notice, References, Table, batch_name,
-    check_file, read_reference,
+    BatchPlace, CheckInputs, CheckedFile, Contract, ContractTag, DatasetRecord, Import, Notice, References, Table,
+    batch_name, check_file, read_reference,
 };
 
-use self::{batch_log::BatchLog, notify::Notifier};
-use super::{GateArgs, GateFormat, RuleFormat};
+use self::{batch_log::BatchLog, notify::Notifier, quarantine::Held};
+use super::{GateArgs, GateFormat, ReleaseArgs, RuleFormat};
 use crate::{exit, terminal};
 
 pub(super) async fn run(args: GateArgs) -> ExitCode {
-    let log = match BatchLog::open(&args).await {
+    let log = match BatchLog::open(&args.log).await {
         Ok(log) => log,
         Err(error) => return exit::unchecked(&error),
     };
     let checked = check(&args, log.as_ref()).await;
-    let closed = match log {
-        Some(log) => log.close().await,
-        None => Ok(()),
-    };
-    match checked.and_then(|code| closed.map(|()| code)) {
+    match closed(checked, log).await {
         Ok(code) => ExitCode::from(code),
         Err(error) => exit::unchecked(&error),
     }
 }
 
-/// The exit code. What was found is printed before it is recorded: a server that is away hides no verdict.
+/// Lets a batch be used that is held back: records it as usable, with the reason, and moves it back.
+///
+/// # Errors
+/// No such batch or another content than was checked, something in the place it goes to, no server.
+pub(super) async fn release(args: ReleaseArgs) -> anyhow::Result<()> {
+    let log = BatchLog::open(&args.log).await?;
+    let released = release_held(&args, log.as_ref()).await;
+    closed(released, log).await
+}
+
+/// `result`, and what went wrong when the log was let go.
+async fn closed<T>(result: anyhow::Result<T>, log: Option<BatchLog>) -> anyhow::Result<T> {
+    let closed = match log {
+        Some(log) => log.close().await,
+        None => Ok(()),
+    };
+    match (result, closed) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Ok(_), Err(error)) | (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(closed)) => bail!("{error:#}; {closed:#}"),
+    }
+}
+
+async fn release_held(args: &ReleaseArgs, log: Option<&BatchLog>) -> anyhow::Result<()> {
+    let reason = args.reason.trim();
+    ensure!(!reason.is_empty(), "--reason is empty: say why the batch may be used");
+    let held = Held::open(&args.held)?;
+    let to = args.to.clone().unwrap_or_else(|| held.from.clone());
+    ensure!(!to.exists(), "{} is there already: nothing is overwritten, name another place with --to", to.display());
+    let now = Utc::now();
+    // Before it is moved: what is in use is in the table.
+    if let Some(log) = log {
+        let record = held.record.clone().released(reason);
+        log.record(&record, now.timestamp_micros()).await.context("the batch is still held back")?;
+    }
+    held.release(&to, reason, now).context("the batch is not moved, or its report does not say so")?;
+    eprintln!("driftwatt: released to {}", to.display());
+    Ok(())
+}
+
+/// The exit code. Of what follows from a verdict each part is tried, whatever became of the others: a full disk keeps nobody from
+/// being told, and a table that takes no row hides no verdict.
 async fn check(args: &GateArgs, log: Option<&BatchLog>) -> anyhow::Result<u8> {
     let (table, contract) = rules(args)?;
     let notifier = Notifier::new(args)?;
@@ -46,35 +83,56 @@ async fn check(args: &GateArgs, log: Option<&BatchLog>) -> anyhow::Result<u8> {
     let inputs = CheckInputs { now: Utc::now(), history, references: references(args, &table).await? };
     let checked = check_file(&args.file, &table, &inputs).await?;
     let now_us = inputs.now.timestamp_micros();
-    let held = args.quarantine.as_ref().filter(|_| !checked.accepts());
-    let held = held.map(|folder| quarantine::hold_back(&args.file, folder, &checked)).transpose()?;
-    let held_at = held.as_ref().map(|held| held.display().to_string());
-    if let Some(held) = &held_at {
-        eprintln!("driftwatt: moved to {held}; move it back to release it");
-    }
-    show(args, &checked, &contract, held_at.as_deref(), now_us)?;
+    let mut failures = Vec::new();
+    let place = held_back(args, &checked, &contract, &mut failures);
+    failures.extend(show(args, &checked, &contract, &place, now_us).err());
     if let Some(log) = log {
-        let record = DatasetRecord::new(&checked, &contract, held_at.clone());
-        log.record(&record, now_us).await.context("the batch was checked, and not recorded")?;
+        let record = DatasetRecord::new(&checked, &contract, place.held_at().map(str::to_owned));
+        failures.extend(log.record(&record, now_us).await.context("the batch was checked, and not recorded").err());
     }
     if let Some(notifier) = notifier.filter(|_| !checked.accepts()) {
-        let notice = Notice { checked: &checked, contract: &contract, held_at: held_at.as_deref(), now_us };
-        notifier.tell(&notice).await.context("the batch was checked")?;
+        let notice = Notice { checked: &checked, contract: &contract, place: &place, now_us };
+        failures.extend(notifier.tell(&notice).await.context("the batch was checked").err());
     }
-    Ok(checked.outcome.exit_code())
+    if failures.is_empty() {
+        return Ok(checked.outcome.exit_code());
+    }
+    bail!("{}", failures.iter().map(|failure| format!("{failure:#}")).collect::<Vec<_>>().join("; "))
+}
+
+/// Where the batch is, after it was moved if it may not be used.
+fn held_back(
+    args: &GateArgs,
+    checked: &CheckedFile,
+    contract: &ContractTag,
+    failures: &mut Vec<anyhow::Error>,
+) -> BatchPlace {
+    let Some(folder) = args.quarantine.as_ref().filter(|_| !checked.accepts()) else { return BatchPlace::Left };
+    match quarantine::hold_back(&args.file, folder, checked, contract) {
+        Ok(held) => {
+            let held = held.display().to_string();
+            eprintln!("driftwatt: moved to {held}; driftwatt release moves it back");
+            BatchPlace::Held(held)
+        }
+        Err(error) => {
+            let why = format!("{error:#}");
+            failures.push(error.context("the batch may not be used, and is still where it was"));
+            BatchPlace::NotMoved(why)
+        }
+    }
 }
 
 fn show(
     args: &GateArgs,
     checked: &CheckedFile,
     contract: &ContractTag,
-    held_at: Option<&str>,
+    place: &BatchPlace,
     now_us: i64,
 ) -> anyhow::Result<()> {
     let text = match args.format.unwrap_or_else(GateFormat::usual) {
         GateFormat::Text => text::text(checked),
         GateFormat::Json => checked.to_json().to_string(),
-        GateFormat::Html => checked.to_page(contract, held_at, now_us).to_html(),
+        GateFormat::Html => checked.to_page(contract, place, now_us).to_html(),
     };
     match &args.output {
         Some(path) => fs::write(path, text).with_context(|| format!("write {}", path.display())),

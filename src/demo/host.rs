@@ -10,13 +10,14 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::{
+    SCOPE,
     layout::{
         Behaviour, GPU_MEMORY_MIB, GPU_MODEL, HOST_MEMORY_BYTES, SERVICES, Service, gpu_id, host_name, instances,
     },
     load::{HOUR_NANOS, MINUTE_NANOS, draw_pixels, image_work, load, model_version},
-    otlp::{
-        attribute, exponential, exponential_point, gauge, histogram, histogram_point, point, resource_metrics, up_down,
-    },
+};
+use crate::otlp::{
+    attribute, exponential, exponential_point, gauge, histogram, histogram_point, point, resource_metrics, up_down,
 };
 
 /// Bounds of `http.server.request.duration` in the semantic conventions, and two more for slow models.
@@ -55,10 +56,10 @@ impl SimulatedHost {
             let service = &SERVICES[service];
             let mut metrics = self.gpus(service, &gpus, hour);
             metrics.extend(self.service(service, hour));
-            resources.push(resource_metrics(self.service_attributes(service, hour), metrics));
+            resources.push(resource_metrics(SCOPE, self.service_attributes(service, hour), metrics));
         }
         let system = self.system(hour);
-        resources.push(resource_metrics(self.host_attributes(), system));
+        resources.push(resource_metrics(SCOPE, self.host_attributes(), system));
         resources
     }
 

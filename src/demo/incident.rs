@@ -13,11 +13,12 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::{
+    SCOPE,
     layout::GPU_MODEL,
     load::{DAY_NANOS, MINUTE_NANOS},
-    otlp::{
-        attribute, counter, exponential, exponential_point, gauge, histogram, histogram_point, point, resource_metrics,
-    },
+};
+use crate::otlp::{
+    attribute, counter, exponential, exponential_point, gauge, histogram, histogram_point, point, resource_metrics,
 };
 
 /// Name of the service.
@@ -78,7 +79,7 @@ impl Incident {
             attribute("deployment.environment.name", "simulated"),
             attribute("driftwatt.simulated", "true"),
         ];
-        let system = resource_metrics(machine.clone(), std::mem::take(&mut sent.system).into_metrics());
+        let system = resource_metrics(SCOPE, machine.clone(), std::mem::take(&mut sent.system).into_metrics());
         machine.extend([
             attribute("service.name", SERVICE),
             attribute("service.namespace", "simulated-incident"),
@@ -87,7 +88,7 @@ impl Incident {
             attribute("driftwatt.model.name", "describe-vl"),
             attribute("driftwatt.model.version", "1.3.0"),
         ]);
-        let service = resource_metrics(machine, sent.into_metrics());
+        let service = resource_metrics(SCOPE, machine, sent.into_metrics());
         ExportMetricsServiceRequest { resource_metrics: vec![service, system] }
     }
 }

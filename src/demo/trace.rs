@@ -13,10 +13,8 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{Metric, number_data_point::Value},
 };
 
-use super::{
-    load::MINUTE_NANOS,
-    otlp::{attribute, exponential, exponential_point, gauge, point, resource_metrics},
-};
+use super::{SCOPE, load::MINUTE_NANOS};
+use crate::otlp::{attribute, exponential, exponential_point, gauge, point, resource_metrics};
 
 const TRACE_CSV: &str = include_str!("../../tests/data/azure_llm_tokens.csv");
 const SOURCE: &str = "Azure Public Dataset, CC-BY 4.0";
@@ -139,7 +137,7 @@ fn attributes(service: &str) -> Vec<KeyValue> {
 }
 
 fn request(service: &str, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
-    ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics(attributes(service), metrics)] }
+    ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics(SCOPE, attributes(service), metrics)] }
 }
 
 fn token_gauges(rows: &[TracedRequest]) -> Vec<Metric> {

@@ -183,6 +183,91 @@ fn a_data_directory_remembers_too_and_images_are_checked_by_their_headers() {
     }
 }
 
+#[test]
+fn a_held_batch_is_released_with_a_reason_and_counts_from_then_on() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().join("data");
+    Server::start(&data).terminate();
+    let desk = Desk::new(["--data".into(), data.display().to_string()]);
+    let sql = |query: &str| {
+        let found = driftwatt().args(["sql", "--data", &data.display().to_string(), query]).output().unwrap();
+        serde_json::from_slice::<Value>(&found.stdout).unwrap()["rows"].clone()
+    };
+    let release = |more: &[&str]| {
+        let mut command = driftwatt();
+        command.current_dir(desk.dir.path()).args(["release", "held/train_data_202405_resnet.csv"]).args(&desk.log);
+        command.args(more).output().unwrap()
+    };
+    let name = "train_data_202405_resnet.csv";
+    fs::write(desk.path(name), rows(900)).unwrap();
+    let held = desk.report(name, &["--quarantine", "held"]);
+    assert_eq!((&held["status"], desk.path(name).exists()), (&"fail".into(), false));
+    // What is there must be what was checked, and where it goes nothing may be.
+    let held = desk.path("held").join(name);
+    fs::write(&held, rows(901)).unwrap();
+    fs::write(desk.path("taken.csv"), "").unwrap();
+    for (batch, arguments, words) in [
+        (rows(901), &["--reason", "small month"][..], "is not what was checked"),
+        (rows(900), &["--reason", " "], "say why"),
+        (rows(900), &["--reason", "small month", "--to", "taken.csv"], "is there already"),
+    ] {
+        fs::write(&held, batch).unwrap();
+        let refused = release(arguments);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(words), "{refused:?}");
+        assert!(held.exists(), "{words}");
+    }
+    let released = release(&["--reason", "small month"]);
+    assert!(released.status.success(), "{released:?}");
+    assert_eq!((fs::read_to_string(desk.path(name)).unwrap(), held.exists()), (rows(900), false));
+    let report: Value =
+        serde_json::from_str(&fs::read_to_string(desk.path(&format!("held/{name}.report.json"))).unwrap()).unwrap();
+    assert_eq!((&report["released"]["reason"], &report["status"]), (&"small month".into(), &"fail".into()));
+    assert_eq!(
+        sql("SELECT status, accepted, held_at IS NOT NULL, release_reason FROM reports.datasets ORDER BY time"),
+        json!([["fail", false, true, null], ["fail", true, false, "small month"]])
+    );
+    // It is a measure for later ones now.
+    fs::write(desk.path("train_data_202406_resnet.csv"), rows(2_000)).unwrap();
+    let next = desk.report("train_data_202406_resnet.csv", &[]);
+    assert_eq!(next["compared_with"][0]["batch"], "2024-05", "{next}");
+    // A folder of images goes back as it came.
+    let folder = desk.path("pictures_202408_resnet");
+    fs::create_dir(&folder).unwrap();
+    png(&folder.join("wide.png"), 128, 48);
+    desk.check("pictures_202408_resnet", "pictures", &["--quarantine", "held"]);
+    assert!(!folder.exists());
+    let mut command = driftwatt();
+    command.current_dir(desk.dir.path()).args([
+        "release",
+        "held/pictures_202408_resnet/",
+        "--reason",
+        "wide on purpose",
+    ]);
+    let released = command.output().unwrap();
+    assert!(released.status.success() && folder.join("wide.png").exists(), "{released:?}");
+}
+
+#[test]
+fn what_fails_after_a_verdict_keeps_nothing_else_from_being_done() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().join("data");
+    Server::start(&data).terminate();
+    let desk = Desk::new(["--data".into(), data.display().to_string()]);
+    fs::write(desk.path("train_data_202405_resnet.csv"), rows(900)).unwrap();
+    // The quarantine is a file, and the folder of the report is not there.
+    let more = ["--quarantine", "contract.yaml", "--output", "gone/report.json"];
+    let checked = desk.check("train_data_202405_resnet.csv", "train", &more);
+    assert_eq!(checked.status.code(), Some(2), "{checked:?}");
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(said.contains("is still where it was") && said.contains("write gone/report.json"), "{said}");
+    assert!(desk.path("train_data_202405_resnet.csv").exists());
+    let row = "SELECT status, held_at FROM reports.datasets";
+    let found = driftwatt().args(["sql", "--data", &data.display().to_string(), row]).output().unwrap();
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found["rows"], json!([["fail", null]]));
+}
+
 /// Takes one mail at a socket of this machine (RFC 5321 without extensions).
 fn take_mail(listener: &TcpListener) -> String {
     let (stream, _) = listener.accept().unwrap();
@@ -218,7 +303,7 @@ fn the_owner_of_a_batch_with_missing_values_gets_a_mail() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let contract = "apiVersion: v3.1.0\nkind: DataContract\nid: c\nversion: 1.0.0\nteam:\n  members: [{ username: \
-                    keeper@example.com, role: owner }]\nschema:\n  - name: train\n    properties:\n      - name: latency\n        \
+                    \"@data-team\", role: owner }]\nschema:\n  - name: train\n    properties:\n      - name: latency\n        \
                     logicalType: number\n        quality: [{ metric: nullValues, mustBeLessThan: 1, unit: percent }]\n      \
                     - { name: id, logicalType: integer }\n";
     fs::write(path("contract.yaml"), contract).unwrap();
@@ -229,7 +314,7 @@ fn the_owner_of_a_batch_with_missing_values_gets_a_mail() {
     let port = listener.local_addr().unwrap().port();
     let settings = format!(
         "[delivery.mail]\nhost = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"\nfrom = \"driftwatt@example.com\"\n\
-         to = [\"ops@example.com\"]\n"
+         to = [\"ops@example.com\"]\n[delivery.owners]\n\"@data-team\" = \"keeper@example.com\"\n"
     );
     fs::write(path("driftwatt.toml"), settings).unwrap();
     let mail = thread::spawn(move || take_mail(&listener));

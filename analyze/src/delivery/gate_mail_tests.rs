@@ -1,16 +1,14 @@
 //! A batch that is held back, told to its owner at an SMTP server: what, where, how much, what to do.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use mail_parser::{MessageParser, MimeHeaders as _};
 
 use super::{
-    MailConfig, Mailer, RetryPolicy, Security,
+    Outbox, RawDelivery,
     clock::TestClock,
     smtp_server::{Setup, SmtpServer},
 };
-use crate::gates::{CheckInputs, Contract, ContractTag, Notice, check_file};
+use crate::gates::{BatchPlace, CheckInputs, Contract, ContractTag, Notice, check_file};
 
 const CONTRACT: &str = "apiVersion: v3.1.0
 kind: DataContract
@@ -18,7 +16,7 @@ id: training-data
 version: 2.0.0
 status: active
 team:
-  members: [{ username: keeper@example.com, role: owner }]
+  members: [{ username: \"@data-team\", role: owner }]
 schema:
   - name: train
     properties:
@@ -42,24 +40,20 @@ async fn the_owner_of_a_batch_with_missing_values_is_told_all_of_it() {
     assert!(!checked.accepts());
     let tag =
         ContractTag { id: contract.id.clone(), version: Some(contract.version.clone()), owner: contract.owner.clone() };
-    let held_at = Some("/held/train_data_202408_resnet.csv");
-    let notice = Notice { checked: &checked, contract: &tag, held_at, now_us: now.timestamp_micros() };
+    let place = BatchPlace::Held("/held/train_data_202408_resnet.csv".into());
+    let notice = Notice { checked: &checked, contract: &tag, place: &place, now_us: now.timestamp_micros() };
 
     let server = SmtpServer::start(Setup::default(), vec![]).await;
-    let config = MailConfig {
-        host: "localhost".into(),
-        port: server.port,
-        security: Security::None,
-        ca_pem: None,
-        from: "driftwatt@example.com".parse().unwrap(),
-        to: vec!["ops@example.com".parse().unwrap()],
-        credentials: None,
-        timeout: Duration::from_secs(10),
-    };
-    let to = notice.owner().map(str::to_owned).into_iter().collect();
-    let mail = notice.mail(to);
-    let mailer = Mailer::new(&config, RetryPolicy::default()).unwrap();
-    let attempts = mailer.send(&mail, &TestClock::at(now.timestamp_micros())).await.unwrap();
+    let settings = format!(
+        "[mail]\nhost = \"localhost\"\nport = {}\nsecurity = \"none\"\nfrom = \"driftwatt@example.com\"\n\
+         to = [\"ops@example.com\"]\n[owners]\n\"@data-team\" = \"keeper@example.com\"",
+        server.port
+    );
+    let raw: RawDelivery = toml::from_str(&settings).unwrap();
+    let outbox = Outbox::new(raw.validate(&|_| None).unwrap()).unwrap();
+    let to = notice.owner().and_then(|owner| outbox.address_of(owner)).into_iter().collect();
+    let letter = notice.letter(to, outbox.webhook_names());
+    let attempts = outbox.send(&letter, &TestClock::at(now.timestamp_micros())).await;
     assert_eq!(attempts.len(), 1, "{attempts:?}");
     let taken = server.taken();
     assert!(taken[0].to[0].contains("keeper@example.com"), "{taken:?}");
@@ -73,7 +67,9 @@ async fn the_owner_of_a_batch_with_missing_values_is_told_all_of_it() {
         "Content: sha256:",
         "- fail latency.missingValues: 100 of 2000 rows (5 %); expected null values < 1 % of rows; first rows 0, 20, 40, 60, 80",
         "Ask the source why the values are missing",
-        &format!("To release it as it is: move /held/train_data_202408_resnet.csv back to {file}."),
+        &format!(
+            "To release it as it is: driftwatt release /held/train_data_202408_resnet.csv --reason WHY, which moves it back to {file}."
+        ),
     ] {
         assert!(text.contains(words), "{words}\n---\n{text}");
     }
@@ -81,6 +77,5 @@ async fn the_owner_of_a_batch_with_missing_values_is_told_all_of_it() {
     assert_eq!(report.attachment_name(), Some("report.html"));
     let page = String::from_utf8(report.contents().to_vec()).unwrap();
     assert!(page.contains("may not be used") && page.contains("latency.missingValues"), "{page}");
-    let webhook = notice.webhook();
-    assert_eq!((&webhook["broken"][0]["rows_failed"], &webhook["status"]), (&100.into(), &"fail".into()));
+    assert_eq!((&letter.result["broken"][0]["rows_failed"], &letter.result["status"]), (&100.into(), &"fail".into()));
 }

@@ -59,6 +59,11 @@ impl Outbox {
         usual.map(|mailbox| mailbox.email.to_string()).collect()
     }
 
+    /// The names of all webhooks.
+    pub fn webhook_names(&self) -> Vec<String> {
+        self.webhooks.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// The addresses of `to` without names, as attempts and deliveries have them.
     pub fn addresses(to: &[String]) -> Vec<String> {
         let address = |text: &String| {
@@ -85,9 +90,9 @@ impl Outbox {
         }
     }
 
-    /// The mail address of `owner`, a name or an address as telemetry gives it; none if mail must not go there.
+    /// The mail address of `owner`, a name or an address as telemetry or a contract gives it; none if mail must not go there.
     ///
-    /// Whoever may send metrics could name any address in them, so besides `[delivery.owners]` only addresses in the domain of
+    /// Whoever may send metrics or change a contract could name any address in them, so besides `[delivery.owners]` only addresses in the domain of
     /// the sender or of a configured recipient count.
     pub fn address_of(&self, owner: &str) -> Option<String> {
         let owner = owner.trim();

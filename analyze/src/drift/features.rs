@@ -4,7 +4,7 @@ use datafusion::prelude::SessionContext;
 
 use super::{
     label::label_sql,
-    request::{DriftRequest, Filter, Subject},
+    request::{DriftRequest, Filter, Subject, time_sql},
 };
 use crate::{
     error::{Error, Result},
@@ -42,8 +42,8 @@ pub(crate) async fn segments(
     limit: usize,
 ) -> Result<Vec<Filter>> {
     let label = label_sql(key);
-    let time =
-        |column: &str| format!("({} OR {})", request.current.time_sql(column), request.reference.time_sql(column));
+    let windows = [&request.reference.windows[..], &request.current.windows[..]].concat();
+    let time = |column: &str| time_sql(&windows, column);
     let filters = request.current.filter_sql();
     let (view, selects) = request.subject.samples();
     let samples = format!(

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
     pub(crate) request: DriftRequest,
-    source: Source,
+    pub(crate) source: Source,
     /// Reference, then current.
     sides: [SideSummary; 2],
     counts: [u64; 2],
@@ -50,30 +50,55 @@ pub(crate) async fn measure(
     if request.source == Source::Auto && no_samples && matches!(request.subject, Subject::Metric(_)) {
         (source, sides) = (Source::Histograms, pair(Source::Histograms).await?);
     }
-    let comparison = compare(request, &sides[0], &sides[1])?;
-    let mut measured = Measured {
-        request: request.clone(),
-        source,
-        counts: [sides[0].values.count(), sides[1].values.count()],
-        sides: [sides[0].summary.clone(), sides[1].summary.clone()],
-        comparison: None,
-        leave_one_out: vec![],
-        windows_before: 0,
-    };
-    if let Some(comparison) = comparison {
-        measured.leave_one_out = leave_one_out_psi(&sides[0].window_counts(&comparison, thresholds.values_min));
-        measured.sides[0] = summary_with_quantiles(measured.sides[0].clone(), &comparison, 0);
-        measured.sides[1] = summary_with_quantiles(measured.sides[1].clone(), &comparison, 1);
-        // What is critical, or nothing, needs no window before; a q-value can only take from it.
-        if measured.level(&comparison, thresholds) == Level::Warn {
-            measured.windows_before = measured.count_before(ctx, &sides[0], thresholds).await?;
-        }
-        measured.comparison = Some(comparison);
-    }
+    let measured = Measured::of(ctx, request, source, [&sides[0], &sides[1]], thresholds).await?;
     Ok((measured, sides))
 }
 
+/// The same for a `current` side that was read from `source` before; the answer has the reference side.
+pub(crate) async fn measure_against(
+    ctx: &SessionContext,
+    request: &DriftRequest,
+    source: Source,
+    current: &Observed,
+    thresholds: &Thresholds,
+) -> Result<(Measured, Observed)> {
+    let length_us = Some(request.current.length_us());
+    let reference = read_side(ctx, source, "reference", request, &request.reference, length_us).await?;
+    let measured = Measured::of(ctx, request, source, [&reference, current], thresholds).await?;
+    Ok((measured, reference))
+}
+
 impl Measured {
+    /// Compares two sides: reference, then current.
+    async fn of(
+        ctx: &SessionContext,
+        request: &DriftRequest,
+        source: Source,
+        sides: [&Observed; 2],
+        thresholds: &Thresholds,
+    ) -> Result<Self> {
+        let mut measured = Self {
+            request: request.clone(),
+            source,
+            counts: sides.map(|side| side.values.count()),
+            sides: sides.map(|side| side.summary.clone()),
+            comparison: None,
+            leave_one_out: vec![],
+            windows_before: 0,
+        };
+        let Some(comparison) = compare(request, sides[0], sides[1])? else { return Ok(measured) };
+        measured.leave_one_out = leave_one_out_psi(&sides[0].window_counts(&comparison, thresholds.values_min));
+        let [reference, current] = measured.sides;
+        measured.sides =
+            [summary_with_quantiles(reference, &comparison, 0), summary_with_quantiles(current, &comparison, 1)];
+        // What is critical, or nothing, needs no window before; a q-value can only take from it.
+        if measured.level(&comparison, thresholds) == Level::Warn {
+            measured.windows_before = measured.count_before(ctx, sides[0], thresholds).await?;
+        }
+        measured.comparison = Some(comparison);
+        Ok(measured)
+    }
+
     /// The p-value of a test, which a side of too few values is not.
     pub(crate) fn p_value(&self, thresholds: &Thresholds) -> Option<f64> {
         let comparison = self.comparison.as_ref()?;

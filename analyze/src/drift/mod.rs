@@ -52,36 +52,5 @@ pub use run::{DriftRun, Refused, RunRequest, SEGMENTS_MAX, run};
 pub use score::{DriftScore, SideSummary};
 pub use timeline::{Timeline, timelines};
 
-use datafusion::prelude::SessionContext;
-use driftwatt_store::Store;
-
-use crate::error::Result;
-use decision::Thresholds;
-use measure::measure;
-use score_table::score_table;
-
 /// Result table of this job.
 pub const TABLE: &str = "drift_scores";
-
-/// Scores the current side against the reference, decides and, given a store, writes the score to `drift_scores`.
-///
-/// The reference's own variation is learnt from its windows as long as the current one. A change that is not critical must have
-/// been there in the window before, too, which is read and scored for it.
-///
-/// # Errors
-/// [`crate::Error::MixedSimulated`] where a side mixes simulated and real data; [`crate::Error::Incomparable`] for histograms without common
-/// bins; query and store errors.
-pub async fn score(
-    ctx: &SessionContext,
-    store: Option<&Store>,
-    request: &DriftRequest,
-    thresholds: &Thresholds,
-    now_us: i64,
-) -> Result<DriftScore> {
-    let (measured, _) = measure(ctx, request, thresholds).await?;
-    let score = measured.decide(None, thresholds);
-    if let Some(store) = store {
-        store.write_result(TABLE, score_table(&[&score], now_us)?).await?;
-    }
-    Ok(score)
-}

@@ -3,6 +3,8 @@
 
 use super::{
     decision::{Status, Thresholds},
+    explain::BinContribution,
+    reference_window::season_text,
     run::DriftRun,
     run_text::{q_text, shift_text},
     score::DriftScore,
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// Scores that get charts of their own, the most severe first.
-const CHARTS_MAX: usize = 20;
+pub(super) const CHARTS_MAX: usize = 20;
 /// Bins that a chart shows; of more the ones with the largest part.
 const BINS_SHOWN: usize = 20;
 
@@ -120,7 +122,7 @@ impl DriftRun {
         // All but the name stand in one line each.
         let column = |(at, name): (usize, &str)| Column { name: name.into(), is_number: at > 0 };
         Table {
-            caption: "Against the reference, and against the same hours of the last four weeks".into(),
+            caption: format!("Against the reference, and against {}", season_text(self.request.current.span())),
             columns: names.into_iter().enumerate().map(column).collect(),
             rows: self.scores.iter().map(row).collect(),
             query: None,
@@ -166,11 +168,12 @@ fn caption(id: &str, at: usize, score: &DriftScore, title: &str, description: St
 }
 
 /// Bins in their order; where there are too many, those with the largest parts.
-fn shown(score: &DriftScore) -> Vec<&super::explain::BinContribution> {
-    let mut parts: Vec<f64> = score.bins.iter().map(|bin| bin.contribution).collect();
-    parts.sort_unstable_by(|a, b| b.total_cmp(a));
-    let least = parts.get(BINS_SHOWN - 1).copied().unwrap_or(f64::NEG_INFINITY);
-    score.bins.iter().filter(|bin| bin.contribution >= least).take(BINS_SHOWN).collect()
+fn shown(bins: &[BinContribution]) -> Vec<&BinContribution> {
+    let mut places: Vec<usize> = (0..bins.len()).collect();
+    places.sort_by(|a, b| bins[*b].contribution.total_cmp(&bins[*a].contribution));
+    places.truncate(BINS_SHOWN);
+    places.sort_unstable();
+    places.into_iter().map(|place| &bins[place]).collect()
 }
 
 fn cut(score: &DriftScore) -> String {
@@ -182,7 +185,7 @@ fn cut(score: &DriftScore) -> String {
 }
 
 fn distributions(at: usize, score: &DriftScore) -> Figure {
-    let bins = shown(score);
+    let bins = shown(&score.bins);
     let described: Vec<String> = bins
         .iter()
         .map(|bin| {
@@ -206,7 +209,7 @@ fn distributions(at: usize, score: &DriftScore) -> Figure {
 }
 
 fn contributions(at: usize, score: &DriftScore) -> Figure {
-    let bins = shown(score);
+    let bins = shown(&score.bins);
     let described: Vec<String> = bins.iter().map(|bin| format!("{} {:.4}", bin.label, bin.contribution)).collect();
     let chart = StackedBars {
         caption: caption("parts", at, score, "Where the PSI comes from", described.join("; ")),
@@ -214,7 +217,7 @@ fn contributions(at: usize, score: &DriftScore) -> Figure {
         parts: vec!["part of the PSI".into()],
         bars: bins.iter().map(|bin| Bar { name: bin.label.clone(), parts: vec![Some(bin.contribution)] }).collect(),
     };
-    let total = score.psi().map_or_else(|| "unknown".into(), |psi| format!("{psi:.4}"));
+    let total = psi_number(score.psi());
     Figure { svg: chart.to_svg(), caption: format!("Parts of the PSI of {total}{}", cut(score)), query: None }
 }
 
@@ -223,11 +226,10 @@ fn history(at: usize, score: &DriftScore, timeline: &Timeline, thresholds: &Thre
     let line = |name: &str, value: f64| Series { name: name.into(), values: vec![Some(value); count] };
     let every = count.div_ceil(6).max(1);
     let ticks = timeline.ends_us.iter().enumerate().step_by(every);
-    let worst = timeline.psi.iter().flatten().fold(0.0f64, |worst, psi| worst.max(*psi));
+    let worst = psi_number(timeline.psi.iter().flatten().copied().max_by(f64::total_cmp));
     let alarms = timeline.statuses.iter().filter(|status| ["warn", "critical"].contains(&status.as_str())).count();
-    let description = format!("{count} scores, the largest {worst:.4}, {alarms} of them alarms; the last {:.4}", {
-        timeline.psi.last().copied().flatten().unwrap_or(f64::NAN)
-    });
+    let last = psi_number(timeline.psi.last().copied().flatten());
+    let description = format!("{count} scores, the largest {worst}, {alarms} of them alarms; the last {last}");
     let chart = LineChart {
         caption: caption("time", at, score, "Stored scores", description.clone()),
         unit: "PSI".into(),
@@ -241,6 +243,10 @@ fn history(at: usize, score: &DriftScore, timeline: &Timeline, thresholds: &Thre
     Figure { svg: chart.to_svg(), caption: format!("{description} (UTC)"), query: Some(timeline.query.clone()) }
 }
 
+fn psi_number(psi: Option<f64>) -> String {
+    psi.map_or_else(|| "unknown".into(), |psi| format!("{psi:.4}"))
+}
+
 /// Three digits after the point: what is small is not 0.
 fn psi_text(score: &DriftScore) -> String {
     score.psi().map_or_else(|| "unknown".into(), |psi| format!("{psi:.3}"))
@@ -249,4 +255,30 @@ fn psi_text(score: &DriftScore) -> String {
 /// `11-23 09:00`
 fn short_time(time_us: i64) -> String {
     time_text(time_us).get(5..16).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_bins_those_with_the_largest_parts_are_shown_in_their_order() {
+        let bin = |at: usize, contribution: f64| BinContribution {
+            label: at.to_string(),
+            share_reference: 0.0,
+            share_current: 0.0,
+            contribution,
+        };
+        // More bins than fit are alike, and the one that matters is the last.
+        let mut bins: Vec<BinContribution> = (0..30).map(|at| bin(at, 0.0)).collect();
+        bins.push(bin(30, 0.5));
+        let labels: Vec<&str> = shown(&bins).iter().map(|bin| bin.label.as_str()).collect();
+        assert_eq!((labels.len(), labels.last(), labels[0]), (BINS_SHOWN, Some(&"30"), "0"));
+        assert_eq!(shown(&bins[..3]).len(), 3);
+    }
+
+    #[test]
+    fn an_unknown_score_is_no_number() {
+        assert_eq!((psi_number(None), psi_number(Some(0.5))), ("unknown".to_owned(), "0.5000".to_owned()));
+    }
 }

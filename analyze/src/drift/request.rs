@@ -92,6 +92,26 @@ impl DriftRequest {
         let reference = Side { windows, filters: self.reference.filters.clone() };
         Self { reference, reference_kind: kind, ..self.clone() }
     }
+
+    /// The filters besides the segment, in the order of their text: `region=eu,service.name=chat`, and
+    /// `reference: model_version=1; current: model_version=2` where the sides have others; none without any.
+    ///
+    /// With subject, segment and kind of reference it tells which scores are of the same question.
+    pub fn filters_text(&self) -> Option<String> {
+        let text = |side: &Side| {
+            // The segment is the last filter of both sides.
+            let own = side.filters.len() - usize::from(self.segment.is_some());
+            let mut filters: Vec<String> = side.filters[..own].iter().map(Filter::text).collect();
+            filters.sort_unstable();
+            filters.join(",")
+        };
+        let [reference, current] = [&self.reference, &self.current].map(text);
+        match () {
+            () if reference == current && reference.is_empty() => None,
+            () if reference == current => Some(reference),
+            () => Some(format!("reference: {reference}; current: {current}")),
+        }
+    }
 }
 
 impl Subject {
@@ -157,6 +177,71 @@ impl Filter {
     fn sql(&self) -> String {
         format!("{} = {}", label_sql(&self.key), literal(&self.value))
     }
+
+    /// `key=value`
+    pub(crate) fn text(&self) -> String {
+        format!("{}={}", self.key, self.value)
+    }
+}
+
+/// From the start of the first window to the end of the last; empty without one.
+fn span(windows: &[Window]) -> Window {
+    let start_us = windows.iter().map(|window| window.start_us).min().unwrap_or(0);
+    Window { start_us, end_us: windows.iter().map(|window| window.end_us).max().unwrap_or(start_us) }
+}
+
+/// SQL condition on `column` that holds inside the windows. Of several their span stands before them: a file is left out by the
+/// times it begins and ends at, which no list of alternatives bounds.
+pub(crate) fn time_sql(windows: &[Window], column: &str) -> String {
+    match windows {
+        [] => "false".into(),
+        [one] => one.condition(column),
+        several => {
+            let each: Vec<String> = several.iter().map(|window| window.condition(column)).collect();
+            format!("{} AND ({})", span(several).condition(column), each.join(" OR "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_windows_are_bounded_by_their_span() {
+        let windows = [Window { start_us: 10, end_us: 20 }, Window { start_us: 70, end_us: 80 }];
+        let [first, last] = windows.map(|window| window.condition("h.time"));
+        let span = Window { start_us: 10, end_us: 80 }.condition("h.time");
+        assert_eq!(time_sql(&windows, "h.time"), format!("{span} AND ({first} OR {last})"));
+        assert_eq!(time_sql(&windows[..1], "h.time"), first);
+        assert_eq!(time_sql(&[], "h.time"), "false");
+    }
+
+    #[test]
+    fn filters_are_named_without_the_segment() {
+        let window = Window { start_us: 10, end_us: 20 };
+        let side =
+            |filters: &[&str]| Side::new(window, filters.iter().map(|text| Filter::parse(text).unwrap()).collect());
+        let request = |reference: &[&str], current: &[&str]| DriftRequest {
+            subject: Subject::parse("m"),
+            source: Source::Auto,
+            reference: side(reference),
+            reference_kind: ReferenceKind::Trailing,
+            current: side(current),
+            segment: None,
+        };
+        let segment = Filter { key: "tenant".into(), value: "a".into() };
+        for (reference, current, text) in [
+            (&[][..], &[][..], None),
+            (&["b=2", "a=1"], &["a=1", "b=2"], Some("a=1,b=2")),
+            (&["v=1"], &["v=2"], Some("reference: v=1; current: v=2")),
+            (&["v=1"], &[], Some("reference: v=1; current: ")),
+        ] {
+            let whole = request(reference, current);
+            assert_eq!(whole.filters_text().as_deref(), text);
+            assert_eq!(whole.of_segment(&segment).filters_text().as_deref(), text);
+        }
+    }
 }
 
 impl Side {
@@ -167,8 +252,7 @@ impl Side {
 
     /// From the start of the first window to the end of the last; empty without one.
     pub fn span(&self) -> Window {
-        let start_us = self.windows.iter().map(|window| window.start_us).min().unwrap_or(0);
-        Window { start_us, end_us: self.windows.iter().map(|window| window.end_us).max().unwrap_or(start_us) }
+        span(&self.windows)
     }
 
     /// Microseconds of all windows together.
@@ -188,12 +272,7 @@ impl Side {
 
     /// SQL condition on `column` that holds inside the windows.
     pub(crate) fn time_sql(&self, column: &str) -> String {
-        let each: Vec<String> = self.windows.iter().map(|window| window.condition(column)).collect();
-        match each.as_slice() {
-            [] => "false".into(),
-            [one] => one.clone(),
-            several => format!("({})", several.join(" OR ")),
-        }
+        time_sql(&self.windows, column)
     }
 
     /// SQL condition of the filters; empty without any, else it starts with ` AND `.

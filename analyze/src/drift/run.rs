@@ -8,15 +8,16 @@ use super::{
     TABLE,
     decision::{Status, Thresholds},
     features::segments,
-    measure::{Measured, Sides, measure},
+    measure::{Measured, Sides, measure, measure_against},
     multiplicity::benjamini_hochberg,
-    reference_window::{ReferenceKind, SEASONAL_WEEKS_MIN, seasonal_windows},
+    observed::Observed,
+    reference_window::{ReferenceKind, SEASONAL_WEEKS_MIN, season_text, seasonal_windows},
     request::{DriftRequest, Filter, Side, Source, Subject},
     score::DriftScore,
     score_table::score_table,
     segments::{MixShift, SegmentCounts, mix_shift},
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Segments of one label that are scored by themselves: those with the most rows.
 pub const SEGMENTS_MAX: usize = 20;
@@ -36,13 +37,32 @@ pub struct RunRequest {
     pub current: Side,
 }
 
-/// A feature that could not be scored.
+/// A comparison that could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
-    /// Its name.
+    /// Name of the feature.
     pub subject: String,
+    /// The segment; none for the whole feature.
+    pub segment: Option<Filter>,
+    /// What it was to be compared with: the reference of the run, or the season beside it.
+    pub reference_kind: ReferenceKind,
     /// Why not, and what to do.
     pub reason: String,
+}
+
+impl Refused {
+    /// Of `request`; an error that no other feature or segment can be blamed for is handed on.
+    fn new(request: &DriftRequest, error: Error) -> Result<Self> {
+        if error.kind() != ErrorKind::Invalid {
+            return Err(error);
+        }
+        Ok(Self {
+            subject: request.subject.label(),
+            segment: request.segment.clone(),
+            reference_kind: request.reference_kind,
+            reason: error.to_string(),
+        })
+    }
 }
 
 /// What a run found.
@@ -54,7 +74,7 @@ pub struct DriftRun {
     pub scores: Vec<DriftScore>,
     /// Scores against the same hours of the weeks before, for those of `scores` that have at least two such weeks.
     pub seasonal: Vec<DriftScore>,
-    /// Features without a score.
+    /// Features, segments and seasons without a score.
     pub refused: Vec<Refused>,
 }
 
@@ -65,7 +85,7 @@ pub struct DriftRun {
 /// too (Benjamini and Yekutieli 2001, theorem 1.2).
 ///
 /// # Errors
-/// Query and store errors; what is wrong with one feature is in [`DriftRun::refused`].
+/// Query and store errors; what is wrong with one feature or segment is in [`DriftRun::refused`].
 pub async fn run(
     ctx: &SessionContext,
     store: Option<&Store>,
@@ -73,14 +93,19 @@ pub async fn run(
     thresholds: &Thresholds,
     now_us: i64,
 ) -> Result<DriftRun> {
-    let (mut found, mut refused) = (Found::default(), vec![]);
+    let mut found = Found::default();
     for subject in &request.subjects {
-        match feature(ctx, request, subject, thresholds).await {
+        let whole = DriftRequest {
+            subject: subject.clone(),
+            source: Source::Auto,
+            reference: request.reference.clone(),
+            reference_kind: request.reference_kind,
+            current: request.current.clone(),
+            segment: None,
+        };
+        match feature(ctx, &whole, request.by.as_deref(), thresholds).await {
             Ok(own) => found.extend(own),
-            Err(error) if error.kind() == ErrorKind::Invalid => {
-                refused.push(Refused { subject: subject.label(), reason: error.to_string() });
-            }
-            Err(error) => return Err(error),
+            Err(error) => found.refused.push(Refused::new(&whole, error)?),
         }
     }
     let mut scores = decided(found.scores, thresholds);
@@ -88,7 +113,7 @@ pub async fn run(
         score.mix_shift = shift;
     }
     let seasonal = decided(found.seasonal, thresholds);
-    let run = DriftRun { request: request.clone(), scores: by_severity(scores), seasonal, refused };
+    let run = DriftRun { request: request.clone(), scores: by_severity(scores), seasonal, refused: found.refused };
     if let Some(store) = store
         && !run.scores.is_empty()
     {
@@ -105,69 +130,110 @@ struct Found {
     /// One for each of `scores`; none but for a whole feature with segments.
     shifts: Vec<Option<MixShift>>,
     seasonal: Vec<Measured>,
+    refused: Vec<Refused>,
 }
 
 impl Found {
+    fn push(&mut self, measured: Measured) {
+        self.scores.push(measured);
+        self.shifts.push(None);
+    }
+
+    /// Adds what `measured` is against the same hours of the weeks before, its current side as it was read; nothing where fewer than
+    /// two of them have values. What is wrong with a season takes nothing from the score that it stands beside.
+    async fn add_season(
+        &mut self,
+        ctx: &SessionContext,
+        measured: &Measured,
+        current: &Observed,
+        thresholds: &Thresholds,
+    ) -> Result<()> {
+        let request = &measured.request;
+        if request.reference_kind == ReferenceKind::Seasonal {
+            return Ok(());
+        }
+        let seasonal = request.against(ReferenceKind::Seasonal, seasonal_windows(request.current.span()));
+        match measure_against(ctx, &seasonal, measured.source, current, thresholds).await {
+            Ok((season, reference)) if weeks(&reference) >= SEASONAL_WEEKS_MIN => self.seasonal.push(season),
+            Ok(_) => {}
+            Err(error) => self.refused.push(Refused::new(&seasonal, error)?),
+        }
+        Ok(())
+    }
+
     fn extend(&mut self, other: Self) {
         self.scores.extend(other.scores);
         self.shifts.extend(other.shifts);
         self.seasonal.extend(other.seasonal);
+        self.refused.extend(other.refused);
     }
 }
 
+/// One feature, whole and by the values of the label `by`, each with its season.
 async fn feature(
     ctx: &SessionContext,
-    request: &RunRequest,
-    subject: &Subject,
+    whole: &DriftRequest,
+    by: Option<&str>,
     thresholds: &Thresholds,
 ) -> Result<Found> {
-    let whole = DriftRequest {
-        subject: subject.clone(),
-        source: Source::Auto,
-        reference: request.reference.clone(),
-        reference_kind: request.reference_kind,
-        current: request.current.clone(),
-        segment: None,
-    };
-    let (measured, sides) = measure(ctx, &whole, thresholds).await?;
-    let season = season(ctx, &whole, thresholds).await?;
-    let has_season = season.is_some();
-    let mut found = Found { scores: vec![measured], shifts: vec![None], seasonal: season.into_iter().collect() };
-    let Some(key) = &request.by else { return Ok(found) };
+    let (measured, sides) = measure(ctx, whole, thresholds).await?;
+    enough_weeks(whole, &sides[0])?;
+    let mut found = Found::default();
+    found.add_season(ctx, &measured, &sides[1], thresholds).await?;
+    let has_season = !found.seasonal.is_empty();
+    found.push(measured);
+    let Some(key) = by else { return Ok(found) };
     let mut counts = Some(vec![]);
-    for segment in segments(ctx, &whole, key, SEGMENTS_MAX).await? {
+    for segment in segments(ctx, whole, key, SEGMENTS_MAX).await? {
         let own = whole.of_segment(&segment);
-        let (measured, own_sides) = measure(ctx, &own, thresholds).await?;
+        let (measured, own_sides) = match measure(ctx, &own, thresholds).await {
+            Ok(measured) => measured,
+            Err(error) => {
+                found.refused.push(Refused::new(&own, error)?);
+                counts = None;
+                continue;
+            }
+        };
         let of_segment = counts_of(&found.scores[0], &sides, &segment, &own_sides);
         counts = counts.zip(of_segment).map(|(mut all, one)| {
             all.push(one);
             all
         });
-        found.scores.push(measured);
-        found.shifts.push(None);
-        if has_season {
-            found.seasonal.extend(self::season(ctx, &own, thresholds).await?);
+        if let Err(error) = enough_weeks(&own, &own_sides[0]) {
+            found.refused.push(Refused::new(&own, error)?);
+            continue;
         }
+        if has_season {
+            found.add_season(ctx, &measured, &own_sides[1], thresholds).await?;
+        }
+        found.push(measured);
     }
     found.shifts[0] = counts.and_then(|counts| shift_of(&found.scores[0], counts));
     Ok(found)
 }
 
-/// The comparison with the same hours of the weeks before; none where fewer than two of them have values.
-async fn season(ctx: &SessionContext, request: &DriftRequest, thresholds: &Thresholds) -> Result<Option<Measured>> {
-    if request.reference_kind == ReferenceKind::Seasonal {
-        return Ok(None);
+/// Weeks of a seasonal reference that have values.
+fn weeks(reference: &Observed) -> usize {
+    reference.windows.iter().filter(|week| week.count() > 0).count()
+}
+
+/// One week is no season to compare with.
+///
+/// # Errors
+/// [`Error::TooFewWeeks`] where a seasonal reference has values in fewer than [`SEASONAL_WEEKS_MIN`] of them.
+fn enough_weeks(request: &DriftRequest, reference: &Observed) -> Result<()> {
+    let found = weeks(reference);
+    if request.reference_kind != ReferenceKind::Seasonal || found >= SEASONAL_WEEKS_MIN {
+        return Ok(());
     }
-    let seasonal = request.against(ReferenceKind::Seasonal, seasonal_windows(request.current.span()));
-    let (measured, sides) = measure(ctx, &seasonal, thresholds).await?;
-    let weeks = sides[0].windows.iter().filter(|week| week.count() > 0).count();
-    Ok((weeks >= SEASONAL_WEEKS_MIN).then_some(measured))
+    let (metric, weeks) = (request.subject.label(), season_text(request.current.span()));
+    Err(Error::TooFewWeeks { metric, found, weeks, weeks_min: SEASONAL_WEEKS_MIN })
 }
 
 /// A segment's counts in the bins of the whole; none where the sides were thinned out or do not fit them.
 fn counts_of(whole: &Measured, sides: &Sides, segment: &Filter, own: &Sides) -> Option<SegmentCounts> {
     let comparison = whole.comparison.as_ref()?;
-    let is_thinned = |side: &super::observed::Observed| side.summary.used_count < side.summary.value_count;
+    let is_thinned = |side: &Observed| side.summary.used_count < side.summary.value_count;
     if sides.iter().chain(own).any(is_thinned) {
         return None;
     }
@@ -247,12 +313,18 @@ impl DriftRun {
             score.request.segment.is_none()
                 && !matches!(score.decision.status, Status::Ok | Status::Warn | Status::Critical)
         });
+        let refused = self.not_scored().any(|refused| refused.segment.is_none());
         match () {
             () if any(Status::Critical) => Status::Critical,
             () if any(Status::Warn) => Status::Warn,
-            () if unjudged || !self.refused.is_empty() || self.scores.is_empty() => Status::InsufficientData,
+            () if unjudged || refused || self.scores.is_empty() => Status::InsufficientData,
             () => Status::Ok,
         }
+    }
+
+    /// Features and segments that were not compared with the reference of the run.
+    pub(crate) fn not_scored(&self) -> impl Iterator<Item = &Refused> {
+        self.refused.iter().filter(|refused| refused.reference_kind == self.request.reference_kind)
     }
 
     /// The score against the season that stands beside `score`.

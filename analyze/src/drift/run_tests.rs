@@ -5,13 +5,18 @@ use std::sync::Arc;
 use datafusion::{
     arrow::{
         array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray},
-        datatypes::{DataType, Field, Schema, TimeUnit},
+        datatypes::{Field, Schema},
     },
     datasource::MemTable,
     prelude::SessionContext,
 };
 
-use super::{decision::Status, reference_window::ReferenceKind, *};
+use super::{
+    decision::{Status, Thresholds},
+    reference_window::ReferenceKind,
+    score_table::score_table,
+    *,
+};
 use crate::{
     Window,
     simulated_fleet::Rng,
@@ -124,38 +129,114 @@ async fn a_change_of_each_week_is_no_change_against_its_season() {
     assert_eq!((season.reference.value_count, found.scores[0].q_value), (2_000, None));
     assert!(found.to_text().contains("usual for this time"), "{}", found.to_text());
     let beside = found.scores[0].to_text_beside(Some(season));
-    assert!(beside.contains("Against the same hours of 4 weeks before"), "{beside}");
+    assert!(beside.contains("Against what there is of the same hours 1, 2, 3 and 4 weeks before"), "{beside}");
     // One week is no season.
     let later: Vec<Sample> = samples.into_iter().filter(|sample| sample.time_us >= (now - WEEK) * HOUR_US).collect();
     let found = run(&session(&later, &[]), None, &asked, &Thresholds::default(), 0).await.unwrap();
     assert!(found.seasonal.is_empty());
 }
 
-/// `raw.increases` and `raw.series` of the counter `requests`: an hour, a language, what was counted in it.
-fn register_counts(ctx: &SessionContext, kind: &str, counts: &[(i64, &str, f64)]) {
-    let mut languages: Vec<&str> = counts.iter().map(|count| count.1).collect();
+#[tokio::test]
+async fn a_season_of_too_few_values_or_of_mixed_data_takes_nothing_from_the_score() {
+    let (mut rng, mut samples) = (Rng::new(6), vec![]);
+    let now = 3 * WEEK;
+    for week in 1..3 {
+        samples.extend(values("input.tokens", now - week * WEEK, "eu", 50, 1.0, &mut rng));
+    }
+    (now - 24..now).for_each(|hour| samples.extend(values("input.tokens", hour, "eu", 300, 0.0, &mut rng)));
+    samples.extend(values("input.tokens", now, "eu", 1_000, 1.0, &mut rng));
+    let asked = request(&["input.tokens"], None, hours(now - 24, now), hours(now, now + 1));
+    let found = run(&session(&samples, &[]), None, &asked, &Thresholds::default(), 0).await.unwrap();
+    let season = found.season_of(&found.scores[0]).unwrap();
+    assert_eq!((found.scores[0].decision.status, season.decision.status), (Status::Critical, Status::InsufficientData));
+    assert!(found.to_text().contains("too few values to say whether that is new"), "{}", found.to_text());
+    for sample in samples.iter_mut().filter(|sample| sample.time_us < (now - WEEK) * HOUR_US) {
+        sample.simulated = true;
+    }
+    let found = run(&session(&samples, &[]), None, &asked, &Thresholds::default(), 0).await.unwrap();
+    assert_eq!((found.scores.len(), found.seasonal.len(), found.status()), (1, 0, Status::Critical));
+    let text = found.to_text();
+    assert!(text.contains("input.tokens: not compared with its season: the reference window"), "{text}");
+    assert!(text.contains("1 scores: 1 critical\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_seasonal_reference_needs_two_weeks_of_history() {
+    let (mut rng, mut samples) = (Rng::new(8), vec![]);
+    let now = 5 * WEEK;
+    for week in 0..3 {
+        samples.extend(values("input.tokens", now - week * WEEK, "eu", 1_000, 1.0, &mut rng));
+    }
+    // A region of which there is one week.
+    for week in 0..2 {
+        samples.extend(values("input.tokens", now - week * WEEK, "us", 300, 1.0, &mut rng));
+    }
+    let current = hours(now, now + 1);
+    let asked = |by| RunRequest {
+        reference: Side { windows: reference_window::seasonal_windows(current), filters: vec![] },
+        reference_kind: ReferenceKind::Seasonal,
+        ..request(&["input.tokens"], by, current, current)
+    };
+    let ctx = session(&samples, &[]);
+    let found = run(&ctx, None, &asked(Some("region")), &Thresholds::default(), 0).await.unwrap();
+    let names: Vec<_> = found.scores.iter().map(|score| score.request.segment.as_ref().map(|it| &*it.value)).collect();
+    assert_eq!((names, found.status()), (vec![None, Some("eu")], Status::Ok));
+    let refused = &found.refused[0];
+    assert_eq!((refused.segment.as_ref().unwrap().value.as_str(), found.refused.len()), ("us", 1));
+    assert!(found.scores[0].mix_shift.is_some(), "its values are known, so the mix is");
+    let text = found.to_text();
+    assert!(text.contains("2 ok, 1 not scored") && text.contains("input.tokens of us: not scored"), "{text}");
+    let later: Vec<Sample> = samples.into_iter().filter(|sample| sample.time_us >= (now - WEEK) * HOUR_US).collect();
+    let found = run(&session(&later, &[]), None, &asked(None), &Thresholds::default(), 0).await.unwrap();
+    assert_eq!((found.scores.len(), found.status()), (0, Status::InsufficientData));
+    let reason = &found.refused[0].reason;
+    assert!(
+        reason.contains("has values in 1 of the same hours 1, 2, 3 and 4 weeks before") && reason.contains("trailing"),
+        "{reason}"
+    );
+}
+
+/// A point of the counter `requests`.
+#[derive(Clone, Copy)]
+struct Counted {
+    hour: i64,
+    language: &'static str,
+    /// What it stands at.
+    value: f64,
+    /// Since the point before; none where there is none.
+    increase: Option<f64>,
+    /// Whether it says that it began in its hour.
+    begun: bool,
+}
+
+/// A point that follows another one.
+fn counted(hour: i64, language: &'static str, increase: f64) -> Counted {
+    Counted { hour, language, value: increase + 1e6, increase: Some(increase), begun: false }
+}
+
+/// `raw.increases` and `raw.series` of `requests`, a metric of this kind.
+fn register_counts(ctx: &SessionContext, kind: &str, monotonic: bool, counts: &[Counted]) {
+    let mut languages: Vec<&str> = counts.iter().map(|count| count.language).collect();
     languages.sort_unstable();
     languages.dedup();
     let id = |language: &str| languages.iter().position(|known| *known == language).unwrap() as i64;
-    let times = |values: Vec<i64>| -> ArrayRef {
+    let times = |values: Vec<Option<i64>>| -> ArrayRef {
         Arc::new(datafusion::arrow::array::TimestampMicrosecondArray::from(values).with_timezone("UTC"))
     };
     let texts = |values: Vec<&str>| -> ArrayRef { Arc::new(StringArray::from(values)) };
     let column = |name: &str, column: ArrayRef| (Field::new(name, column.data_type().clone(), true), column);
     let points = counts.len();
-    let since = vec![None::<i64>; points];
+    let each = |of: &dyn Fn(&Counted) -> Option<i64>| times(counts.iter().map(of).collect());
     let increases = vec![
         column("metric", texts(vec!["requests"; points])),
-        column("series_id", Arc::new(Int64Array::from_iter_values(counts.iter().map(|count| id(count.1))))),
+        column("series_id", Arc::new(Int64Array::from_iter_values(counts.iter().map(|count| id(count.language))))),
         column("date", Arc::new(Date32Array::from(vec![0; points]))),
-        column("time", times(counts.iter().map(|count| count.0 * HOUR_US + 1).collect())),
-        column("start_time", times(vec![0; points])),
-        (
-            Field::new("since", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
-            Arc::new(datafusion::arrow::array::TimestampMicrosecondArray::from(since).with_timezone("UTC")) as ArrayRef,
-        ),
-        column("value", Arc::new(Float64Array::from_iter_values(counts.iter().map(|count| count.2 + 1e6)))),
-        column("increase", Arc::new(Float64Array::from_iter_values(counts.iter().map(|count| count.2)))),
+        column("time", each(&|count| Some(count.hour * HOUR_US + 2))),
+        column("start_time", each(&|count| Some(if count.begun { count.hour * HOUR_US + 1 } else { 0 }))),
+        column("since", each(&|count| count.increase.map(|_| count.hour * HOUR_US))),
+        column("begun", Arc::new(counts.iter().map(|count| Some(count.begun)).collect::<BooleanArray>())),
+        column("value", Arc::new(Float64Array::from_iter_values(counts.iter().map(|count| count.value)))),
+        column("increase", Arc::new(counts.iter().map(|count| count.increase).collect::<Float64Array>())),
     ];
     let mut attributes = datafusion::arrow::array::MapBuilder::new(
         None,
@@ -174,7 +255,7 @@ fn register_counts(ctx: &SessionContext, kind: &str, counts: &[(i64, &str, f64)]
         column("date", Arc::new(Date32Array::from(vec![0; rows]))),
         column("kind", texts(vec![kind; rows])),
         column("temporality", texts(vec!["cumulative"; rows])),
-        column("monotonic", Arc::new(BooleanArray::from(vec![true; rows]))),
+        column("monotonic", Arc::new(BooleanArray::from(vec![monotonic; rows]))),
         column("attributes", Arc::new(attributes.finish())),
     ];
     for (name, columns) in [("raw.increases", increases), ("raw.series", series)] {
@@ -190,11 +271,15 @@ fn register_counts(ctx: &SessionContext, kind: &str, counts: &[(i64, &str, f64)]
 async fn categories_are_counted_and_new_and_vanished_ones_named() {
     let mut counts = vec![];
     for hour in 0..12 {
-        counts.extend([(hour, "en", 700.0 + hour as f64), (hour, "de", 280.0), (hour, "la", 20.0)]);
+        counts.extend([
+            counted(hour, "en", 700.0 + hour as f64),
+            counted(hour, "de", 280.0),
+            counted(hour, "la", 20.0),
+        ]);
     }
-    counts.extend([(12, "en", 350.0), (12, "de", 300.0), (12, "ja", 350.0)]);
+    counts.extend([counted(12, "en", 350.0), counted(12, "de", 300.0), counted(12, "ja", 350.0)]);
     let ctx = session(&[], &[]);
-    register_counts(&ctx, "sum", &counts);
+    register_counts(&ctx, "sum", true, &counts);
     let asked = request(&["requests[language]"], None, hours(0, 12), hours(12, 13));
     let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
     let score = &found.scores[0];
@@ -213,9 +298,26 @@ async fn categories_are_counted_and_new_and_vanished_ones_named() {
     assert_eq!(found.scores[0].decision.status, Status::Ok, "{}", found.to_text());
     let table = score_table(&[score, &found.scores[0]], 9).unwrap();
     assert_eq!(table.num_rows(), 2);
-    // A gauge by category is refused, and does not stop the run.
-    register_counts(&ctx, "gauge", &counts);
+    // What may go down is refused by category, and does not stop the run.
+    for (kind, monotonic) in [("gauge", false), ("sum", false)] {
+        register_counts(&ctx, kind, monotonic, &counts);
+        let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+        assert!(found.refused[0].reason.contains("no counter"), "{:?}", found.refused);
+        assert_eq!(found.status(), Status::InsufficientData);
+    }
+}
+
+#[tokio::test]
+async fn what_was_counted_before_a_gap_is_not_counted_again_and_parts_add_up() {
+    let alone = |hour, value, begun| Counted { hour, language: "en", value, increase: None, begun };
+    let mut counts = vec![counted(0, "en", 100.0), alone(3, 5_000.0, false), alone(4, 7.0, true)];
+    // Ten thirds of a count, each below a half of one.
+    counts.extend((5..15).map(|hour| counted(hour, "de", 1.0 / 3.0)));
+    counts.push(counted(20, "en", 1.0));
+    let ctx = session(&[], &[]);
+    register_counts(&ctx, "sum", true, &counts);
+    let asked = request(&["requests[language]"], None, hours(0, 20), hours(20, 21));
     let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
-    assert!(found.refused[0].reason.contains("no counter"), "{:?}", found.refused);
-    assert_eq!(found.status(), Status::InsufficientData);
+    // 100 increased, 7 of the counter that began, 10 / 3 rounded once; the 5 000 after the gap are only the base.
+    assert_eq!(found.scores[0].reference.value_count, 110, "{}", found.to_text());
 }

@@ -1,6 +1,6 @@
 //! A run as text for a terminal.
 
-use super::{decision::Status, run::DriftRun, score::DriftScore, segments::MixShift};
+use super::{decision::Status, request::Filter, run::DriftRun, score::DriftScore, segments::MixShift};
 use crate::{format::text_table, window::time_text};
 
 /// New or vanished categories that a line names.
@@ -42,8 +42,9 @@ impl DriftRun {
             .filter(|status| count(status) > 0)
             .map(|status| format!("{} {}", count(status), status.as_str().replace('_', " ")))
             .collect();
-        if !self.refused.is_empty() {
-            parts.push(format!("{} not scored", self.refused.len()));
+        let refused = self.not_scored().count();
+        if refused > 0 {
+            parts.push(format!("{refused} not scored"));
         }
         if parts.is_empty() { "nothing was scored".into() } else { parts.join(", ") }
     }
@@ -75,26 +76,35 @@ impl DriftRun {
             }
             lines.extend(categories_text(&name, score));
             if let Some(season) = self.season_of(score).filter(|_| score.decision.status.is_alarm()) {
-                let text = if season.decision.status.is_alarm() {
-                    "and from the same hours of the weeks before: it is new"
-                } else {
-                    "but not from the same hours of the weeks before: usual for this time, or slow"
+                let text = match season.decision.status {
+                    Status::Warn | Status::Critical => "and from the same hours of the weeks before: it is new",
+                    Status::Ok => "but not from the same hours of the weeks before: usual for this time, or slow",
+                    Status::InsufficientData | Status::GateFailed => {
+                        "and the same hours of the weeks before have too few values to say whether that is new"
+                    }
                 };
-                let segment = score.request.segment.as_ref();
-                let segment = segment.map_or_else(String::new, |segment| format!(" of {}", segment.value));
+                let segment = segment_text(score.request.segment.as_ref());
                 lines.push(format!("{name}{segment}: differs from the reference, {text}"));
             }
         }
-        lines.extend(self.refused.iter().map(|refused| format!("{}: not scored: {}", refused.subject, refused.reason)));
+        lines.extend(self.refused.iter().map(|refused| {
+            let is_season = refused.reference_kind != self.request.reference_kind;
+            let what = if is_season { "not compared with its season" } else { "not scored" };
+            format!("{}{}: {what}: {}", refused.subject, segment_text(refused.segment.as_ref()), refused.reason)
+        }));
         let alarm = self.scores.iter().find(|score| score.decision.status.is_alarm());
         if let Some(score) = alarm {
             let filter = score.request.segment.as_ref();
-            let filter =
-                filter.map_or_else(String::new, |segment| format!(" --where {}={}", segment.key, segment.value));
+            let filter = filter.map_or_else(String::new, |segment| format!(" --where {}", segment.text()));
             lines.push(format!("Why: driftwatt drift --metric {}{filter} …", score.request.subject.label()));
         }
         lines
     }
+}
+
+/// ` of eu`, and nothing for the whole feature.
+fn segment_text(segment: Option<&Filter>) -> String {
+    segment.map_or_else(String::new, |segment| format!(" of {}", segment.value))
 }
 
 /// A q-value; one that a double cannot hold is not 0.

@@ -7,7 +7,8 @@ use super::{
     decision::{Decision, Status},
     explain::{BinContribution, top_bins},
     numeric::NumericChange,
-    request::{DriftRequest, Side, Source, Subject},
+    reference_window::season_text,
+    request::{DriftRequest, Filter, Side, Source, Subject},
     segments::MixShift,
 };
 use crate::{error::Result, window::time_text};
@@ -83,8 +84,7 @@ impl SideSummary {
     }
 
     fn line(&self, name: &str) -> String {
-        let filters: Vec<String> =
-            self.side.filters.iter().map(|filter| format!("{}={}", filter.key, filter.value)).collect();
+        let filters: Vec<String> = self.side.filters.iter().map(Filter::text).collect();
         let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.4}"));
         let cut = if self.used_count < self.value_count {
             format!(" (every {}th scored)", self.value_count.div_ceil(self.used_count.max(1)))
@@ -138,7 +138,7 @@ impl DriftScore {
         let decision = &self.decision;
         let status = decision.status.as_str().replace('_', " ").to_uppercase();
         let segment = self.request.segment.as_ref();
-        let segment = segment.map_or_else(String::new, |segment| format!(" of {}={}", segment.key, segment.value));
+        let segment = segment.map_or_else(String::new, |segment| format!(" of {}", segment.text()));
         let mut text = format!("{}{segment}: {status}{mark}, from {source}\n", self.request.subject.label());
         if let Some(severity) = decision.severity.filter(|_| decision.status != Status::InsufficientData) {
             text += &format!("severity {severity:.0} of 100, confidence {}\n", decision.confidence.as_str());
@@ -162,15 +162,13 @@ impl DriftScore {
         if let Some(season) = season {
             let psi = season.psi().map_or_else(|| "–".into(), |psi| format!("{psi:.4}"));
             let status = season.decision.status.as_str().replace('_', " ");
-            text += &format!(
-                "\nAgainst the same hours of {} weeks before: PSI {psi}, {status}\n",
-                season.request.reference.windows.len()
-            );
+            let weeks = season_text(season.request.current.span());
+            text += &format!("\nAgainst what there is of {weeks}: PSI {psi}, {status}\n");
         }
         text
     }
 
-    /// The same as JSON, with the score against the season as `seasonal`.
+    /// The score as JSON, with the score against the season as `seasonal`.
     ///
     /// # Errors
     /// [`crate::Error::Json`] if it cannot be written.
@@ -178,14 +176,6 @@ impl DriftScore {
         let mut value = serde_json::to_value(self)?;
         value["seasonal"] = serde_json::to_value(season)?;
         Ok(serde_json::to_string_pretty(&value)?)
-    }
-
-    /// The score as JSON.
-    ///
-    /// # Errors
-    /// [`crate::Error::Json`] if it cannot be written.
-    pub fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)?)
     }
 }
 

@@ -38,6 +38,7 @@ fn add_question(table: &mut ResultTable, scores: &[&DriftScore]) {
         .texts("subject", text(&|score| score.request.subject.label()))
         .texts("segment_key", segment(|segment| segment.key.clone()))
         .texts("segment_value", segment(|segment| segment.value.clone()))
+        .texts("filters", scores.iter().map(|score| score.request.filters_text()))
         .texts("reference_kind", text(&|score| score.request.reference_kind.as_str().to_owned()))
         .texts("source", text(&|score| score.source_text().to_owned()))
         .integers("source_scale", scores.iter().map(|score| scale(score.comparison.as_ref()?)))

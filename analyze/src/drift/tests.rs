@@ -1,13 +1,17 @@
 //! The job on a session: verdicts on the real trace, refusals, and the numbers of small data.
 
+use datafusion::prelude::SessionContext;
+
 use super::{
-    decision::{Level, Status},
+    decision::{Level, Status, Thresholds},
+    measure::measure,
     reference_window::ReferenceKind,
+    score_table::score_table,
     *,
 };
 use crate::{
     Window,
-    error::Error,
+    error::{Error, Result},
     simulated_fleet::Rng,
     test_session::{Sample, labels, register_histograms, session},
 };
@@ -47,18 +51,23 @@ fn request(reference: &[&str], current: &[&str]) -> DriftRequest {
     }
 }
 
+/// One comparison, judged by itself.
+async fn score_of(ctx: &SessionContext, request: &DriftRequest, thresholds: &Thresholds) -> Result<DriftScore> {
+    let (measured, _sides) = measure(ctx, request, thresholds).await?;
+    Ok(measured.decide(None, thresholds))
+}
+
 #[tokio::test]
 async fn code_against_chat_drifts_and_half_against_half_does_not() {
     let ctx = session(&azure(), &[]);
-    let drift = score(&ctx, None, &request(&["service.name=code"], &["service_name=chat"]), &Thresholds::default(), 0)
-        .await
-        .unwrap();
+    let drift =
+        score_of(&ctx, &request(&["service.name=code"], &["service_name=chat"]), &Thresholds::default()).await.unwrap();
     assert_eq!(drift.decision.status, Status::Critical, "{}", drift.to_text());
     assert_eq!((drift.reference.value_count, drift.current.value_count), (2940, 6456));
     for service in ["code", "chat"] {
         let service = format!("service_name={service}");
         let halves = request(&[&service, "model_version=even"], &[&service, "model_version=odd"]);
-        let none = score(&ctx, None, &halves, &Thresholds::default(), 0).await.unwrap();
+        let none = score_of(&ctx, &halves, &Thresholds::default()).await.unwrap();
         assert_eq!(none.decision.status, Status::Ok, "{}", none.to_text());
         let comparison = none.comparison.as_ref().unwrap();
         assert!(Some(comparison.psi) < comparison.psi_noise, "{}", none.to_text());
@@ -68,11 +77,11 @@ async fn code_against_chat_drifts_and_half_against_half_does_not() {
 #[tokio::test]
 async fn too_few_values_are_no_verdict() {
     let ctx = session(&azure()[..40], &[]);
-    let few = score(&ctx, None, &request(&["model_version=even"], &["model_version=odd"]), &Thresholds::default(), 0)
+    let few = score_of(&ctx, &request(&["model_version=even"], &["model_version=odd"]), &Thresholds::default())
         .await
         .unwrap();
     assert_eq!(few.decision.status, Status::InsufficientData);
-    let none = score(&ctx, None, &request(&["service_name=none"], &[]), &Thresholds::default(), 0).await.unwrap();
+    let none = score_of(&ctx, &request(&["service_name=none"], &[]), &Thresholds::default()).await.unwrap();
     assert_eq!((none.decision.status, none.comparison), (Status::InsufficientData, None));
 }
 
@@ -81,10 +90,10 @@ async fn simulated_and_real_values_are_never_pooled() {
     let mut samples = azure();
     samples[7].simulated = true;
     let ctx = session(&samples, &[]);
-    let mixed = score(&ctx, None, &request(&[], &[]), &Thresholds::default(), 0).await;
+    let mixed = score_of(&ctx, &request(&[], &[]), &Thresholds::default()).await;
     assert!(matches!(mixed, Err(Error::MixedSimulated { side: "reference", .. })), "{mixed:?}");
     let real = ["driftwatt.simulated=false"];
-    let score = score(&ctx, None, &request(&real, &real), &Thresholds::default(), 0).await.unwrap();
+    let score = score_of(&ctx, &request(&real, &real), &Thresholds::default()).await.unwrap();
     assert_eq!((score.decision.status, score.reference.value_count), (Status::Ok, 9395));
 }
 
@@ -93,7 +102,7 @@ async fn values_that_are_not_finite_are_counted_not_scored() {
     let mut samples = azure();
     samples[0].value = f64::NAN;
     samples[1].value = f64::INFINITY;
-    let score = score(&session(&samples, &[]), None, &request(&[], &[]), &Thresholds::default(), 0).await.unwrap();
+    let score = score_of(&session(&samples, &[]), &request(&[], &[]), &Thresholds::default()).await.unwrap();
     assert_eq!((score.reference.row_count, score.reference.value_count), (9396, 9394));
     let numeric = score.comparison.as_ref().unwrap().numeric.as_ref().unwrap();
     assert_eq!((numeric.ks, numeric.wasserstein), ((0.0, 0.0), Some(0.0)));
@@ -105,7 +114,7 @@ async fn values_that_are_not_finite_are_counted_not_scored() {
 async fn filters_cannot_leave_their_quotes() {
     let ctx = session(&azure(), &[]);
     let hostile = request(&["service_name=' OR '1'='1"], &["x']='' OR attributes['y=z"]);
-    let score = score(&ctx, None, &hostile, &Thresholds::default(), 0).await.unwrap();
+    let score = score_of(&ctx, &hostile, &Thresholds::default()).await.unwrap();
     assert_eq!((score.reference.row_count, score.current.row_count), (0, 0));
     assert!(Filter::parse("no equals sign").is_err());
 }
@@ -124,7 +133,7 @@ async fn cumulative_histograms_are_differenced_and_compared() {
     register_histograms(&ctx, &[1.0, 2.0], &points);
     let mut request = request(&["service_name=s0"], &["service_name=s1"]);
     request.subject = Subject::Metric("h".into());
-    let score = score(&ctx, None, &request, &Thresholds::default(), 0).await.unwrap();
+    let score = score_of(&ctx, &request, &Thresholds::default()).await.unwrap();
     assert_eq!(score.source, Source::Histograms);
     assert_eq!((score.reference.value_count, score.current.value_count), (100, 150));
     assert!(score.reference.mean.is_some() && score.current.mean.is_some(), "{}", score.to_text());
@@ -136,7 +145,7 @@ async fn cumulative_histograms_are_differenced_and_compared() {
     assert_eq!(numeric.wasserstein_radius, None, "no minimum and maximum were recorded");
     assert_eq!(score.decision.status, Status::InsufficientData, "{}", score.to_text());
     let fewer = Thresholds { values_min: 100, ..Thresholds::default() };
-    let judged = super::score(&ctx, None, &request, &fewer, 0).await.unwrap();
+    let judged = score_of(&ctx, &request, &fewer).await.unwrap();
     assert_eq!(judged.decision.status, Status::Critical, "{}", judged.to_text());
 }
 
@@ -177,7 +186,7 @@ async fn a_warning_needs_the_window_before_and_what_is_critical_does_not() {
         (0.4, 0.4, Status::Warn, Level::Warn),
         (0.0, 0.8, Status::Critical, Level::Critical),
     ] {
-        let score = score(&session(&shifted(before, last), &[]), None, &request, &usual, 0).await.unwrap();
+        let score = score_of(&session(&shifted(before, last), &[]), &request, &usual).await.unwrap();
         assert_eq!(
             (score.decision.status, score.decision.level),
             (status, level),
@@ -216,7 +225,7 @@ async fn a_reference_that_varies_by_itself_tolerates_more() {
     let once = Thresholds { persistence: 1, ..Thresholds::default() };
     for (moving, status) in [(false, Status::Warn), (true, Status::Ok)] {
         let samples: Vec<_> = (0..6_600).map(|second| sample(second, &mut rng, moving)).collect();
-        let score = score(&session(&samples, &[]), None, &request, &once, 0).await.unwrap();
+        let score = score_of(&session(&samples, &[]), &request, &once).await.unwrap();
         assert_eq!(score.decision.status, status, "{moving}: {}", score.to_text());
         assert_eq!(score.reference_window_count, 10);
     }

@@ -2,7 +2,7 @@
 
 use datafusion::prelude::SessionContext;
 
-use super::{TABLE, score::DriftScore};
+use super::{TABLE, page::CHARTS_MAX, score::DriftScore};
 use crate::{
     error::Result,
     rows::{Rows, literal},
@@ -11,7 +11,8 @@ use crate::{
 /// Stored scores of one feature at most; of more the newest.
 const POINTS_MAX: usize = 200;
 
-/// Stored scores of one feature and segment against one kind of reference, oldest first: end of the window, PSI and status.
+/// Stored scores of one feature, segment and filters against one kind of reference, oldest first: end of the window, PSI and
+/// status.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Timeline {
     /// Ends of the windows under test, UTC microseconds.
@@ -24,21 +25,23 @@ pub struct Timeline {
     pub query: String,
 }
 
-/// The timeline of each of `scores`; empty ones where nothing is stored. Of a window that was scored several times the last
-/// score counts, and only windows as long as the one of the score are taken.
+/// The timelines of those of `scores` that a page draws, in their order; none where nothing is stored, or only by a version that
+/// did not say which filters a score had. Of a window that was scored several times the last score counts, and only windows as
+/// long as the one of the score are taken.
 ///
 /// # Errors
 /// Query errors.
 pub async fn timelines(ctx: &SessionContext, scores: &[DriftScore]) -> Result<Vec<Timeline>> {
     let tables = format!(
-        "SELECT count(*) AS tables FROM information_schema.tables WHERE table_schema = 'reports' AND table_name = '{TABLE}'"
+        "SELECT count(*) AS tables FROM information_schema.columns \
+         WHERE table_schema = 'reports' AND table_name = '{TABLE}' AND column_name = 'filters'"
     );
     let tables = Rows::query(ctx, &tables).await?.integers("tables")?;
     if tables.first().copied().flatten().unwrap_or(0) == 0 {
-        return Ok(vec![Timeline::default(); scores.len()]);
+        return Ok(vec![]);
     }
     let mut found = vec![];
-    for score in scores {
+    for score in scores.iter().take(CHARTS_MAX) {
         found.push(timeline(ctx, score).await?);
     }
     Ok(found)
@@ -52,10 +55,14 @@ async fn timeline(ctx: &SessionContext, score: &DriftScore) -> Result<Timeline> 
         }
         None => "segment_key IS NULL".into(),
     };
+    let filters = match score.request.filters_text() {
+        Some(filters) => format!("filters = {}", literal(&filters)),
+        None => "filters IS NULL".into(),
+    };
     let query = format!(
         "SELECT end_us, last_value(psi ORDER BY time) AS psi, last_value(status ORDER BY time) AS status FROM \
          (SELECT CAST(current_to AS BIGINT) AS end_us, CAST(current_from AS BIGINT) AS start_us, psi, status, time \
-         FROM reports.{TABLE} WHERE subject = {} AND {segment} AND reference_kind = {} AND simulated = {}) \
+         FROM reports.{TABLE} WHERE subject = {} AND {segment} AND {filters} AND reference_kind = {} AND simulated = {}) \
          WHERE end_us - start_us = {} AND end_us <= {} GROUP BY end_us ORDER BY end_us DESC LIMIT {POINTS_MAX}",
         literal(&score.request.subject.label()),
         literal(score.request.reference_kind.as_str()),

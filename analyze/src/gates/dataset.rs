@@ -1,10 +1,8 @@
 //! A checked batch as a row of the table `datasets`, and the past batches that a new one is compared with.
 //!
-//! Past batches are the usable ones of the same data set, model and table of the contract. Where the names state a period
+//! Past batches are the usable ones of the same data set, model and table of the contract; a released one is usable. Where the names state a period
 //! they are those of earlier periods, so that a batch which is checked again later is judged as it was; else those that
 //! were checked before.
-
-use std::collections::BTreeMap;
 
 use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -25,8 +23,8 @@ use crate::{
 /// Result table of checked batches.
 pub const TABLE: &str = "datasets";
 
-/// Rows of the table that are looked at for past batches, newest first.
-const PAST_ROWS_MAX: usize = 1_000;
+/// Past batches that are read, newest first: more than are compared with, for those of the same content are left out.
+const PAST_ROWS_MAX: usize = 32;
 
 /// The contract that a batch was checked against.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +73,9 @@ pub struct DatasetRecord {
     pub compared_with: Vec<String>,
     /// Where it is held back.
     pub held_at: Option<String>,
+    /// Why it may be used although its rules are broken, in the words of whoever released it.
+    #[serde(default)]
+    pub release_reason: Option<String>,
 }
 
 impl DatasetRecord {
@@ -98,7 +99,18 @@ impl DatasetRecord {
             results: checked.results_json(),
             compared_with: checked.history.iter().map(|past| past.digest.clone()).collect(),
             held_at,
+            release_reason: None,
         }
+    }
+
+    /// The same batch, held back no longer: somebody said that it may be used, and why.
+    pub fn released(self, reason: &str) -> Self {
+        Self { held_at: None, release_reason: Some(reason.to_owned()), ..self }
+    }
+
+    /// Whether the batch may be used.
+    fn is_accepted(&self) -> bool {
+        matches!(self.status, Status::Pass | Status::Warn) || self.release_reason.is_some()
     }
 
     /// Its row of the table, recorded at `now_us`.
@@ -129,7 +141,7 @@ impl DatasetRecord {
             .texts("contract_owner", [self.contract.owner.clone()])
             .text("contract_table", &self.table)
             .text("status", self.status.as_str())
-            .flags("accepted", [matches!(self.status, Status::Pass | Status::Warn)]);
+            .flags("accepted", [self.is_accepted()]);
         let names = ["rules_passed", "rules_warned", "rules_failed", "rules_errors", "rules_skipped"];
         for (name, value) in names.into_iter().zip(self.rules) {
             row.integers(name, count(value));
@@ -137,6 +149,7 @@ impl DatasetRecord {
         row.text("results", &self.results.to_string())
             .text("compared_with", &serde_json::to_string(&self.compared_with)?)
             .texts("held_at", [self.held_at.clone()])
+            .texts("release_reason", [self.release_reason.clone()])
             .text("program", concat!("driftwatt ", env!("CARGO_PKG_VERSION")));
         row.finish()
     }
@@ -146,15 +159,22 @@ impl DatasetRecord {
 pub const TABLE_EXISTS_SQL: &str = "SELECT count(*) AS tables FROM information_schema.tables \
                                     WHERE table_schema = 'reports' AND table_name = 'datasets'";
 
-/// SQL for the past batches of `name` against `table`, newest first; none where the name names no data set. Its answer is
-/// for [`past_batches`].
+/// SQL for the past batches of `name` against `table`, newest first: of each earlier period, or of each content where the name
+/// states no period, the one that was checked last. None where the name names no data set. Its answer is for [`past_batches`].
 pub fn history_sql(name: &BatchName, table: &str) -> Option<String> {
     let dataset = literal(name.dataset.as_ref()?);
     let model = name.model.as_ref().map_or("model IS NULL".to_owned(), |model| format!("model = {}", literal(model)));
+    let (one_of, earlier, order) = match name.period {
+        Some(period) => ("period", format!(" AND period < {}", literal(&period.to_string())), "period DESC"),
+        None => ("digest", String::new(), "time_us DESC"),
+    };
+    // The limit counts batches, not checks: one batch that is checked each minute hides no other.
     Some(format!(
-        "SELECT file, period, digest, row_count, columns, CAST(time AS BIGINT) AS time_us FROM reports.datasets \
-         WHERE accepted AND dataset = {dataset} AND {model} AND contract_table = {} \
-         ORDER BY time DESC LIMIT {PAST_ROWS_MAX}",
+        "SELECT file, period, digest, row_count, columns, time_us FROM \
+         (SELECT file, period, digest, row_count, columns, CAST(time AS BIGINT) AS time_us, \
+         row_number() OVER (PARTITION BY {one_of} ORDER BY time DESC, digest) AS place FROM reports.datasets \
+         WHERE accepted AND dataset = {dataset} AND {model} AND contract_table = {}{earlier}) \
+         WHERE place = 1 ORDER BY {order} LIMIT {PAST_ROWS_MAX}",
         literal(table)
     ))
 }
@@ -167,79 +187,114 @@ struct PastRow {
     digest: String,
     row_count: u64,
     columns: String,
-    time_us: i64,
 }
 
-/// The past batches in `answer`, which is that of [`history_sql`] as lines of JSON, from old to new: of each period, or of each
-/// content where the names state none, the one that was checked last.
+/// The past batches in `answer`, which is that of [`history_sql`] as lines of JSON, from old to new.
 ///
 /// # Errors
 /// [`Error::Json`] if the answer is of another form.
-pub fn past_batches(answer: &str, name: &BatchName) -> Result<Vec<PastBatch>> {
-    let own_period = name.period.map(|period| period.to_string());
-    let mut last: BTreeMap<String, PastRow> = BTreeMap::new();
-    for line in answer.lines().filter(|line| !line.trim().is_empty()) {
-        let row: PastRow = serde_json::from_str(line)?;
-        let key = match (&own_period, &row.period) {
-            (Some(own), Some(period)) if period < own => period.clone(),
-            (Some(_), _) => continue,
-            (None, _) => row.digest.clone(),
-        };
-        if last.get(&key).is_none_or(|known| known.time_us < row.time_us) {
-            last.insert(key, row);
-        }
-    }
-    let mut rows: Vec<PastRow> = last.into_values().collect();
-    rows.sort_by(|a, b| (&a.period, a.time_us).cmp(&(&b.period, b.time_us)));
-    if own_period.is_none() {
-        rows.sort_by_key(|row| row.time_us);
-    }
-    let past = |row: PastRow| {
-        let columns: Vec<ColumnSummary> = serde_json::from_str(&row.columns)?;
-        let summary = BatchSummary { rows: row.row_count, columns };
-        Ok(PastBatch { name: row.period.unwrap_or(row.file), digest: row.digest, summary })
+pub fn past_batches(answer: &str) -> Result<Vec<PastBatch>> {
+    let past = |line: &str| {
+        let PastRow { file, period, digest, row_count, columns } = serde_json::from_str(line)?;
+        let columns: Vec<ColumnSummary> = serde_json::from_str(&columns)?;
+        Ok(PastBatch { name: period.unwrap_or(file), digest, summary: BatchSummary { rows: row_count, columns } })
     };
-    rows.into_iter().map(past).collect()
+    answer.lines().rev().filter(|line| !line.trim().is_empty()).map(past).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use datafusion::{
+        arrow::json::LineDelimitedWriter,
+        catalog::{MemTable, MemorySchemaProvider},
+        prelude::SessionContext,
+    };
     use serde_json::json;
 
     use super::*;
 
-    fn line(period: Option<&str>, digest: &str, rows: u64, time_us: i64) -> String {
-        let columns = json!([{ "name": "id", "data_type": "Int64", "unit": null, "distinct": 3.0 }]).to_string();
-        json!({ "file": "f", "period": period, "digest": digest, "row_count": rows, "columns": columns, "time_us": time_us })
-            .to_string()
+    /// A usable batch.
+    fn record(name: &str, digest: &str, rows: u64) -> DatasetRecord {
+        let parsed = BatchName::parse(name);
+        let column = ColumnSummary { name: "id".into(), data_type: "Int64".into(), unit: None, distinct: Some(3.0) };
+        DatasetRecord {
+            file: name.into(),
+            kind: "rows".into(),
+            dataset: parsed.dataset.clone(),
+            period: parsed.period.map(|period| period.to_string()),
+            model: parsed.model.clone(),
+            digest: digest.into(),
+            size_bytes: 1,
+            row_count: rows,
+            columns: vec![column],
+            contract: ContractTag::default(),
+            table: "o'hara".into(),
+            status: Status::Pass,
+            rules: [1, 0, 0, 0, 0],
+            results: json!([]),
+            compared_with: vec![],
+            held_at: None,
+            release_reason: None,
+        }
     }
 
-    #[test]
-    fn only_earlier_periods_count_and_of_each_the_last_check() {
-        let name = BatchName::parse("train_data_202409_resnet.csv");
-        let lines = [
-            line(Some("2024-10"), "later", 9, 60),
-            line(Some("2024-09"), "same", 9, 50),
-            line(Some("2024-08"), "mended", 300, 40),
-            line(Some("2024-06"), "checked late", 100, 35),
-            line(Some("2024-08"), "first", 1, 30),
-            line(Some("2024-07"), "july", 200, 20),
-            line(None, "no period", 9, 10),
+    /// Name and rows of the past batches of `name`, with these recorded at these times.
+    async fn past(name: &str, records: &[(i64, DatasetRecord)]) -> Vec<(String, u64)> {
+        let batches: Vec<RecordBatch> =
+            records.iter().map(|(now_us, record)| record.to_batch(*now_us).unwrap()).collect();
+        let ctx = SessionContext::new();
+        let catalog = ctx.catalog("datafusion").unwrap();
+        catalog.register_schema("reports", Arc::new(MemorySchemaProvider::new())).unwrap();
+        let table = MemTable::try_new(batches[0].schema(), vec![batches]).unwrap();
+        ctx.register_table("reports.datasets", Arc::new(table)).unwrap();
+        let sql = history_sql(&BatchName::parse(name), "o'hara").unwrap();
+        let found = ctx.sql(&sql).await.unwrap().collect().await.unwrap();
+        let mut lines = LineDelimitedWriter::new(Vec::new());
+        lines.write_batches(&found.iter().collect::<Vec<_>>()).unwrap();
+        lines.finish().unwrap();
+        let past = past_batches(std::str::from_utf8(&lines.into_inner()).unwrap()).unwrap();
+        assert!(past.iter().all(|past| past.summary.columns[0].distinct == Some(3.0)));
+        past.into_iter().map(|past| (past.name, past.summary.rows)).collect()
+    }
+
+    #[tokio::test]
+    async fn only_earlier_periods_count_and_of_each_the_last_check() {
+        let of =
+            |period: &str, rows| record(&format!("train_data_{period}_resnet.csv"), &format!("{period} {rows}"), rows);
+        let failed = DatasetRecord { status: Status::Fail, ..of("202405", 5) };
+        let mut records = vec![
+            (60, of("202410", 9)),
+            (50, of("202409", 9)),
+            (40, of("202408", 300)),
+            (35, of("202406", 100)),
+            (30, of("202408", 1)),
+            (20, of("202407", 200)),
+            (15, failed.clone()),
+            (10, record("train_data_resnet.csv", "no period", 9)),
+            (10, record("other_data_202401_resnet.csv", "other", 9)),
         ];
-        let past = past_batches(&lines.join("\n"), &name).unwrap();
-        let seen: Vec<_> = past.iter().map(|past| (past.name.as_str(), past.summary.rows)).collect();
-        assert_eq!(seen, [("2024-06", 100), ("2024-07", 200), ("2024-08", 300)]);
-        assert_eq!(past[0].summary.columns[0].distinct, Some(3.0));
+        // A batch that is checked again and again hides no other.
+        records.extend((100..1_200).map(|at| (at, of("202408", 300))));
+        let name = "train_data_202409_resnet.csv";
+        let expected =
+            [("2024-06", 100), ("2024-07", 200), ("2024-08", 300)].map(|(name, rows)| (name.to_owned(), rows));
+        assert_eq!(past(name, &records).await, expected);
+        // Somebody said that the one with broken rules may be used.
+        records.push((70, failed.released("checked by hand")));
+        assert_eq!(past(name, &records).await[0], ("2024-05".to_owned(), 5));
     }
 
-    #[test]
-    fn without_a_period_the_order_is_that_of_the_checks() {
-        let name = BatchName::parse("train.csv");
-        let lines = [line(None, "b", 2, 20), line(None, "a", 1, 10), line(None, "b", 3, 30)];
-        let past = past_batches(&lines.join("\n"), &name).unwrap();
-        assert_eq!(past.iter().map(|past| past.summary.rows).collect::<Vec<_>>(), [1, 3]);
-        assert!(past_batches("{\"file\":1}", &name).is_err());
-        assert!(history_sql(&name, "o'hara").unwrap().contains("'o''hara'"));
+    #[tokio::test]
+    async fn without_a_period_the_order_is_that_of_the_checks() {
+        let of = |digest: &str, rows| record("train.csv", digest, rows);
+        let mut records = vec![(20, of("b", 2)), (10, of("a", 1)), (30, of("b", 3))];
+        assert_eq!(past("train.csv", &records).await.iter().map(|past| past.1).collect::<Vec<_>>(), [1, 3]);
+        records.extend((100..200).map(|at| (at, of(&at.to_string(), at as u64))));
+        let rows: Vec<u64> = past("train.csv", &records).await.iter().map(|past| past.1).collect();
+        assert_eq!((rows.len(), rows.last()), (PAST_ROWS_MAX, Some(&199)));
+        assert!(past_batches("{\"file\":1}").is_err());
         assert_eq!(history_sql(&BatchName::parse("202408_x.csv"), "t"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A file of rows against the rules of its table, in one pass.
+//! A file of rows against the rules of its table, all in one pass after the one for its digest.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::{
     contract::Table,
     digest,
     history::of_another_content,
-    image::{check_images, is_of_images},
+    image::{check_images, digest_of_images, is_of_images},
     result::Outcome,
     rule::{LogicalType, RuleKind},
     scan::Scan,
@@ -27,8 +27,8 @@ use crate::error::{Error, Result};
 const INFERRED_ROWS: usize = 100_000;
 
 /// Checks the rows of `path` (CSV with a header, Parquet, or JSON lines, by the end of its name) against `table`; a folder, or
-/// a `.txt`, `.lst` or `.manifest` with one path a line, is one of images. A file of rows is streamed; memory is that of the
-/// rules, see [`Scan`].
+/// a `.txt`, `.lst` or `.manifest` with one path a line, is one of images. A file of rows is streamed
+/// twice, for its digest and for the rules; memory is that of the rules, see [`Scan`].
 ///
 /// # Errors
 /// [`Error::FileFormat`] for another end of the name, [`Error::DataFusion`] for a file that cannot be read, with line and column
@@ -61,6 +61,18 @@ pub async fn check_file(path: &Path, table: &Table, inputs: &CheckInputs) -> Res
         damaged: Vec::new(),
         outcome: Outcome::of(&results),
         results,
+    })
+}
+
+/// The digest of what is at `path` now, as a check gives it; none for a manifest, whose images are elsewhere.
+///
+/// # Errors
+/// It cannot be read.
+pub fn content_digest(path: &Path) -> Result<Option<String>> {
+    Ok(match (path.is_dir(), is_of_images(path)) {
+        (true, _) => Some(digest_of_images(path)?),
+        (false, true) => None,
+        (false, false) => Some(digest::of_file(path)?.0),
     })
 }
 

@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-pub(crate) use check::{check_images, is_of_images};
+pub(crate) use check::{check_images, digest_of_images, is_of_images};
 pub use header::{Damage, Format, Header, read_header};
 
 use super::error::{Error, Result};

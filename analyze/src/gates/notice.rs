@@ -4,20 +4,36 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{
-    advice::advice,
-    checked::CheckedFile,
-    dataset::ContractTag,
-    page::sample_rows,
-    result::{RuleResult, Status},
-};
-use crate::delivery::{Attachment, Mail};
+use super::{advice::advice, checked::CheckedFile, dataset::ContractTag, result::Status};
+use crate::delivery::{Attachment, Letter};
 
 /// Event of the webhook.
 pub const BATCH_HELD: &str = "driftwatt.batch.held";
 
 /// Rules that a mail spells out; the report has all.
 const RULES_SHOWN: usize = 20;
+
+/// Where a checked batch is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum BatchPlace {
+    /// Where it was: it may be used, or nobody gave a quarantine folder.
+    #[default]
+    Left,
+    /// Held back here, with its report beside it.
+    Held(String),
+    /// Still where it was, for it could not be moved; why.
+    NotMoved(String),
+}
+
+impl BatchPlace {
+    /// Where it is held back.
+    pub fn held_at(&self) -> Option<&str> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Left | Self::NotMoved(_) => None,
+        }
+    }
+}
 
 /// A batch that may not be used, to be told to somebody.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +42,8 @@ pub struct Notice<'a> {
     pub checked: &'a CheckedFile,
     /// Its contract.
     pub contract: &'a ContractTag,
-    /// Where it was moved; none if it was left where it is.
-    pub held_at: Option<&'a str>,
+    /// Where it is.
+    pub place: &'a BatchPlace,
     /// When it was checked, microseconds since 1970 in UTC.
     pub now_us: i64,
 }
@@ -38,11 +54,13 @@ impl Notice<'_> {
         self.contract.owner.as_deref().map(str::trim).filter(|owner| !owner.is_empty())
     }
 
-    /// The mail to `to`, with the report attached.
-    pub fn mail(&self, to: Vec<String>) -> Mail {
-        let page = self.checked.to_page(self.contract, self.held_at, self.now_us).to_html();
-        Mail {
+    /// The letter to the mail addresses `to` and the webhooks of these names, with the report attached.
+    pub fn letter(&self, to: Vec<String>, webhooks: Vec<String>) -> Letter {
+        let page = self.checked.to_page(self.contract, self.place, self.now_us).to_html();
+        Letter {
             to,
+            webhooks,
+            event: BATCH_HELD,
             subject: self.subject(),
             text: self.text(),
             html: page.clone(),
@@ -51,6 +69,7 @@ impl Notice<'_> {
                 content_type: "text/html; charset=utf-8".into(),
                 content: page.into_bytes(),
             }],
+            result: self.result(),
         }
     }
 
@@ -58,24 +77,36 @@ impl Notice<'_> {
     pub fn subject(&self) -> String {
         let outcome = &self.checked.outcome;
         let how_much = match (outcome.failed, outcome.errors) {
+            (0, 0) => format!("none of {} rules had anything to decide on", self.checked.results.len()),
             (0, errors) => format!("{errors} of {} rules could not be decided", self.checked.results.len()),
             (failed, _) => format!("{failed} of {} rules failed", self.checked.results.len()),
         };
         // A name may hold a line feed, which would end the header.
         let name: String = self.checked.file_name().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        format!("Held back: {name} – {how_much}")
+        let what = if self.place.held_at().is_some() { "Held back" } else { "Not usable" };
+        format!("{what}: {name} – {how_much}")
     }
 
     /// The mail's text.
     pub fn text(&self) -> String {
         let checked = self.checked;
-        let place = self.held_at.map_or_else(
-            || format!("Where: {}; it was not moved (no quarantine folder was given).", checked.file),
-            |held| format!("Where: held back at {held}, with its report beside it (was {}).", checked.file),
-        );
+        let place = match self.place {
+            BatchPlace::Left => {
+                format!("Where: {}; no quarantine folder was given, so it was not moved.", checked.file)
+            }
+            BatchPlace::Held(held) => {
+                format!("Where: held back at {held}, with its report beside it (was {}).", checked.file)
+            }
+            BatchPlace::NotMoved(why) => format!("Where: still {}; it could not be moved: {why}.", checked.file),
+        };
+        let judged = match checked.outcome.status {
+            Status::Error => "could not be judged by",
+            Status::Skipped => "gave nothing to judge to",
+            Status::Pass | Status::Warn | Status::Fail => "do not keep",
+        };
         let version = self.contract.version.as_deref().unwrap_or("without a version");
         let mut text = format!(
-            "What: {} {} of the data set {} do not keep the contract {} ({version}), table {}.\n{place}\nContent: {}\n\nHow \
+            "What: {} {} of the data set {} {judged} the contract {} ({version}), table {}.\n{place}\nContent: {}\n\nHow \
              much:\n",
             checked.rows(),
             checked.kind.as_str(),
@@ -86,7 +117,7 @@ impl Notice<'_> {
         );
         let broken = checked.broken();
         for result in broken.iter().take(RULES_SHOWN) {
-            text += &rule_text(result);
+            text += &format!("- {} {}\n", result.status, result.finding());
         }
         if broken.len() > RULES_SHOWN {
             text += &format!("- and {} more, see the report\n", broken.len() - RULES_SHOWN);
@@ -96,18 +127,23 @@ impl Notice<'_> {
         for line in advised {
             text += &format!("- {line}\n");
         }
-        text += &match self.held_at {
-            Some(held) => format!(
-                "- To release it as it is: move {held} back to {}. To replace it: put a mended file there, which is checked anew.\n",
-                checked.file
+        text += &match self.place {
+            BatchPlace::Held(held) => format!(
+                "- To release it as it is: driftwatt release {held} --reason WHY, which moves it back to {file}. To replace it: put a \
+                 mended file there, which is checked anew.\n",
+                file = checked.file
             ),
-            None => "- Do not use it until it is mended and checked anew.\n".to_owned(),
+            BatchPlace::Left => "- Do not use it until it is mended and checked anew.\n".to_owned(),
+            BatchPlace::NotMoved(_) => {
+                "- Keep it from being used: it is where it was. Move it away, or mend it and check it anew.\n"
+                    .to_owned()
+            }
         };
         text
     }
 
-    /// The body of the webhook.
-    pub fn webhook(&self) -> Value {
+    /// The result for programs.
+    fn result(&self) -> Value {
         let checked = self.checked;
         let broken = checked.broken().into_iter().map(|result| {
             json!({
@@ -116,10 +152,12 @@ impl Notice<'_> {
             })
         });
         json!({
-            "event": BATCH_HELD,
-            "subject": self.subject(),
             "file": checked.file,
-            "held_at": self.held_at,
+            "held_at": self.place.held_at(),
+            "not_moved": match self.place {
+                BatchPlace::NotMoved(why) => Some(why),
+                BatchPlace::Left | BatchPlace::Held(_) => None,
+            },
             "digest": checked.digest,
             "dataset": checked.name.dataset,
             "rows": checked.rows(),
@@ -130,16 +168,48 @@ impl Notice<'_> {
     }
 }
 
-fn rule_text(result: &RuleResult) -> String {
-    let mut text = format!("- {} {}: {}", result.status, result.rule_id, result.observed);
-    if result.status != Status::Error {
-        text += &format!("; expected {}", result.expected);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gates::{BatchKind, BatchName, BatchSummary, Outcome};
+
+    #[test]
+    fn it_says_where_the_batch_is_and_what_follows_from_it() {
+        let checked = CheckedFile {
+            file: "in/a.csv".into(),
+            kind: BatchKind::Rows,
+            table: "train".into(),
+            digest: "sha256:0".into(),
+            size_bytes: 1,
+            summary: BatchSummary { rows: 1, columns: vec![] },
+            name: BatchName::parse("a.csv"),
+            history: vec![],
+            references: vec![],
+            damaged: vec![],
+            results: vec![],
+            outcome: Outcome::of(&[]),
+        };
+        let contract = ContractTag::default();
+        for (place, subject, texts) in [
+            (BatchPlace::Left, "Not usable: a.csv", ["no quarantine folder was given", "Do not use it until"]),
+            (
+                BatchPlace::Held("held/a.csv".into()),
+                "Held back: a.csv",
+                ["held back at held/a.csv", "driftwatt release held/a.csv"],
+            ),
+            (
+                BatchPlace::NotMoved("disk full".into()),
+                "Not usable: a.csv",
+                ["could not be moved: disk full", "Keep it from"],
+            ),
+        ] {
+            let notice = Notice { checked: &checked, contract: &contract, place: &place, now_us: 0 };
+            let end = " – none of 0 rules had anything to decide on";
+            assert_eq!(notice.subject(), format!("{subject}{end}"));
+            let text = notice.text();
+            assert!(texts.iter().all(|words| text.contains(words)), "{text}");
+            let letter = notice.letter(vec![], vec![]);
+            assert_eq!((letter.event, &letter.result["held_at"]), (BATCH_HELD, &json!(place.held_at())));
+        }
     }
-    if let Some(reason) = &result.reason {
-        text += &format!(" ({reason})");
-    }
-    if !result.samples.is_empty() {
-        text += &format!("; first rows {}", sample_rows(result));
-    }
-    text + "\n"
 }

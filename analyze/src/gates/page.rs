@@ -1,12 +1,6 @@
 //! The report of a checked batch as one HTML page.
 
-use super::{
-    advice::advice,
-    checked::CheckedFile,
-    dataset::ContractTag,
-    result::{RuleResult, Status},
-    scan::Sample,
-};
+use super::{advice::advice, checked::CheckedFile, dataset::ContractTag, notice::BatchPlace, result::RuleResult};
 use crate::{
     chart::{Bar, Caption, StackedBars, number},
     page::{Block, Cell, Column, Figure, Page, Section, Table, Tile},
@@ -15,14 +9,18 @@ use crate::{
 
 impl CheckedFile {
     /// The report as a page, made at `now_us`.
-    pub fn to_page(&self, contract: &ContractTag, held_at: Option<&str>, now_us: i64) -> Page {
+    pub fn to_page(&self, contract: &ContractTag, place: &BatchPlace, now_us: i64) -> Page {
         let verdict = if self.accepts() { "may be used" } else { "may not be used" };
         let version = contract.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
         let mut lead = vec![
             format!("{} – against {} of {}{version}.", time_text(now_us), self.table, contract.id),
             self.name_line(),
         ];
-        lead.extend(held_at.map(|place| format!("Held back at {place}; nothing of it was changed.")));
+        lead.extend(match place {
+            BatchPlace::Left => None,
+            BatchPlace::Held(held) => Some(format!("Held back at {held}; nothing of it was changed.")),
+            BatchPlace::NotMoved(why) => Some(format!("It could not be moved and is still where it was: {why}.")),
+        });
         let mut sections = vec![self.broken_section()];
         sections.extend(self.shares_section());
         sections.extend(self.past_section());
@@ -79,15 +77,8 @@ impl CheckedFile {
     fn broken_section(&self) -> Section {
         let broken = self.broken();
         let line = |result: &&RuleResult| {
-            let mut text = format!("{} {}: {}", result.status.as_str().to_uppercase(), result.rule_id, result.observed);
-            if result.status != Status::Error {
-                text += &format!("; expected {}", result.expected);
-            }
-            text += &result.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-            if !result.samples.is_empty() {
-                text += &format!("; first rows {}", sample_rows(result));
-            }
-            format!("{text}. {}", advice(result))
+            let status = result.status.as_str().to_uppercase();
+            format!("{status} {}. {}", result.finding(), advice(result))
         };
         let block = if broken.is_empty() {
             Block::Paragraph("No rule is broken.".into())
@@ -219,13 +210,4 @@ impl CheckedFile {
         notes.push("Rows are counted from 0. Keys are masked; no value of a row is in this page.".into());
         notes
     }
-}
-
-/// The first five rows, with what is shown of their keys: `0, 20 (c…1 (13 characters)), 40`. Of a short key nothing is shown.
-pub(crate) fn sample_rows(result: &RuleResult) -> String {
-    let row = |sample: &Sample| match sample.key.as_ref().filter(|key| !key.starts_with('…')) {
-        Some(key) => format!("{} ({key})", sample.row),
-        None => sample.row.to_string(),
-    };
-    result.samples.iter().take(5).map(row).collect::<Vec<_>>().join(", ")
 }

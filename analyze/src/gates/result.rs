@@ -78,6 +78,33 @@ pub struct RuleResult {
     pub reason: Option<String>,
 }
 
+impl RuleResult {
+    /// What is wrong, in a line for people: what was found, what is expected, why, and the first five of the rows.
+    pub(crate) fn finding(&self) -> String {
+        let mut text = format!("{}: {}", self.rule_id, self.observed);
+        if self.status != Status::Error {
+            text += &format!("; expected {}", self.expected);
+        }
+        if let Some(reason) = &self.reason {
+            text += &format!(" ({reason})");
+        }
+        if !self.samples.is_empty() {
+            text += &format!("; first rows {}", self.sample_rows(5));
+        }
+        text
+    }
+
+    /// The first `count` sample rows, with what is shown of their keys: `0, 20 (c…1 (13 characters)), 40`. Of a short key nothing
+    /// is shown.
+    pub fn sample_rows(&self, count: usize) -> String {
+        let row = |sample: &Sample| match sample.key.as_ref().filter(|key| !key.starts_with('…')) {
+            Some(key) => format!("{} ({key})", sample.row),
+            None => sample.row.to_string(),
+        };
+        self.samples.iter().take(count).map(row).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// What came of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {

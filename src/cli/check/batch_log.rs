@@ -6,7 +6,7 @@ use driftwatt_analyze::gates::{
 };
 
 use super::super::{
-    GateArgs, Source, SourceArgs,
+    BatchLogArgs, Source, SourceArgs,
     source::{no_server, refusal},
 };
 
@@ -20,7 +20,7 @@ impl BatchLog {
     ///
     /// # Errors
     /// The directory cannot be opened.
-    pub(super) async fn open(args: &GateArgs) -> anyhow::Result<Option<Self>> {
+    pub(super) async fn open(args: &BatchLogArgs) -> anyhow::Result<Option<Self>> {
         if args.data.is_none() && args.server.is_none() {
             return Ok(None);
         }
@@ -44,7 +44,7 @@ impl BatchLog {
             return Ok(Vec::new());
         }
         let answer = self.source.answer(&sql, "ndjson").await.context("read past batches")?;
-        Ok(past_batches(&answer, name)?)
+        Ok(past_batches(&answer)?)
     }
 
     /// Adds a row.

@@ -1,9 +1,9 @@
-//! Telling whoever owns a batch that it is held back.
+//! Telling whoever owns a batch that it may not be used.
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use driftwatt_analyze::{
-    delivery::{DeliveryAttempt, DeliveryConfig, Mailer, Outcome, Webhook},
-    gates::{BATCH_HELD, Notice},
+    delivery::{DeliveryAttempt, Outbox, Outcome},
+    gates::Notice,
 };
 
 use super::super::GateArgs;
@@ -11,9 +11,7 @@ use crate::{clock::SystemClock, config::RawConfig};
 
 /// The ways out, set up before the batch is looked at.
 pub(super) struct Notifier {
-    config: DeliveryConfig,
-    mailer: Option<Mailer>,
-    webhooks: Vec<Webhook>,
+    outbox: Outbox,
 }
 
 impl Notifier {
@@ -25,46 +23,34 @@ impl Notifier {
         if !args.notify {
             return Ok(None);
         }
-        let raw = RawConfig::read(args.config.as_ref())?.delivery;
+        let raw = RawConfig::read(args.log.config.as_ref())?.delivery;
         let config = raw.validate(&|name| std::env::var(name).ok())?;
         ensure!(
             config.mail.is_some() || !config.webhooks.is_empty(),
             "--notify needs [delivery.mail] or [[delivery.webhook]] in the file of --config (docs/delivery.md)"
         );
-        let mailer = config.mail.as_ref().map(|mail| Mailer::new(mail, config.retry)).transpose()?;
-        let webhooks = config
-            .webhooks
-            .iter()
-            .map(|webhook| Webhook::new(webhook.clone(), config.retry))
-            .collect::<Result<_, _>>()?;
-        Ok(Some(Self { config, mailer, webhooks }))
+        Ok(Some(Self { outbox: Outbox::new(config)? }))
     }
 
-    /// Sends the mail to the owner that the contract names by address, else to `delivery.mail.to`, and posts to every webhook.
+    /// Sends the mail to the owner that the contract names, where `[delivery]` knows an address of that name, else to
+    /// `delivery.mail.to`, and posts to every webhook.
     ///
     /// # Errors
     /// Somebody was not reached, after all tries.
     pub(super) async fn tell(&self, notice: &Notice<'_>) -> anyhow::Result<()> {
-        let mut attempts: Vec<DeliveryAttempt> = vec![];
-        if let (Some(mailer), Some(mail)) = (&self.mailer, &self.config.mail) {
-            let to = match notice.owner().filter(|owner| owner.contains('@')) {
-                Some(owner) => vec![owner.to_owned()],
-                None => mail.to.iter().map(ToString::to_string).collect(),
-            };
-            attempts.extend(mailer.send(&notice.mail(to), &SystemClock).await.context("tell the owner")?);
-        }
-        for webhook in &self.webhooks {
-            attempts.extend(webhook.send(BATCH_HELD, &notice.webhook(), &SystemClock).await);
-        }
-        let failed = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Failed);
-        let reasons: Vec<String> = failed
-            .filter_map(|attempt| {
-                Some(format!("{} {}: {}", attempt.channel, attempt.recipient, attempt.error.as_ref()?))
-            })
-            .collect();
+        let owner = notice.owner().and_then(|owner| self.outbox.address_of(owner));
+        let to = owner.map_or_else(|| self.outbox.usual_recipients(), |owner| vec![owner]);
+        let letter = notice.letter(to, self.outbox.webhook_names());
+        let attempts = self.outbox.send(&letter, &SystemClock).await;
+        let count = |outcome: Outcome| attempts.iter().filter(|attempt| attempt.outcome == outcome).count();
+        eprintln!("driftwatt: told {} recipients", count(Outcome::Delivered));
+        let failed = |attempt: &&DeliveryAttempt| attempt.outcome == Outcome::Failed;
+        let reason = |attempt: &DeliveryAttempt| {
+            let error = attempt.error.as_deref().unwrap_or("unknown");
+            format!("{} {}: {error}", attempt.channel, attempt.recipient)
+        };
+        let reasons: Vec<String> = attempts.iter().filter(failed).map(reason).collect();
         ensure!(reasons.is_empty(), "{} recipients were not told: {}", reasons.len(), reasons.join("; "));
-        let told = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Delivered).count();
-        eprintln!("driftwatt: told {told} recipients");
         Ok(())
     }
 }

@@ -48,16 +48,8 @@ pub(super) fn text(checked: &CheckedFile) -> String {
     let names = ["status", "rule", "column", "expected", "observed", "rows failed"];
     text += &terminal::table(&names, results.iter().map(|result| cells(result)).collect());
     for result in results.iter().filter(|result| result.reason.is_some() || !result.samples.is_empty()) {
-        let rows: Vec<String> = result
-            .samples
-            .iter()
-            .map(|sample| match sample.key.as_ref().filter(|key| !key.starts_with('…')) {
-                Some(key) => format!("{} ({key})", sample.row),
-                // Of a short key nothing is shown, so nothing is said.
-                None => sample.row.to_string(),
-            })
-            .collect();
-        let rows = if rows.is_empty() { String::new() } else { format!(" rows {}", rows.join(", ")) };
+        let rows = result.sample_rows(usize::MAX);
+        let rows = if rows.is_empty() { rows } else { format!(" rows {rows}") };
         let line = format!("{}:{rows} {}", result.rule_id, result.reason.as_deref().unwrap_or_default());
         text += &format!("{}\n", terminal::plain(line.trim_end()));
     }

@@ -1,6 +1,6 @@
 //! What a counter counted, by the values of one of its attributes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::prelude::SessionContext;
 
@@ -28,8 +28,9 @@ const UNLABELLED: &str = "(none)";
 
 /// Counts by category of a side, also by windows of `length_us` if that is given.
 ///
-/// Of a cumulative counter they are its increases, resets included; its first point counts whole where it began inside the
-/// window, else it is only the base. A part below one half of a count is lost in rounding each category's sum.
+/// Of a cumulative counter they are its increases, resets included. A point that follows none counts whole where its counter
+/// began inside the window and since the point that could have been before it; else it is only the base, as after a gap. Each
+/// category's sum is rounded to whole counts once.
 pub(crate) async fn categories(
     ctx: &SessionContext,
     name: &'static str,
@@ -39,8 +40,8 @@ pub(crate) async fn categories(
     length_us: Option<i64>,
 ) -> Result<Observed> {
     let parts = Windows::new(side, length_us);
-    let mut merged = CategoryCounts::default();
-    let mut windows = vec![CategoryCounts::default(); parts.len()];
+    let mut merged = Sums::default();
+    let mut windows = vec![Sums::default(); parts.len()];
     let (mut slots, mut rows_read, mut simulated, mut real, mut queries) = (BTreeSet::new(), 0, 0, 0, vec![]);
     for window in &side.windows {
         let one = Side { windows: vec![*window], filters: side.filters.clone() };
@@ -56,12 +57,12 @@ pub(crate) async fn categories(
         let (points, marked) = (rows.integers("points")?, rows.integers("simulated_points")?);
         let no_counters = rows.integers("no_counters")?;
         if no_counters.iter().flatten().any(|count| *count > 0) {
-            let reason = "it is no counter; the categories of gauges and histograms are not counted".to_owned();
+            let reason = "it is no counter that only goes up; categories of other metrics are not counted".to_owned();
             return Err(Error::Incomparable { metric: subject.name().to_owned(), reason });
         }
         for row in 0..rows.len() {
             let category = names[row].as_deref().unwrap_or(UNLABELLED);
-            let count = counts[row].filter(|count| count.is_finite() && *count > 0.0).unwrap_or(0.0).round() as u64;
+            let count = counts[row].filter(|count| count.is_finite() && *count > 0.0).unwrap_or(0.0);
             let (all, sim) = (points[row].unwrap_or(0), marked[row].unwrap_or(0));
             (rows_read, simulated, real) = (rows_read + all, simulated + sim, real + all - sim);
             slots.extend(of_slots[row]);
@@ -72,6 +73,7 @@ pub(crate) async fn categories(
         queries.push(query);
     }
     let simulated = refuse_mixed(name, subject, simulated.unsigned_abs(), real.unsigned_abs())?;
+    let merged = merged.rounded();
     let summary = SideSummary {
         row_count: rows_read.unsigned_abs(),
         value_count: merged.total(),
@@ -82,7 +84,29 @@ pub(crate) async fn categories(
         ..SideSummary::empty(side)
     };
     let of = |counts| Values::Categories(Box::new(counts));
-    Ok(Observed { values: of(merged), windows: windows.into_iter().map(of).collect(), summary })
+    let windows = windows.into_iter().map(|window| of(window.rounded())).collect();
+    Ok(Observed { values: of(merged), windows, summary })
+}
+
+/// What was counted by category, before it is rounded: many small parts of a count together are counts.
+#[derive(Debug, Clone, Default)]
+struct Sums(BTreeMap<String, f64>);
+
+impl Sums {
+    fn add(&mut self, category: &str, count: f64) {
+        match self.0.get_mut(category) {
+            Some(sum) => *sum += count,
+            None => _ = self.0.insert(category.to_owned(), count),
+        }
+    }
+
+    fn rounded(self) -> CategoryCounts {
+        let mut counts = CategoryCounts::default();
+        for (category, sum) in self.0 {
+            counts.add(&category, sum.round() as u64);
+        }
+        counts
+    }
 }
 
 /// `step` counts groups of `step_us` from the end of the window, the last one is -1.
@@ -94,10 +118,10 @@ fn sql(subject: &Subject, key: &str, one: &Side, step_us: i64, side: &Side) -> S
         "SELECT s.category, ({since_end} + 1) / {step_us} - 1 AS step, \
          (CAST(p.time AS BIGINT) - {from}) / {slot} AS slot, count(*) AS points, \
          sum(CASE WHEN s.simulated THEN 1 ELSE 0 END) AS simulated_points, \
-         sum(CASE WHEN s.kind = 'sum' THEN 0 ELSE 1 END) AS no_counters, \
+         sum(CASE WHEN s.kind = 'sum' AND s.monotonic THEN 0 ELSE 1 END) AS no_counters, \
          sum(CASE WHEN s.temporality = 'delta' THEN p.value WHEN p.increase IS NOT NULL THEN p.increase \
-         WHEN p.since IS NULL AND CAST(p.start_time AS BIGINT) >= {start} THEN p.value END) AS counted \
-         FROM raw.increases p JOIN (SELECT series_id, date, kind, temporality, {label} AS category, \
+         WHEN p.begun AND CAST(p.start_time AS BIGINT) >= {start} THEN p.value END) AS counted \
+         FROM raw.increases p JOIN (SELECT series_id, date, kind, temporality, monotonic, {label} AS category, \
          {SIMULATED} AS simulated FROM raw.series WHERE metric = {metric}{filters}) s \
          ON s.series_id = p.series_id AND s.date = p.date \
          WHERE p.metric = {metric} AND {time} AND p.value IS NOT NULL GROUP BY 1, 2, 3 LIMIT {limit}",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use datafusion::arrow::datatypes::Schema;
 
-use super::{ImageRules, ImageScan, images_of, read_file};
+use super::{Damage, Header, ImageRules, ImageScan, images_of, read_file};
 use crate::gates::{
     checked::{BatchKind, CheckInputs, CheckedFile},
     contract::Table,
@@ -45,7 +45,7 @@ pub(crate) fn check_images(path: &Path, table: &Table, inputs: &CheckInputs) -> 
     for (name, file) in images_of(path)? {
         let header = read_file(&file);
         let bytes = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
-        lines.add(&format!("{name}\t{bytes}\t{header:?}"));
+        lines.add(&digest_line(&name, bytes, &header));
         (images, size_bytes) = (images + 1, size_bytes + bytes);
         scans.iter_mut().for_each(|(_, scan)| scan.add(&name, header));
     }
@@ -75,6 +75,23 @@ pub(crate) fn check_images(path: &Path, table: &Table, inputs: &CheckInputs) -> 
         outcome: Outcome::of(&results),
         results,
     })
+}
+
+/// The digest of the images below a folder, as [`check_images`] gives it.
+///
+/// # Errors
+/// [`Error::Read`] if the folder cannot be read.
+pub(crate) fn digest_of_images(path: &Path) -> Result<String> {
+    let mut lines = Lines::new();
+    for (name, file) in images_of(path)? {
+        let bytes = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
+        lines.add(&digest_line(&name, bytes, &read_file(&file)));
+    }
+    Ok(lines.finish())
+}
+
+fn digest_line(name: &str, bytes: u64, header: &std::result::Result<Header, Damage>) -> String {
+    format!("{name}\t{bytes}\t{header:?}")
 }
 
 /// One rule of the contract has several results, which carry its name.

@@ -1,4 +1,4 @@
-//! Short constructors for the OTLP messages that the demo sends.
+//! Short constructors for the OTLP messages that the demo sends and that drift scores are stored as.
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
@@ -61,10 +61,10 @@ fn metric(name: &str, unit: &str, data: Data) -> Metric {
     Metric { name: name.to_owned(), unit: unit.to_owned(), data: Some(data), ..Default::default() }
 }
 
-/// One resource with its metrics, in the scope `driftwatt.demo`.
-pub(crate) fn resource_metrics(attributes: Vec<KeyValue>, metrics: Vec<Metric>) -> ResourceMetrics {
+/// One resource with its metrics, all in `scope`.
+pub(crate) fn resource_metrics(scope: &str, attributes: Vec<KeyValue>, metrics: Vec<Metric>) -> ResourceMetrics {
     let scope = InstrumentationScope {
-        name: "driftwatt.demo".to_owned(),
+        name: scope.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Default::default()
     };
