@@ -509,6 +509,11 @@ async fn a_silent_exporter_is_not_an_idle_card() {
     assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "3.60"), ("(no telemetry)", "2.40")]));
     let waterfall = &report.fleets[0].week.waterfall;
     assert!((waterfall.no_telemetry_hours - 4.0).abs() < 1e-9);
+    // Paid 6.00, busy 6 h x 0.4 = 1.44, unknown 2.40: the rest was measured, and not busy.
+    let text = report.to_text();
+    for words in ["measured and not busy  2.16 EUR  (nothing is known of 2.40 EUR)", "nothing is known of 4.0)"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
     let coverage = row(&report, Dimension::Fleet, "all").now.coverage().unwrap();
     assert!((coverage - 0.6).abs() < 1e-9, "{coverage}");
     assert_conserved(&report);
