@@ -45,6 +45,11 @@ pub enum Error {
          SELECT time, id, service_name FROM reports.recommendations WHERE id IS NOT NULL"
     )]
     UnknownRecommendation { id: String },
+    #[error(
+        "{id} cannot be accepted while {other} of the same service is: what that one comes to is measured from a day to eight \
+         days after it was accepted, and both would count it"
+    )]
+    RecommendationWaits { id: String, other: String },
     #[error(transparent)]
     Ledger(#[from] crate::recommendation::LedgerError),
     #[error("a bill needs {what}")]
@@ -101,6 +106,7 @@ impl Error {
             | Self::TooManyHistograms { .. }
             | Self::TooManyHolders { .. }
             | Self::UnknownRecommendation { .. }
+            | Self::RecommendationWaits { .. }
             | Self::Ledger(_)
             | Self::TooManyMinutes { .. }
             | Self::DiagnosisWindow { .. }

@@ -7,6 +7,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use crate::{
@@ -74,6 +76,15 @@ pub struct Holder {
     pub model: Option<String>,
     /// Model version.
     pub model_version: Option<String>,
+}
+
+impl GpuMinutes {
+    /// Which of the minutes are in `window`, which is of whole minutes.
+    pub(crate) fn inside(&self, window: Window) -> Range<usize> {
+        let count = (self.window.end_us - self.window.start_us) / MINUTE_US;
+        let minute = |time_us: i64| ((time_us - self.window.start_us) / MINUTE_US).clamp(0, count) as usize;
+        minute(window.start_us)..minute(window.end_us)
+    }
 }
 
 impl Gpu {

@@ -1,7 +1,10 @@
 //! What became of recommendations: the table `recommendation_ledger`, which is only ever appended to.
 //!
-//! Without a row a recommendation is proposed. People accept or reject it; later runs of the job find what expired, and what an
-//! accepted one came to in the week that begins a day after it was accepted.
+//! Without a row a recommendation is proposed. People accept or reject it; later runs of the job find what expired, what a newer
+//! one of the same service superseded, and what an accepted one came to in the week that begins a day after it was accepted.
+//!
+//! Invariant: of a service at most one recommendation is open, the newest, and at most one is accepted and not yet measured.
+//! Else a daily run would offer the same saving every day, to be counted each time.
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +22,7 @@ use crate::{
     recommend,
     recommendation::LedgerState,
     result_table::ResultTable,
-    rows::{Rows, has_result, literal},
+    rows::{Rows, has_result},
     window::{DAY_US, MINUTE_US, Window},
 };
 
@@ -76,15 +79,41 @@ fn name_of<S: serde::Serializer>(state: &LedgerState, serializer: S) -> std::res
 #[derive(Debug, Clone)]
 struct Recorded {
     entry: Entry,
+    /// When it was made.
+    made_us: i64,
     expires_us: i64,
     /// GPUs held before.
     gpu_count: f64,
 }
 
+/// The newest recommendation of each service, by whether that is simulated and its name.
+struct Newest<'a>(HashMap<(bool, &'a str), &'a Recorded>);
+
+impl<'a> Newest<'a> {
+    fn of(all: &'a [Recorded]) -> Self {
+        let mut newest: HashMap<(bool, &str), &Recorded> = HashMap::new();
+        for recorded in all {
+            let known = newest.entry((recorded.entry.simulated, &recorded.entry.service)).or_insert(recorded);
+            // Of two of one moment the last by id, so that one is open.
+            if (known.made_us, &known.entry.id) < (recorded.made_us, &recorded.entry.id) {
+                *known = recorded;
+            }
+        }
+        Self(newest)
+    }
+
+    /// The id of that of the same service, unless it is this one.
+    fn instead_of(&self, entry: &Entry) -> Option<&'a str> {
+        let newest = self.0.get(&(entry.simulated, entry.service.as_str()))?;
+        Some(newest.entry.id.as_str()).filter(|id| *id != entry.id)
+    }
+}
+
 /// Records what somebody says to the recommendation `id`.
 ///
 /// # Errors
-/// [`Error::UnknownRecommendation`], [`Error::Ledger`] where it was decided before or has expired, those of query and store.
+/// [`Error::UnknownRecommendation`]; [`Error::Ledger`] where it was decided before, has expired or is superseded;
+/// [`Error::RecommendationWaits`] where another of the service was accepted and is not measured yet; those of query and store.
 pub async fn decide(
     ctx: &SessionContext,
     store: &Store,
@@ -93,32 +122,52 @@ pub async fn decide(
     note: Option<&str>,
     now_us: i64,
 ) -> Result<Entry> {
-    let recorded = recorded(ctx, Some(id)).await?.pop();
-    let recorded = recorded.ok_or_else(|| Error::UnknownRecommendation { id: id.to_owned() })?;
+    let all = recorded(ctx).await?;
+    let recorded = all.iter().find(|recorded| recorded.entry.id == id);
+    let recorded = recorded.ok_or_else(|| Error::UnknownRecommendation { id: id.to_owned() })?.clone();
     let to = match decision {
         Decision::Accept => LedgerState::Accepted(now_us),
         Decision::Reject => LedgerState::Rejected(now_us),
     };
-    let state = recorded.entry.state.advanced(to, recorded.expires_us)?;
+    let known = match recorded.entry.state {
+        LedgerState::Proposed if Newest::of(&all).instead_of(&recorded.entry).is_some() => LedgerState::Superseded,
+        known => known,
+    };
+    let state = known.advanced(to, recorded.expires_us)?;
+    let is_waited_for = |other: &&Recorded| {
+        matches!(other.entry.state, LedgerState::Accepted(_))
+            && (other.entry.simulated, &other.entry.service) == (recorded.entry.simulated, &recorded.entry.service)
+    };
+    if decision == Decision::Accept
+        && let Some(other) = all.iter().find(is_waited_for)
+    {
+        return Err(Error::RecommendationWaits { id: id.to_owned(), other: other.entry.id.clone() });
+    }
     let entry = Entry { state, note: note.map(str::to_owned), ..recorded.entry };
     append(store, std::slice::from_ref(&entry), now_us).await?;
     Ok(entry)
 }
 
-/// Finds and records what expired, and what accepted recommendations came to.
+/// Finds and records what expired, what was superseded, and what accepted recommendations came to.
 ///
 /// # Errors
 /// Those of query and store.
 pub async fn settle(ctx: &SessionContext, store: &Store, now_us: i64) -> Result<Vec<Entry>> {
     let mut settled = Vec::new();
     let mut due: BTreeMap<i64, Vec<(Recorded, Window)>> = BTreeMap::new();
-    for recorded in recorded(ctx, None).await? {
-        match recorded.entry.state {
-            LedgerState::Proposed if now_us >= recorded.expires_us => {
+    let all = recorded(ctx).await?;
+    let newest = Newest::of(&all);
+    for recorded in all.iter().cloned() {
+        match (recorded.entry.state, newest.instead_of(&recorded.entry)) {
+            (LedgerState::Proposed, Some(newer)) => {
+                let state = recorded.entry.state.advanced(LedgerState::Superseded, recorded.expires_us)?;
+                settled.push(Entry { state, note: Some(format!("by {newer}")), ..recorded.entry });
+            }
+            (LedgerState::Proposed, None) if now_us >= recorded.expires_us => {
                 let state = recorded.entry.state.advanced(LedgerState::Expired, recorded.expires_us)?;
                 settled.push(Entry { state, ..recorded.entry });
             }
-            LedgerState::Accepted(at_us) if now_us >= at_us + (1 + MEASURED_DAYS) * DAY_US => {
+            (LedgerState::Accepted(at_us), _) if now_us >= at_us + (1 + MEASURED_DAYS) * DAY_US => {
                 let window = Window::new(at_us + DAY_US, at_us + (1 + MEASURED_DAYS) * DAY_US)?;
                 due.entry(window.start_us.div_euclid(DAY_US)).or_default().push((recorded, window));
             }
@@ -177,23 +226,23 @@ fn realised(minutes: &GpuMinutes, recorded: Recorded, window: Window) -> Result<
     })
 }
 
-/// Proposals, each with the state that its last row gives it; one of them, or all.
-async fn recorded(ctx: &SessionContext, id: Option<&str>) -> Result<Vec<Recorded>> {
+/// All proposals, each with the state that its last row gives it.
+async fn recorded(ctx: &SessionContext) -> Result<Vec<Recorded>> {
     if !has_result(ctx, recommend::TABLE) {
         return Ok(vec![]);
     }
-    let only = id.map(|id| format!("AND id = {}", literal(id))).unwrap_or_default();
     let query = format!(
         "SELECT id, max(service_name) AS service, bool_or(simulated) AS simulated, max(expires) AS expires, \
          max(replica_count * gpus_per_replica) AS gpus, max(gpu_hours_saved) AS hours, max(saving_expected) AS saving, \
-         max(currency) AS currency FROM reports.{} WHERE id IS NOT NULL {only} GROUP BY id ORDER BY id",
+         max(currency) AS currency, CAST(max(time) AS BIGINT) AS made FROM reports.{} WHERE id IS NOT NULL \
+         GROUP BY id ORDER BY id",
         recommend::TABLE
     );
     let rows = Rows::query(ctx, &query).await?;
-    let states = states(ctx, &only).await?;
+    let states = states(ctx).await?;
     let (ids, services, simulated) = (rows.texts("id")?, rows.texts("service")?, rows.flags("simulated")?);
     let (expires, gpus, hours) = (rows.integers("expires")?, rows.numbers("gpus")?, rows.numbers("hours")?);
-    let (savings, currencies) = (rows.numbers("saving")?, rows.texts("currency")?);
+    let (savings, currencies, made) = (rows.numbers("saving")?, rows.texts("currency")?, rows.integers("made")?);
     let recorded = (0..rows.len()).filter_map(|row| {
         let (id, service) = (ids[row].clone()?, services[row].clone()?);
         let entry = Entry {
@@ -208,19 +257,19 @@ async fn recorded(ctx: &SessionContext, id: Option<&str>) -> Result<Vec<Recorded
             currency: currencies[row].clone().unwrap_or_default(),
             note: None,
         };
-        Some(Recorded { entry, expires_us: expires[row]?, gpu_count: gpus[row]? })
+        Some(Recorded { entry, made_us: made[row]?, expires_us: expires[row]?, gpu_count: gpus[row]? })
     });
     Ok(recorded.collect())
 }
 
 /// The state that the last row of each recommendation gives.
-async fn states(ctx: &SessionContext, only: &str) -> Result<HashMap<String, LedgerState>> {
+async fn states(ctx: &SessionContext) -> Result<HashMap<String, LedgerState>> {
     if !has_result(ctx, TABLE) {
         return Ok(HashMap::new());
     }
     let query = format!(
         "SELECT id, state, CAST(time AS BIGINT) AS at, predicted_gpu_hours, realised_gpu_hours FROM (SELECT *, \
-         row_number() OVER (PARTITION BY id ORDER BY time DESC, place DESC) AS newest FROM reports.{TABLE} WHERE true {only}) \
+         row_number() OVER (PARTITION BY id ORDER BY time DESC, place DESC) AS newest FROM reports.{TABLE}) \
          WHERE newest = 1"
     );
     let rows = Rows::query(ctx, &query).await?;
@@ -233,6 +282,7 @@ async fn states(ctx: &SessionContext, only: &str) -> Result<HashMap<String, Ledg
             "accepted" => LedgerState::Accepted(at_us),
             "rejected" => LedgerState::Rejected(at_us),
             "expired" => LedgerState::Expired,
+            "superseded" => LedgerState::Superseded,
             "realised" => LedgerState::Realised { predicted: hours(predicted[row]), realised: hours(realised[row]) },
             _ => return None,
         };
@@ -253,7 +303,7 @@ fn to_batch(entries: &[Entry], now_us: i64) -> Result<RecordBatch> {
     // Rows of one moment are told apart by how far they are.
     let place = |state: LedgerState| match state {
         LedgerState::Proposed => 0,
-        LedgerState::Accepted(_) | LedgerState::Rejected(_) | LedgerState::Expired => 1,
+        LedgerState::Accepted(_) | LedgerState::Rejected(_) | LedgerState::Expired | LedgerState::Superseded => 1,
         LedgerState::Realised { .. } => 2,
     };
     let mut table = ResultTable::new(now_us, entries.len());

@@ -10,7 +10,10 @@ mod tests;
 mod text;
 mod workload;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
+};
 
 use chrono_tz::Tz;
 use datafusion::prelude::SessionContext;
@@ -31,7 +34,7 @@ use crate::{
 use evidence::Told;
 use manifests::Made;
 pub use manifests::{Folder, ManifestRequest, ServiceManifests};
-use workload::Workloads;
+use workload::{PodName, Workloads};
 
 /// Result table of this job.
 pub const TABLE: &str = "recommendations";
@@ -109,6 +112,18 @@ pub async fn recommend(
     request: &RecommendRequest,
 ) -> Result<RecommendReport> {
     let minutes = GpuMinutes::read(ctx, request.window).await?;
+    recommend_of(ctx, store, &minutes, request).await
+}
+
+/// The same of `minutes` that were read before, of any window: those outside of the one asked for do not count, and those
+/// inside that they do not have are without telemetry.
+pub(crate) async fn recommend_of(
+    ctx: &SessionContext,
+    store: Option<&Store>,
+    minutes: &GpuMinutes,
+    request: &RecommendRequest,
+) -> Result<RecommendReport> {
+    let window = request.window.whole_minutes()?;
     let told = Told::read(ctx, request.window).await?;
     let workloads = match &request.manifests {
         Some(_) => Workloads::read(ctx, request.window).await?,
@@ -116,14 +131,15 @@ pub async fn recommend(
     };
     let mut by_service: BTreeMap<(bool, String), Vec<&Gpu>> = BTreeMap::new();
     let mut unnamed_gpu_count = 0;
+    let inside = minutes.inside(window);
     for gpu in &minutes.gpus {
-        match main_service(gpu, &minutes.holders) {
+        match main_service(&gpu.holder[inside.clone()], &minutes.holders) {
             Some(service) => by_service.entry((gpu.simulated, service.to_owned())).or_default().push(gpu),
             None => unnamed_gpu_count += 1,
         }
     }
     let services = by_service.into_iter().map(|((simulated, service), gpus)| {
-        let held = Held { service: &service, simulated, gpus, minutes: &minutes };
+        let held = Held { service: &service, simulated, gpus, minutes, window, inside: inside.clone() };
         held.verdict(&told, &workloads, request)
     });
     let services = services.collect();
@@ -154,10 +170,10 @@ fn id_of(service: &str, simulated: bool, found: &Recommendation, request: &Recom
     format!("r{:010x}", xxhash_rust::xxh3::xxh3_64(identity.as_bytes()) >> 24)
 }
 
-/// The service that most minutes of `gpu` are of.
-fn main_service<'a>(gpu: &Gpu, holders: &'a [Holder]) -> Option<&'a str> {
+/// The service that most of the minutes `of_gpu` are of.
+fn main_service<'a>(of_gpu: &[u16], holders: &'a [Holder]) -> Option<&'a str> {
     let mut minutes: HashMap<&str, usize> = HashMap::new();
-    for holder in &gpu.holder {
+    for holder in of_gpu {
         if let Some(service) = holders.get(usize::from(*holder)).and_then(|holder| holder.service.as_deref()) {
             *minutes.entry(service).or_default() += 1;
         }
@@ -171,11 +187,15 @@ struct Held<'a> {
     simulated: bool,
     gpus: Vec<&'a Gpu>,
     minutes: &'a GpuMinutes,
+    /// The whole minutes that are asked for.
+    window: Window,
+    /// Which of the minutes those are.
+    inside: Range<usize>,
 }
 
 impl Held<'_> {
     fn verdict(&self, told: &Told, workloads: &Workloads, request: &RecommendRequest) -> ServiceVerdict {
-        let window = self.minutes.window;
+        let window = self.window;
         let mut demand = Demand::new(window.start_us, window.end_us);
         let mut by_state: BTreeMap<GpuState, f64> = BTreeMap::new();
         for gpu in &self.gpus {
@@ -234,7 +254,7 @@ impl Held<'_> {
 
     /// What `gpu` did in the minutes in which the service held it.
     fn samples(&self, gpu: &Gpu) -> Vec<GpuSample> {
-        gpu.samples(self.minutes.window, |minute| self.is_mine(gpu, minute)).collect()
+        gpu.samples(self.minutes.window, |minute| self.inside.contains(&minute) && self.is_mine(gpu, minute)).collect()
     }
 
     fn holder(&self, gpu: &Gpu, minute: usize) -> Option<&Holder> {
@@ -246,15 +266,22 @@ impl Held<'_> {
     }
 
     /// Its pods on the last day, with the number of cards of each.
-    fn pods(&self) -> BTreeMap<String, usize> {
-        let last_day = (DAY_US / MINUTE_US) as usize;
-        let mut pods: BTreeMap<String, usize> = BTreeMap::new();
-        for gpu in &self.gpus {
-            let count = gpu.duty.len();
-            let mine = (count.saturating_sub(last_day)..count).filter(|minute| self.is_mine(gpu, *minute));
-            let here: BTreeSet<&str> = mine.filter_map(|minute| self.holder(gpu, minute)?.pod.as_deref()).collect();
+    fn pods(&self) -> BTreeMap<PodName, usize> {
+        let last_day = Window { start_us: self.window.start_us.max(self.window.end_us - DAY_US), ..self.window };
+        let of_cards: Vec<BTreeSet<PodName>> = self
+            .gpus
+            .iter()
+            .map(|gpu| {
+                let mine = self.minutes.inside(last_day).filter(|minute| self.is_mine(gpu, *minute));
+                mine.filter_map(|minute| PodName::of(self.holder(gpu, minute)?)).collect()
+            })
+            .collect();
+        let all: BTreeSet<PodName> = of_cards.iter().flatten().cloned().collect();
+        let mut pods: BTreeMap<PodName, usize> = BTreeMap::new();
+        for here in of_cards {
+            let here: BTreeSet<PodName> = here.into_iter().map(|pod| pod.among(&all)).collect();
             for pod in here {
-                *pods.entry(pod.to_owned()).or_default() += 1;
+                *pods.entry(pod).or_default() += 1;
             }
         }
         pods
@@ -269,7 +296,8 @@ impl Held<'_> {
         let mut cards: Vec<usize> = pods.values().copied().collect();
         cards.sort_unstable();
         let gpus_per_replica = cards.get(cards.len() / 2).copied().unwrap_or(1);
-        let most_memory = self.gpus.iter().flat_map(|gpu| &gpu.memory).copied().filter(|bytes| !bytes.is_nan());
+        let memory = self.gpus.iter().flat_map(|gpu| &gpu.memory[self.inside.clone()]);
+        let most_memory = memory.copied().filter(|bytes| !bytes.is_nan());
         let totals = self.gpus.iter().filter_map(|gpu| told.memory_total(gpu));
         ServiceShape {
             service: self.service.to_owned(),
@@ -296,7 +324,7 @@ impl Held<'_> {
     fn version_age_days(&self) -> Option<f64> {
         let mut first: HashMap<&str, usize> = HashMap::new();
         for gpu in &self.gpus {
-            for minute in (0..gpu.duty.len()).filter(|minute| self.is_mine(gpu, *minute)) {
+            for minute in self.inside.clone().filter(|minute| self.is_mine(gpu, *minute)) {
                 let Some(version) = self.holder(gpu, minute).and_then(|holder| holder.model_version.as_deref()) else {
                     continue;
                 };
@@ -304,13 +332,14 @@ impl Held<'_> {
                 *seen = minute.min(*seen);
             }
         }
-        let youngest = first.into_values().max()? as i64 * MINUTE_US;
-        let window = self.minutes.window;
-        (youngest > DAY_US).then(|| (window.end_us - window.start_us - youngest) as f64 / DAY_US as f64)
+        let youngest_us = self.minutes.window.start_us + first.into_values().max()? as i64 * MINUTE_US;
+        let is_new = youngest_us - self.window.start_us > DAY_US;
+        is_new.then(|| (self.window.end_us - youngest_us) as f64 / DAY_US as f64)
     }
 
     fn signals(&self, told: &Told) -> SecondSignals {
         let known = |values: &[f32]| {
+            let values = &values[self.inside.clone()];
             let known: Vec<f64> =
                 values.iter().filter(|value| !value.is_nan()).map(|value| f64::from(*value)).collect();
             (!known.is_empty()).then(|| {
@@ -324,7 +353,7 @@ impl Held<'_> {
             let ((mean, rest), limit) = (known(&gpu.power)?, told.power_limit(gpu)?);
             (limit > rest).then(|| (mean - rest) / (limit - rest))
         });
-        let window = self.minutes.window;
+        let window = self.window;
         SecondSignals {
             requests_per_second: told
                 .requests(self.service, self.simulated)

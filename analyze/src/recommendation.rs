@@ -142,6 +142,8 @@ pub enum LedgerState {
     Rejected(i64),
     /// Nobody decided in time.
     Expired,
+    /// Nobody decided before a newer one of the same service.
+    Superseded,
     /// Measured afterwards, GPU-hours a week.
     Realised {
         /// What was promised.
@@ -308,19 +310,21 @@ impl LedgerState {
             Self::Accepted(_) => "accepted",
             Self::Rejected(_) => "rejected",
             Self::Expired => "expired",
+            Self::Superseded => "superseded",
             Self::Realised { .. } => "realised",
         }
     }
 
-    /// The next state of a recommendation that holds until `expires_us`: from proposed to accepted, rejected or expired, from
-    /// accepted to realised.
+    /// The next state of a recommendation that holds until `expires_us`: from proposed to accepted, rejected, expired or
+    /// superseded, from accepted to realised.
     ///
     /// # Errors
     /// [`LedgerError`] for any other step, and for accepting what has expired.
     pub fn advanced(self, to: Self, expires_us: i64) -> Result<Self, LedgerError> {
         let is_allowed = match (self, to) {
             (Self::Proposed, Self::Accepted(at_us)) => at_us < expires_us,
-            (Self::Proposed, Self::Rejected(_) | Self::Expired) | (Self::Accepted(_), Self::Realised { .. }) => true,
+            (Self::Proposed, Self::Rejected(_) | Self::Expired | Self::Superseded)
+            | (Self::Accepted(_), Self::Realised { .. }) => true,
             _ => false,
         };
         let from =

@@ -98,7 +98,10 @@ fn view(samples: &[Sample]) -> RecordBatch {
     let mut columns: Vec<(String, ArrayRef)> = vec![
         ("time".into(), times(samples.iter().map(|sample| sample.time_us))),
         ("role".into(), text(roles())),
-        ("metric".into(), text(roles())),
+        (
+            "metric".into(),
+            text(samples.iter().map(|one| label(&one.labels, "metric").or(Some(one.role.into()))).collect()),
+        ),
         ("count".into(), Arc::new(Int64Array::from(vec![1; samples.len()]))),
         ("sum".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
         ("share".into(), Arc::new(Float64Array::from(vec![1.0; samples.len()]))),

@@ -95,6 +95,15 @@ impl Window {
         Self { start_us: self.start_us - (self.end_us - self.start_us), end_us: self.start_us }
     }
 
+    /// The minutes that are wholly inside.
+    ///
+    /// # Errors
+    /// [`Error::EmptyWindow`] if there is none.
+    pub(crate) fn whole_minutes(self) -> Result<Self> {
+        let start_us = (self.start_us + MINUTE_US - 1).div_euclid(MINUTE_US) * MINUTE_US;
+        Self::new(start_us, self.end_us.div_euclid(MINUTE_US) * MINUTE_US)
+    }
+
     /// Length in hours.
     pub fn hours(self) -> f64 {
         (self.end_us - self.start_us) as f64 / HOUR_US as f64
@@ -187,5 +196,13 @@ mod tests {
     #[test]
     fn a_window_must_not_be_empty() {
         assert!(Window::new(5, 5).is_err());
+    }
+
+    #[test]
+    fn whole_minutes_are_those_inside() {
+        let minutes = |from, to| Window::new(from, to).unwrap().whole_minutes();
+        assert_eq!(minutes(-1, 2 * MINUTE_US + 1).unwrap(), Window::new(0, 2 * MINUTE_US).unwrap());
+        assert_eq!(minutes(0, MINUTE_US).unwrap(), Window::new(0, MINUTE_US).unwrap());
+        assert!(minutes(1, MINUTE_US + 1).is_err());
     }
 }

@@ -57,8 +57,7 @@ impl GpuMinutes {
     /// # Errors
     /// Those of queries; [`Error::EmptyWindow`] without a whole minute.
     pub async fn read(ctx: &SessionContext, window: Window) -> Result<Self> {
-        let start_us = (window.start_us + MINUTE_US - 1).div_euclid(MINUTE_US) * MINUTE_US;
-        let window = Window::new(start_us, window.end_us.div_euclid(MINUTE_US) * MINUTE_US)?;
+        let window = window.whole_minutes()?;
         let series = series_query(window);
         let inventory = Inventory::of(&Rows::query(ctx, &series).await?)?;
         let minute_count = ((window.end_us - window.start_us) / MINUTE_US) as usize;

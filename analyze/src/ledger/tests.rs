@@ -34,14 +34,20 @@ fn idle(gpu_count: usize, days: std::ops::Range<i64>) -> Vec<Sample> {
 
 /// The recommendations table after two weeks with 8 cards, and the id in it.
 async fn recommended() -> (RecordBatch, String) {
+    recommended_after(0).await
+}
+
+/// The same of a run some days later.
+async fn recommended_after(days: i64) -> (RecordBatch, String) {
+    let now_us = DECIDED_US + days * DAY_US;
     let request = RecommendRequest {
-        window: Window::new(0, DECIDED_US).unwrap(),
+        window: Window::new(now_us - DECIDED_US, now_us).unwrap(),
         zone: chrono_tz::UTC,
         prices: Some(crate::PriceBook::parse("currency = \"EUR\"\ngpu_hour = { L4 = 0.5 }").unwrap()),
         manifests: None,
-        now_us: DECIDED_US,
+        now_us,
     };
-    let report = recommend(&session(&idle(8, 0..14), &[]), None, &request).await.unwrap();
+    let report = recommend(&session(&idle(8, days..14 + days), &[]), None, &request).await.unwrap();
     let id = report.services[0].id.clone().unwrap();
     assert!(report.to_text().contains(&format!("To decide on: {id} (held)")), "{}", report.to_text());
     (report.to_batch().unwrap(), id)
@@ -100,5 +106,38 @@ async fn a_week_without_telemetry_saves_nothing_that_is_known_and_silence_expire
         "{}",
         settled[0].text()
     );
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_daily_run_only_the_newest_proposal_is_open_and_none_counts_twice() {
+    let (_dir, store) = store().await;
+    let (mut batches, mut ids) = (Vec::new(), Vec::new());
+    for day in 0..3 {
+        let (batch, id) = recommended_after(day).await;
+        batches.push(batch);
+        ids.push(id);
+    }
+    let joined =
+        |batches: &[RecordBatch]| datafusion::arrow::compute::concat_batches(batches[0].schema_ref(), batches).unwrap();
+    let ctx = session(&[], &[]);
+    add_result(&ctx, recommend::TABLE, joined(&batches[..2]));
+    let second_day_us = DECIDED_US + DAY_US;
+    let old = decide(&ctx, &store, &ids[0], Decision::Accept, None, second_day_us).await.unwrap_err();
+    assert!(old.to_string().contains("superseded cannot become accepted"), "{old}");
+    let settled = settle(&ctx, &store, second_day_us).await.unwrap();
+    let superseded: Vec<String> = settled.iter().map(Entry::text).collect();
+    let expected = format!("{} held: superseded, 336 GPU-h a week promised (by {})", ids[0], ids[1]);
+    assert_eq!(superseded, [expected]);
+    let accepted = decide(&ctx, &store, &ids[1], Decision::Accept, None, second_day_us).await.unwrap();
+    // The next day there is another one: that of the day before is taken already.
+    let ctx = session(&[], &[]);
+    add_result(&ctx, recommend::TABLE, joined(&batches));
+    add_result(&ctx, TABLE, to_batch(&[settled[0].clone(), accepted], second_day_us).unwrap());
+    let third_day_us = second_day_us + DAY_US;
+    assert_eq!(settle(&ctx, &store, third_day_us).await.unwrap(), [], "once in the ledger");
+    let twice = decide(&ctx, &store, &ids[2], Decision::Accept, None, third_day_us).await.unwrap_err();
+    assert!(twice.to_string().contains(&format!("cannot be accepted while {}", ids[1])), "{twice}");
+    decide(&ctx, &store, &ids[2], Decision::Reject, None, third_day_us).await.unwrap();
     store.close().await.unwrap();
 }

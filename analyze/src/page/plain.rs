@@ -13,7 +13,7 @@ const TEXT_WIDTH: usize = 60;
 const LINE_WIDTH: usize = 100;
 
 impl Page {
-    /// The page as Markdown, with the SQL under each table.
+    /// The page as Markdown, with the SQL under each table and in the place of each chart.
     pub fn to_markdown(&self) -> String {
         let mut text = format!("# {}\n\n", escape_markdown(&self.title));
         if self.simulated {
@@ -91,6 +91,12 @@ fn write_text_list(text: &mut String, heading: &str, items: &[String]) {
     }
 }
 
+fn write_query(text: &mut String, query: Option<&str>) {
+    if let Some(query) = query {
+        put(text, format_args!("```sql\n{query}\n```\n\n"));
+    }
+}
+
 /// Whether two queries differ in one word.
 fn is_nearly(one: &str, other: &str) -> bool {
     let (one, other) = (one.split(' ').collect::<Vec<_>>(), other.split(' ').collect::<Vec<_>>());
@@ -147,8 +153,11 @@ impl Block {
                 text.push('\n');
             }
             Self::Table(table) => table.write_markdown(text),
-            // What a chart shows is also in a table or in the result rows.
-            Self::Figure(_) => {}
+            // What a chart shows is also in a table, or else its query gives it.
+            Self::Figure(figure) => {
+                put(text, format_args!("{}\n\n", escape_markdown(&figure.caption)));
+                write_query(text, figure.query.as_deref());
+            }
         }
     }
 
@@ -189,8 +198,6 @@ impl Table {
         put(text, format_args!("{}\n\n", escape_markdown(&self.caption)));
         *text += &markdown_table(&header, left_count, &self.cells(|_, cell| cell.to_owned()));
         text.push('\n');
-        if let Some(query) = &self.query {
-            put(text, format_args!("```sql\n{query}\n```\n\n"));
-        }
+        write_query(text, self.query.as_deref());
     }
 }

@@ -173,6 +173,23 @@ fn a_page_is_whole_and_fetches_nothing() {
 }
 
 #[test]
+fn a_chart_is_words_and_its_query_in_markdown() {
+    let page = example();
+    let markdown = page.to_markdown();
+    let figures = || {
+        page.sections.iter().flat_map(|section| &section.blocks).filter_map(|block| match block {
+            Block::Figure(figure) => Some(figure),
+            _ => None,
+        })
+    };
+    assert_eq!(figures().count(), 4);
+    for figure in figures() {
+        let query = figure.query.as_deref().unwrap();
+        assert!(markdown.contains(&format!("{}\n\n```sql\n{query}\n```\n", figure.caption)), "{markdown}");
+    }
+}
+
+#[test]
 fn unknown_is_said_and_simulated_is_marked() {
     let html = example().to_html();
     assert!(html.contains("<dd>unknown<small>no token counts arrive</small>"));

@@ -83,10 +83,14 @@ impl Told {
              WHERE attributes['horizontalpodautoscaler'] IS NOT NULL AND {alive}"
         );
         self.hpas = self.rows(ctx, query).await?.texts("hpa")?.into_iter().flatten().collect();
+        // Several metrics count the same requests: a gateway's, a server's. The one that counts most stands for all.
         let query = format!(
-            "SELECT {SIMULATED} AS simulated, service_name AS service, sum(CASE role WHEN 'latency.e2e' THEN count END) AS requests, \
+            "SELECT simulated, service, max(requests) AS requests, max(queue_p95) AS queue_p95 FROM \
+             (SELECT {SIMULATED} AS simulated, service_name AS service, metric, \
+             sum(CASE role WHEN 'latency.e2e' THEN count END) AS requests, \
              percentile_cont(CASE role WHEN 'queue.length' THEN value END, 0.95) AS queue_p95 FROM latency \
-             WHERE role IN ('latency.e2e', 'queue.length') AND service_name IS NOT NULL AND {} GROUP BY 1, 2",
+             WHERE role IN ('latency.e2e', 'queue.length') AND service_name IS NOT NULL AND {} GROUP BY 1, 2, 3) \
+             GROUP BY 1, 2",
             window.condition("time")
         );
         let rows = self.rows(ctx, query).await?;
@@ -131,5 +135,31 @@ impl Told {
 
     pub(super) fn queue_p95(&self, service: &str, simulated: bool) -> Option<f64> {
         self.queue_p95.get(&(simulated, service.to_owned())).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        test_session::{Sample, labels, session},
+        window::MINUTE_US,
+    };
+
+    #[tokio::test]
+    async fn requests_that_two_metrics_count_are_counted_once() {
+        let counted = |minute: i64, metric| Sample {
+            time_us: minute * MINUTE_US,
+            role: "latency.e2e",
+            value: 1.0,
+            labels: labels(&[("service_name", "chat"), ("metric", metric)]),
+            simulated: false,
+        };
+        let samples: Vec<Sample> =
+            (0..10).flat_map(|minute| [counted(minute, "server"), counted(minute / 2 * 2, "gateway")]).collect();
+        let ctx = session(&samples[..19], &[]);
+        let told = Told::read(&ctx, Window::new(0, 10 * MINUTE_US).unwrap()).await.unwrap();
+        // Ten of the server, nine of the gateway.
+        assert_eq!(told.requests("chat", false), Some(10.0));
     }
 }

@@ -177,3 +177,29 @@ async fn a_pod_that_moved_to_another_card_makes_no_replica_larger() {
     let found = report.services[0].recommendation().unwrap();
     assert_eq!(found.gpu_hours.expected, f64::from(found.current - found.proposed) * 168.0);
 }
+
+#[tokio::test]
+async fn minutes_of_more_or_less_than_the_window_give_the_same_verdicts() {
+    let mut samples = service("held", 8, |_| Some(0.0));
+    samples.extend(service("busy", 2, |minute| Some(0.8 + (minute % 7) as f64 / 100.0)));
+    // Nothing is heard of it before the tenth day.
+    samples.extend(service("late", 4, |minute| (minute >= 10 * 1_440).then_some(0.0)));
+    // Its last two days are after the window.
+    let ctx = session(&samples, &[]);
+    let window = Window::new(-DAY_US, 12 * DAY_US).unwrap();
+    let asked = RecommendRequest { window, now_us: window.end_us, ..request(None) };
+    let verdicts = |report: &RecommendReport| {
+        let of = |service: &ServiceVerdict| {
+            let told = (service.why(), service.replica_count, service.hours.clone(), service.mean, service.coverage);
+            (service.service.clone(), service.proposed(), told)
+        };
+        report.services.iter().map(of).collect::<Vec<_>>()
+    };
+    let expected = verdicts(&recommend(&ctx, None, &asked).await.unwrap());
+    assert_eq!(expected.len(), 3);
+    for (from, until) in [(0, 14), (-3, 20), (0, 12)] {
+        let minutes = GpuMinutes::read(&ctx, Window::new(from * DAY_US, until * DAY_US).unwrap()).await.unwrap();
+        let found = recommend_of(&ctx, None, &minutes, &asked).await.unwrap();
+        assert_eq!(verdicts(&found), expected, "minutes of days {from} to {until}");
+    }
+}

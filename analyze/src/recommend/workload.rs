@@ -6,6 +6,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::{
     error::Result,
+    gpu_minutes::Holder,
     hpa_advice::{Measured, Requests, ServiceSignals},
     manifest::{Target, WorkloadKind},
     rows::{Rows, SIMULATED},
@@ -15,11 +16,19 @@ use crate::{
 /// Simulated or not, and a name.
 type Key = (bool, String);
 
+/// A pod: its name is one within its namespace, which not every source sends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PodName {
+    namespace: Option<String>,
+    pod: String,
+}
+
 /// What is told of all services.
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
     named: Vec<Named>,
-    pods: HashMap<Key, PodUse>,
+    /// Of all pods of a name, by namespace.
+    pods: HashMap<Key, BTreeMap<Option<String>, PodUse>>,
     signals: HashMap<Key, ServiceSignals>,
     llm: BTreeSet<Key>,
     pub(super) queries: Vec<String>,
@@ -105,19 +114,23 @@ impl Workloads {
     async fn read_pods(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
         // Containers add up to their pod; where a source tells of the pod itself as well, that is a copy.
         let query = format!(
-            "SELECT simulated, pod, role, coalesce(sum(CASE WHEN container <> '' THEN mean END), max(mean)) AS total, \
-             sum(CASE WHEN container <> '' THEN 1 ELSE 0 END) AS containers FROM (SELECT {SIMULATED} AS simulated, \
-             k8s_pod AS pod, coalesce(k8s_container, '') AS container, role, avg(value) AS mean FROM system \
+            "SELECT simulated, namespace, pod, role, coalesce(sum(CASE WHEN container <> '' THEN mean END), max(mean)) \
+             AS total, sum(CASE WHEN container <> '' THEN 1 ELSE 0 END) AS containers FROM (SELECT {SIMULATED} AS simulated, \
+             k8s_namespace AS namespace, k8s_pod AS pod, coalesce(k8s_container, '') AS container, role, \
+             avg(value) AS mean FROM system \
              WHERE role IN ('cpu.request', 'memory.request', 'cpu.usage', 'memory.working_set') AND k8s_pod IS NOT NULL \
-             AND coalesce(k8s_container, '') <> 'POD' AND {} AND value IS NOT NULL GROUP BY 1, 2, 3, 4) GROUP BY 1, 2, 3",
+             AND coalesce(k8s_container, '') <> 'POD' AND {} AND value IS NOT NULL GROUP BY 1, 2, 3, 4, 5) \
+             GROUP BY 1, 2, 3, 4",
             window.condition("time")
         );
         let rows = self.rows(ctx, query).await?;
         let (simulated, pods, roles) = (rows.flags("simulated")?, rows.texts("pod")?, rows.texts("role")?);
+        let namespaces = rows.texts("namespace")?;
         let (totals, containers) = (rows.numbers("total")?, rows.integers("containers")?);
         for row in 0..rows.len() {
             let Some(pod) = pods[row].clone() else { continue };
-            let of = self.pods.entry((simulated[row], pod)).or_default();
+            let of_name = self.pods.entry((simulated[row], pod)).or_default();
+            let of = of_name.entry(namespaces[row].clone()).or_default();
             let told = Told { sum: totals[row], container_count: containers[row].unwrap_or(0) };
             match roles[row].as_deref() {
                 Some("cpu.request") => of.cpu_request = told,
@@ -158,9 +171,9 @@ impl Workloads {
     }
 
     /// What is told of `service`, which runs in `pods`.
-    pub(super) fn of(&self, service: &str, simulated: bool, pods: &BTreeSet<String>) -> Workload {
+    pub(super) fn of(&self, service: &str, simulated: bool, pods: &BTreeSet<PodName>) -> Workload {
         let key = (simulated, service.to_owned());
-        let uses: Vec<&PodUse> = pods.iter().filter_map(|pod| self.pods.get(&(simulated, pod.clone()))).collect();
+        let uses: Vec<PodUse> = pods.iter().filter_map(|pod| self.use_of(simulated, pod)).collect();
         let mean = |of: fn(&PodUse) -> Option<f64>| {
             let known: Vec<f64> = uses.iter().filter_map(|pod| of(pod)).collect();
             (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
@@ -180,16 +193,28 @@ impl Workloads {
         Workload { target, requests, signals, serves_llm: self.llm.contains(&key), namespace }
     }
 
+    /// What is told of `pod`; nothing where that may be another's of its name.
+    fn use_of(&self, simulated: bool, pod: &PodName) -> Option<PodUse> {
+        let of_name = self.pods.get(&(simulated, pod.pod.clone()))?;
+        let same = || of_name.iter().filter(|(namespace, _)| pod.may_be_in(namespace.as_ref()));
+        // Without a namespace it may be any of them.
+        let is_one = same().filter(|(namespace, _)| namespace.is_some()).count() <= 1;
+        // What is told of its own namespace goes before what is told of none.
+        same().rev().map(|(_, told)| *told).reduce(PodUse::or).filter(|_| is_one)
+    }
+
     fn target(
         &self,
         service: &str,
         simulated: bool,
-        pods: &BTreeSet<String>,
+        pods: &BTreeSet<PodName>,
     ) -> (Result<Target, String>, Option<String>) {
         let is_ours = |named: &&Named| {
             named.simulated == simulated
                 && (named.service.as_deref() == Some(service)
-                    || named.pod.as_ref().is_some_and(|pod| pods.contains(pod)))
+                    || named.pod.as_ref().is_some_and(|name| {
+                        pods.iter().any(|pod| pod.pod == *name && pod.may_be_in(named.namespace.as_ref()))
+                    }))
         };
         let mut names: BTreeMap<(&str, &str), WorkloadKind> = BTreeMap::new();
         let mut without_namespace = None;
@@ -222,9 +247,88 @@ fn prometheus_name(metric: &str) -> String {
     metric.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | ':') { c } else { '_' }).collect()
 }
 
+impl PodName {
+    /// The pod of `holder`, if it is in one.
+    pub(super) fn of(holder: &Holder) -> Option<Self> {
+        Some(Self { namespace: holder.namespace.clone(), pod: holder.pod.clone()? })
+    }
+
+    /// The pod of `known` that it is, where it has no namespace and only one there has its name.
+    pub(super) fn among(self, known: &BTreeSet<Self>) -> Self {
+        let mut same = known.iter().filter(|other| other.namespace.is_some() && other.pod == self.pod);
+        match (&self.namespace, same.next(), same.next()) {
+            (None, Some(only), None) => only.clone(),
+            _ => self,
+        }
+    }
+
+    /// Whether nothing says that it is in another namespace.
+    fn may_be_in(&self, namespace: Option<&String>) -> bool {
+        self.namespace.as_ref().zip(namespace).is_none_or(|(own, other)| own == other)
+    }
+}
+
+impl PodUse {
+    /// What one source tells, and what only another does.
+    fn or(self, other: Self) -> Self {
+        let or = |own: Told, other: Told| if own.sum.is_some() { own } else { other };
+        Self {
+            cpu_request: or(self.cpu_request, other.cpu_request),
+            memory_request: or(self.memory_request, other.memory_request),
+            cpu_usage: or(self.cpu_usage, other.cpu_usage),
+            memory_usage: or(self.memory_usage, other.memory_usage),
+        }
+    }
+}
+
 impl Told {
     /// The sum, unless `seen` is of more containers.
     fn of_all(self, seen: Self) -> Option<f64> {
         self.sum.filter(|sum| *sum > 0.0 && self.container_count >= seen.container_count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_session::{Sample, labels, session};
+
+    fn name(namespace: Option<&str>) -> BTreeSet<PodName> {
+        BTreeSet::from([PodName { namespace: namespace.map(str::to_owned), pod: "api-0".to_owned() }])
+    }
+
+    #[tokio::test]
+    async fn a_pod_is_one_within_its_namespace() {
+        let says = |role, value, namespace: &str| Sample {
+            time_us: 0,
+            role,
+            value,
+            labels: match namespace {
+                "" => labels(&[("k8s_pod", "api-0")]),
+                namespace => labels(&[("k8s_pod", "api-0"), ("k8s_namespace", namespace)]),
+            },
+            simulated: false,
+        };
+        let mut samples = vec![says("cpu.request", 2.0, "prod"), says("cpu.request", 8.0, "test")];
+        let window = Window::new(0, 1).unwrap();
+        let read = |samples: &[Sample]| {
+            let ctx = session(samples, &[]);
+            async move { Workloads::read(&ctx, window).await.unwrap() }
+        };
+        let workloads = read(&samples).await;
+        let cpus = |of: &Workloads, pods: &BTreeSet<PodName>| of.of("api", false, pods).requests.cpu_cores;
+        assert_eq!(cpus(&workloads, &name(Some("prod"))), Some(2.0));
+        assert_eq!(cpus(&workloads, &name(Some("other"))), None);
+        assert_eq!(cpus(&workloads, &name(None)), None, "it may be either");
+        // A source that sends no namespace tells of the one pod of the name.
+        samples.retain(|sample| sample.value < 8.0);
+        samples.push(says("cpu.usage", 1.5, ""));
+        let workloads = read(&samples).await;
+        for pods in [name(Some("prod")), name(None)] {
+            let told = workloads.of("api", false, &pods);
+            assert_eq!((told.requests.cpu_cores, told.signals.cpu_cores_mean), (Some(2.0), Some(1.5)));
+        }
+        let both: BTreeSet<PodName> = [name(None), name(Some("prod"))].into_iter().flatten().collect();
+        assert_eq!(name(None).pop_first().unwrap().among(&both), name(Some("prod")).pop_first().unwrap());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     asker::CardKey,
-    card_facts::CardFacts,
+    card_facts::{CardFacts, Sharer},
     cards::{Card, Who},
     hosts::{Host, HostKey, Hosts},
     labels::{self, NO_TELEMETRY, UNNAMED},
@@ -100,9 +100,17 @@ impl Meters<'_> {
                 (Resource::Cpu, Item::Vcpu, self.vcpus(key, host), "vCPUs", "vcpu_hour"),
                 (Resource::Memory, Item::Gb, self.memory_gb(key, host), "memory", "gb_hour"),
             ];
+            let node = self.book.node(&key.1).is_some();
+            let has_card = || self.cards.iter().any(|card| self.minutes.gpus[card.index].host == key.1);
+            if node && sizes.iter().all(|(_, _, capacity, ..)| capacity.is_none()) && !has_card() {
+                left_out.insert(format!(
+                    "{}: it has a node_hour, and nothing says how many vCPUs or how much memory that pays for; add `vcpus` or \
+                     `memory_gb` to the price book",
+                    key.1
+                ));
+            }
             for (resource, item, capacity, what, price) in sizes {
                 let has_price = self.book.prices(&item, self.period()).iter().any(|(_, price)| price.is_some());
-                let node = self.book.node(&key.1).is_some();
                 match capacity {
                     _ if !has_price && !node => {
                         left_out.insert(format!("{what} of hosts: the price book has no {price}"));
@@ -154,27 +162,14 @@ impl Meters<'_> {
     fn hold_cards(&self, fleet: &mut Fleet) {
         for card in self.cards {
             for run in &card.runs {
-                let Some(holder) = self.holder(fleet, run.who) else { continue };
                 let at = |minute: usize| self.minutes.window.start_us + minute as i64 * MINUTE_US;
-                fleet.holdings.push(Holding {
-                    holder,
-                    asset: card.asset.clone(),
-                    resource: Resource::Gpu,
-                    period: Period { start_us: at(run.from), end_us: at(run.until) },
-                    claim: Claim::Shared { weight: 1.0, busy: run.duty },
-                    source: String::new(),
-                });
-            }
-            for sharer in self.facts.sharers.get(&self.key(card)).into_iter().flatten() {
-                let holder = labels::name(&sharer.holder);
-                fleet.holders.entry(holder.clone()).or_insert_with(|| known(labels::of(&sharer.holder)));
-                let claim = match sharer.fraction {
-                    Some(fraction) => Claim::Slice { fraction, busy: None },
-                    None => Claim::Shared { weight: 1.0, busy: None },
-                };
-                let Some(period) = sharer.period.intersect(card.here) else { continue };
-                let (asset, source) = (card.asset.clone(), String::new());
-                fleet.holdings.push(Holding { holder, asset, resource: Resource::Gpu, period, claim, source });
+                let period = Period { start_us: at(run.from), end_us: at(run.until) };
+                if run.who == Who::Several {
+                    hold_shared(fleet, card, self.facts.sharers(&self.key(card)), period);
+                } else if let Some(holder) = self.holder(fleet, run.who) {
+                    let claim = Claim::Shared { weight: 1.0, busy: run.duty };
+                    fleet.holdings.push(of_card(card, holder, period, claim));
+                }
             }
         }
     }
@@ -198,9 +193,9 @@ impl Meters<'_> {
     fn hold_hosts(&self, fleet: &mut Fleet, there: &[Unpriced]) {
         let with_pods = self.hosts.with_pods();
         let mut cards: BTreeMap<&str, Vec<&Card>> = BTreeMap::new();
-        let mut shared_by: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut sharers: BTreeMap<&str, &[Sharer]> = BTreeMap::new();
         for card in self.cards {
-            shared_by.insert(&card.asset, self.facts.sharers.get(&self.key(card)).map_or(1, Vec::len));
+            sharers.insert(&card.asset, self.facts.sharers(&self.key(card)));
             cards.entry(&self.minutes.gpus[card.index].host).or_default().push(card);
         }
         for thing in there.iter().filter(|thing| thing.asset.resource != Resource::Gpu) {
@@ -221,7 +216,10 @@ impl Meters<'_> {
                 .filter_map(|one| {
                     let part = match one.claim {
                         Claim::Slice { fraction, .. } => fraction,
-                        _ => 1.0 / shared_by.get(one.asset.as_str()).copied().unwrap_or(1).max(1) as f64,
+                        _ => {
+                            let sharers = sharers.get(one.asset.as_str()).copied().unwrap_or_default();
+                            1.0 / at_once(sharers, &one.holder, one.period) as f64
+                        }
                     };
                     let claim = Claim::Amount { request: Some(of_a_card * part), usage: None };
                     Some(holding(&one.holder, thing, one.period.intersect(thing.asset.period)?, claim))
@@ -286,6 +284,37 @@ impl Unpriced {
             period: self.asset.period,
         }
     }
+}
+
+/// A claim on `card`.
+fn of_card(card: &Card, holder: String, period: Period, claim: Claim) -> Holding {
+    Holding { holder, asset: card.asset.clone(), resource: Resource::Gpu, period, claim, source: String::new() }
+}
+
+/// Gives `period` of `card` to whoever shares it then, cut where one of them comes or goes.
+fn hold_shared(fleet: &mut Fleet, card: &Card, sharers: &[Sharer], period: Period) {
+    let inside: Vec<(Period, &Sharer)> =
+        sharers.iter().filter_map(|sharer| Some((sharer.period.intersect(period)?, sharer))).collect();
+    let cuts: BTreeSet<i64> = inside.iter().flat_map(|(here, _)| [here.start_us, here.end_us]).collect();
+    for (start_us, end_us) in cuts.iter().zip(cuts.iter().skip(1)) {
+        let piece = Period { start_us: *start_us, end_us: *end_us };
+        for (_, sharer) in inside.iter().filter(|(here, _)| here.intersect(piece).is_some()) {
+            let holder = labels::name(&sharer.holder);
+            fleet.holders.entry(holder.clone()).or_insert_with(|| known(labels::of(&sharer.holder)));
+            let claim = match sharer.fraction {
+                Some(fraction) => Claim::Slice { fraction, busy: None },
+                None => Claim::Shared { weight: 1.0, busy: None },
+            };
+            fleet.holdings.push(of_card(card, holder, piece, claim));
+        }
+    }
+}
+
+/// How many have a card in `period`, in which none of them comes or goes, with `holder`, who may be none of them.
+fn at_once(sharers: &[Sharer], holder: &str, period: Period) -> usize {
+    let here = sharers.iter().filter(|sharer| sharer.period.intersect(period).is_some());
+    let names: BTreeSet<String> = here.map(|sharer| labels::name(&sharer.holder)).collect();
+    if names.contains(holder) { names.len() } else { 1 }
 }
 
 fn known(labels: crate::allocation::Labels) -> Holder {

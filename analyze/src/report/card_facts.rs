@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     asker::{Asker, CardKey},
+    cards::BRIDGED_US,
     present::Present,
 };
 use crate::{
@@ -19,17 +20,27 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sharer {
     pub(super) holder: Holder,
+    /// Its MIG slice; none where it has a share of the whole card.
+    pub(super) slice: Option<String>,
     /// Part of the card, where it is a MIG slice whose size is known.
     pub(super) fraction: Option<f64>,
-    /// From its first to its last point.
+    /// Whole minutes from its first to its last point of a UTC day, or of days on end.
     pub(super) period: Period,
+}
+
+impl Sharer {
+    /// Whether `next` goes on where this one ends: how many share a card is told by the day, and midnight ends nothing.
+    fn goes_on_as(&self, next: &Self) -> bool {
+        let silence_us = next.period.start_us - self.period.end_us;
+        self.holder == next.holder && self.slice == next.slice && silence_us <= BRIDGED_US
+    }
 }
 
 /// Answers of small questions, by card.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CardFacts {
     /// Of cards that are sliced or shared.
-    pub(super) sharers: BTreeMap<CardKey, Vec<Sharer>>,
+    sharers: BTreeMap<CardKey, Vec<Sharer>>,
     /// Readings of the energy counter, joules.
     pub(super) energy: BTreeMap<CardKey, Vec<Sample>>,
     /// Mean share of time in which a multiprocessor worked.
@@ -59,14 +70,19 @@ impl CardFacts {
         Ok(facts)
     }
 
+    /// Who has parts of `card`; nobody where one has it whole.
+    pub(super) fn sharers(&self, card: &CardKey) -> &[Sharer] {
+        self.sharers.get(card).map_or(&[], Vec::as_slice)
+    }
+
     async fn read_sharers(&mut self, asker: &mut Asker<'_>) -> Result<()> {
         let labels = "service_name AS service, team, k8s_namespace AS namespace, k8s_pod AS pod, model_name AS model, model_version";
         let query = format!(
-            "SELECT {SIMULATED} AS simulated, {CARD}, mig_id, {labels}, max(share) AS share, \
+            "SELECT {SIMULATED} AS simulated, {CARD}, mig_id, {labels}, date, max(share) AS share, \
              CAST(min(first_time) AS BIGINT) AS first_us, CAST(max(last_time) AS BIGINT) AS last_us \
              FROM system.gpu_series WHERE role IN ('gpu.utilization', 'gpu.memory.used', 'gpu.power') \
              AND gpu_id IS NOT NULL AND (mig_id IS NOT NULL OR shared_by > 1) AND {} \
-             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY 1, 2, 3, 4, 8, 5",
+             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
             asker.series()
         );
         let rows = asker.rows("who shares a card", query).await?;
@@ -84,10 +100,17 @@ impl CardFacts {
             if holder == Holder::default() {
                 continue;
             }
-            let fraction = slices[row].as_ref().and(shares[row]).filter(|share| *share > 0.0 && *share <= 1.0);
-            // The last point speaks for a minute, as everywhere.
-            let period = Period { start_us: first, end_us: last + MINUTE_US };
-            self.sharers.entry(key).or_default().push(Sharer { holder, fraction, period });
+            let slice = slices[row].clone();
+            let fraction = slice.as_ref().and(shares[row]).filter(|share| *share > 0.0 && *share <= 1.0);
+            // A point speaks for its minute, as everywhere.
+            let minute = |time_us: i64| time_us.div_euclid(MINUTE_US) * MINUTE_US;
+            let period = Period { start_us: minute(first), end_us: minute(last) + MINUTE_US };
+            let sharer = Sharer { holder, slice, fraction, period };
+            let known = self.sharers.entry(key).or_default();
+            match known.last_mut().filter(|before| before.goes_on_as(&sharer)) {
+                Some(before) => before.period.end_us = period.end_us,
+                None => known.push(sharer),
+            }
         }
         Ok(())
     }

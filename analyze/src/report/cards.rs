@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::card_facts::Sharer;
 use crate::{
     gpu_minutes::{Gpu, NOBODY},
     gpu_state::{Cause, GpuSample, GpuState, GpuUse, StateRules, Workload, classify},
@@ -9,8 +10,8 @@ use crate::{
     window::{HOUR_US, MINUTE_US, Window},
 };
 
-/// Longest silence between two minutes of one holder that is taken to be its own, minutes.
-const BRIDGED_MINUTES: usize = 60;
+/// Longest silence between two points of one holder that is taken to be its own.
+pub(super) const BRIDGED_US: i64 = HOUR_US;
 
 /// Whose a stretch of time is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +20,7 @@ pub(super) enum Who {
     Holder(u16),
     /// Work or memory without a name.
     Unnamed,
-    /// Several share the card, and which of them worked when is not known.
+    /// Several share the card, or some have slices of it: which of them worked when is not known.
     Several,
     /// Nobody: measured, no work, no memory.
     Nobody,
@@ -62,8 +63,8 @@ pub(super) struct Card {
 }
 
 impl Card {
-    /// The card of `gpu` in `window`; none where nothing was measured.
-    pub(super) fn new(index: usize, gpu: &Gpu, window: Window) -> Option<Self> {
+    /// The card of `gpu`, which `sharers` have parts of, in `window`; none where nothing was measured.
+    pub(super) fn new(index: usize, gpu: &Gpu, window: Window, sharers: &[Sharer]) -> Option<Self> {
         let seen: Vec<usize> = (0..gpu.duty.len()).filter(|minute| is_seen(gpu, *minute)).collect();
         let (first, last) = (*seen.first()?, *seen.last()?);
         // The last point speaks for as long as any other.
@@ -86,7 +87,9 @@ impl Card {
         }
         // A card that was always busy says nothing of memory by its states.
         is_memory_known &= gpu.memory.iter().any(|bytes| !bytes.is_nan());
-        let runs = runs(gpu, first, &holders(gpu, first, &states));
+        let mut whose = holders(gpu, first, &states);
+        share(&mut whose, here.start_us, sharers);
+        let runs = runs(gpu, first, &whose);
         Some(Self { index, asset: asset_name(gpu), here, runs, state_us, busy_hours, is_memory_known })
     }
 
@@ -98,15 +101,6 @@ impl Card {
     /// Hours that were measured.
     pub(super) fn measured_hours(&self) -> f64 {
         self.hours(&[GpuState::Busy, GpuState::IdleHeld, GpuState::Free])
-    }
-
-    /// Gives what the telemetry says of one holder to all that share the card.
-    pub(super) fn share(&mut self) {
-        for run in &mut self.runs {
-            if matches!(run.who, Who::Holder(_)) {
-                run.who = Who::Several;
-            }
-        }
     }
 }
 
@@ -164,13 +158,41 @@ fn bridge(holders: &mut [(Who, bool)]) {
     let mut at = 0;
     while at < holders.len() {
         let length = holders[at..].iter().take_while(|(who, _)| *who == Who::NoTelemetry).count();
-        if (1..=BRIDGED_MINUTES).contains(&length) && at > 0 && at + length < holders.len() {
+        let is_short = length > 0 && length as i64 * MINUTE_US <= BRIDGED_US;
+        if is_short && at > 0 && at + length < holders.len() {
             let (before, after) = (holders[at - 1].0, holders[at + length].0);
             if before == after {
                 holders[at..at + length].iter_mut().for_each(|holder| holder.0 = before);
             }
         }
         at += length.max(1);
+    }
+}
+
+/// Gives the minutes from `start_us` on in which several have the card, or somebody a slice of it, to all of them.
+///
+/// Whoever has a share alone has the whole card, and is who the minutes name. Where they name nobody, because the values of
+/// a sharer's series are copies of those of a series without labels, it is the sharer.
+fn share(whose: &mut [(Who, bool)], start_us: i64, sharers: &[Sharer]) {
+    let mut changes = vec![0_i32; whose.len() + 1];
+    for sharer in sharers {
+        let minute = |time_us: i64| (time_us - start_us).div_euclid(MINUTE_US).clamp(0, whose.len() as i64) as usize;
+        // A slice is never the whole card, however many there are.
+        let weight = if sharer.fraction.is_some() { 2 } else { 1 };
+        changes[minute(sharer.period.start_us)] += weight;
+        changes[minute(sharer.period.end_us)] -= weight;
+    }
+    let mut count = 0;
+    for ((who, _), change) in whose.iter_mut().zip(changes) {
+        count += change;
+        let is_shared = match who {
+            Who::NoTelemetry | Who::Several => false,
+            Who::Holder(_) => count > 1,
+            Who::Unnamed | Who::Nobody => count > 0,
+        };
+        if is_shared {
+            *who = Who::Several;
+        }
     }
 }
 
@@ -195,11 +217,17 @@ fn runs(gpu: &Gpu, first: usize, holders: &[(Who, bool)]) -> Vec<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu_minutes::Holder;
 
     const GIB: f32 = 1_073_741_824.0;
 
     /// Two hours of a card from `minute`: duty, memory and holder; none where nothing came.
     fn card(of: impl Fn(usize) -> Option<(f32, f32, u16)>) -> Card {
+        shared_card(of, &[])
+    }
+
+    /// The same of a card that is shared.
+    fn shared_card(of: impl Fn(usize) -> Option<(f32, f32, u16)>, sharers: &[Sharer]) -> Card {
         let mut gpu = Gpu {
             host: "h".into(),
             gpu_id: "0".into(),
@@ -219,7 +247,16 @@ mod tests {
                 gpu.power[minute] = 60.5 + minute as f32 / 100.0;
             }
         }
-        Card::new(0, &gpu, Window::new(0, 120 * MINUTE_US).unwrap()).unwrap()
+        Card::new(0, &gpu, Window::new(0, 120 * MINUTE_US).unwrap(), sharers).unwrap()
+    }
+
+    fn sharer(slice: Option<&str>, from: i64, until: i64) -> Sharer {
+        Sharer {
+            holder: Holder { pod: Some(format!("from {from}")), ..Holder::default() },
+            slice: slice.map(str::to_owned),
+            fraction: slice.map(|_| 1.0 / 7.0),
+            period: Period { start_us: from * MINUTE_US, end_us: until * MINUTE_US },
+        }
     }
 
     fn stretches(card: &Card) -> Vec<(Who, bool, usize, usize)> {
@@ -255,6 +292,21 @@ mod tests {
         });
         assert_eq!(stretches(&card), [(Who::Nobody, true, 0, 60), (Who::Unnamed, true, 60, 120)]);
         assert_eq!(card.hours(&[GpuState::Free]), 1.0);
+    }
+
+    #[test]
+    fn only_the_minutes_that_are_shared_are_those_of_several() {
+        // One until minute 50, the next from minute 40 on.
+        let own = |minute: usize| Some((0.5, 20.0, if minute < 50 { 1 } else { 2 }));
+        let card = shared_card(own, &[sharer(None, 0, 50), sharer(None, 40, 120)]);
+        let expected = [(Who::Holder(1), true, 0, 40), (Who::Several, true, 40, 50), (Who::Holder(2), true, 50, 120)];
+        assert_eq!(stretches(&card), expected);
+        // A slice is part of the card also where it is the only one.
+        let card = shared_card(own, &[sharer(Some("1g"), 0, 50)]);
+        assert_eq!(stretches(&card), [(Who::Several, true, 0, 50), (Who::Holder(2), true, 50, 120)]);
+        // The one that is named has it where the values come without a name.
+        let card = shared_card(|_| Some((0.5, 20.0, NOBODY)), &[sharer(None, 0, 50)]);
+        assert_eq!(stretches(&card), [(Who::Several, true, 0, 50), (Who::Unnamed, true, 50, 120)]);
     }
 
     #[test]

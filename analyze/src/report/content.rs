@@ -12,6 +12,9 @@ mod charts;
 mod cost_tables;
 mod use_tables;
 
+/// Sentences on what is missing; a fleet of which much is missing would hide the rest of its report.
+const MISSING_SHOWN: usize = 50;
+
 /// What the tables of one fleet need to write their cells.
 pub(super) struct Writer<'a> {
     pub(super) report: &'a WeeklyReport,
@@ -82,7 +85,8 @@ impl WeeklyReport {
             "The rows of each table of costs sum to the bill; (unallocated) is what has no such label, with idle and unmeasured time.",
             "CPUs and memory go to the pods that ask for them or use them (the larger, by day); where no pod is known, to whoever \
              holds the GPUs of the host.",
-            "Used cost counts only the busy part of GPUs. A unit cost holds at the load beside it.",
+            "Used cost counts only the busy part of GPUs: that of the measured hours, applied to all. A unit cost holds at the load \
+             beside it.",
         ]
         .map(str::to_owned)
         .to_vec()
@@ -106,11 +110,22 @@ impl Writer<'_> {
         if self.fleet.simulated { " (SIMULATED)" } else { "" }
     }
 
+    /// `NOT ` before an SQL condition that holds for simulated rows, where the fleet is real.
+    pub(super) fn not(&self) -> &'static str {
+        if self.fleet.simulated { "" } else { "NOT " }
+    }
+
     /// SQL for `columns` of the rows of `dimension`.
     pub(super) fn query(&self, columns: &str, dimension: Dimension) -> Option<String> {
-        let not = if self.fleet.simulated { "" } else { "NOT " };
+        let not = self.not();
+        // The zone decides what the week before is.
+        let zone = match self.report.request.zone {
+            chrono_tz::Tz::UTC => String::new(),
+            zone => format!(", '{}'", zone.name()),
+        };
         Some(format!(
-            "SELECT {columns} FROM weekly_report({}) WHERE dimension = '{}' AND {not}simulated ORDER BY cost_known_part DESC",
+            "SELECT {columns} FROM weekly_report({}{zone}) WHERE dimension = '{}' AND {not}simulated ORDER BY cost_known_part \
+             DESC",
             self.window_arguments(),
             dimension.as_str()
         ))
@@ -165,10 +180,19 @@ impl Writer<'_> {
             let waterfall = &self.fleet.week.waterfall;
             let (paid, busy) = (waterfall.step(Rung::Paid), waterfall.step(Rung::Busy));
             let share = busy.hours.zip(paid.hours).map(|(busy, paid)| format!("{:.1} %", busy / paid * 100.0));
-            let hours = busy.hours.zip(paid.hours).map(|(busy, paid)| format!("{busy:.1} of {paid:.1} GPU-hours"));
+            let unseen = |what: String| format!("nothing is known of {what}");
+            let hours = busy.hours.zip(paid.hours).map(|(busy, paid)| {
+                let of = format!("{busy:.1} of {paid:.1} GPU-hours");
+                let unknown = waterfall.no_telemetry_hours;
+                if unknown < 0.05 { of } else { format!("{of}; {}", unseen(format!("{unknown:.1}"))) }
+            });
             tiles.push(tile("busy of what is paid", share, hours));
-            let unused = paid.cost.zip(busy.cost).map(|(paid, busy)| self.with_currency(paid - busy));
-            tiles.push(tile("paid for GPUs and not busy", unused, None));
+            // What was not measured is not known to be idle.
+            let unknown = waterfall.no_telemetry_cost;
+            let unused = paid.cost.zip(busy.cost).zip(unknown).map(|((paid, busy), unknown)| paid - busy - unknown);
+            let unused = unused.map(|unused| self.with_currency(unused.max(Money::ZERO)));
+            let note = unknown.filter(|cost| *cost > Money::ZERO).map(|cost| unseen(self.with_currency(cost)));
+            tiles.push(tile("paid for GPUs, measured and not busy", unused, note));
             let coverage = whole.now.coverage().map(|coverage| format!("{:.1} %", coverage * 100.0));
             tiles.push(tile("GPU-hours measured", coverage, None));
             let energy = whole.now.energy_kwh.map(|kwh| format!("{kwh:.1} kWh"));
@@ -286,7 +310,11 @@ impl Writer<'_> {
         if missing.is_empty() {
             return Block::Paragraph("Nothing that is known of.".to_owned());
         }
-        Block::List(missing.clone())
+        let mut shown: Vec<String> = missing.iter().take(MISSING_SHOWN).cloned().collect();
+        if let Some(more) = missing.len().checked_sub(MISSING_SHOWN).filter(|more| *more > 0) {
+            shown.push(format!("And {more} more; --format json has all."));
+        }
+        Block::List(shown)
     }
 }
 

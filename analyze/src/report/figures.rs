@@ -33,9 +33,9 @@ pub struct Figures {
     pub gpu_count: u64,
     /// GPU-hours on the bill.
     pub gpu_hours: f64,
-    /// Of them those on cards that several share, of which nobody can say who worked; in rows of whose work it is.
-    pub shared_gpu_hours: f64,
-    /// Hours that were measured.
+    /// GPU-hours that the minutes of cards give it by name, which is not so where several share a card.
+    pub(super) named_gpu_hours: f64,
+    /// Of them those that were measured.
     pub measured_gpu_hours: f64,
     /// Measured hours times duty.
     pub busy_gpu_hours: f64,
@@ -63,8 +63,6 @@ pub(super) struct Parts<'a> {
     pub(super) simulated: bool,
     pub(super) bill: &'a Bill,
     pub(super) stints: &'a [Stint],
-    /// Cards that several share.
-    pub(super) shared: &'a BTreeSet<&'a str>,
     pub(super) work: &'a WorkDone,
 }
 
@@ -98,10 +96,6 @@ fn add_costs(rows: &mut BTreeMap<String, Figures>, dimension: Dimension, parts: 
         if line.resource == Some(Resource::Gpu) {
             row.gpu_hours += line.hours;
             row.gpu_cost += line.cost;
-            let is_shared = line.asset.as_deref().is_some_and(|asset| parts.shared.contains(asset));
-            if is_shared && dimension.is_of_work() && dimension != Dimension::Fleet {
-                row.shared_gpu_hours += line.hours;
-            }
             let model = line.labels.get("gpu_model").map_or("GPU of an unknown model", String::as_str);
             let bought = row.bought.entry(model.to_owned()).or_default();
             *bought = (bought.0 + line.hours, bought.1 + line.cost);
@@ -122,8 +116,10 @@ fn add_stints(rows: &mut BTreeMap<String, Figures>, dimension: Dimension, parts:
     for stint in parts.stints {
         let name = dimension.value(&stint.labels, stint.part).unwrap_or(UNALLOCATED);
         let row = rows.entry(name.to_owned()).or_default();
+        let hours = (stint.until - stint.from) as f64 / 60.0;
+        row.named_gpu_hours += hours;
         if stint.is_measured {
-            row.measured_gpu_hours += (stint.until - stint.from) as f64 / 60.0;
+            row.measured_gpu_hours += hours;
             row.busy_gpu_hours += stint.busy_hours;
         }
         let Some(energy) = stint.energy else { continue };
@@ -174,10 +170,9 @@ impl Figures {
         self.gpu_cost + self.other_cost
     }
 
-    /// Measured GPU-hours over those on the bill; none without any that could have been.
+    /// Measured part of the GPU-hours on the bill, but for those that are shared; none without any that could have been.
     pub fn coverage(&self) -> Option<f64> {
-        let hours = self.gpu_hours - self.shared_gpu_hours;
-        (hours > 1e-9).then(|| (self.measured_gpu_hours / hours).min(1.0))
+        (self.named_gpu_hours > 0.0).then(|| self.measured_gpu_hours / self.named_gpu_hours)
     }
 
     /// Busy GPU-hours; none where nothing was measured.
@@ -192,7 +187,8 @@ impl Figures {
             gpu_cost: self.gpu_cost,
             other_cost: self.other_cost,
             gpu_hours: self.gpu_hours,
-            busy_gpu_hours: self.busy(),
+            // What was measured stands for what was not: a silent exporter does not make work cheap.
+            busy_gpu_hours: self.busy().map(|busy| busy / self.measured_gpu_hours * self.gpu_hours),
             requests: self.counts.requests,
             input_tokens: self.counts.input_tokens,
             output_tokens: self.counts.output_tokens,

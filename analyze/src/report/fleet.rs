@@ -60,8 +60,14 @@ pub(super) struct Telemetry {
 }
 
 impl Week {
-    /// Reads and computes a window. Until when things may have been heard of is `heard_us`, where that is before its end.
-    pub(super) async fn read(ctx: &SessionContext, window: Window, heard_us: i64, book: &PriceBook) -> Result<Self> {
+    /// Reads and computes a window, and gives what its GPUs did. Until when things may have been heard of is `heard_us`,
+    /// where that is before its end.
+    pub(super) async fn read(
+        ctx: &SessionContext,
+        window: Window,
+        heard_us: i64,
+        book: &PriceBook,
+    ) -> Result<(Self, GpuMinutes)> {
         let mut asker = Asker { ctx, window, queries: vec![] };
         let present = Present::read(&mut asker).await?;
         let minutes = match present.gpu_span(window) {
@@ -89,7 +95,7 @@ impl Week {
                 fleets.insert(simulated, FleetWeek::new(&telemetry, simulated, heard_us, book)?);
             }
         }
-        Ok(Self { fleets, row_count, queries })
+        Ok((Self { fleets, row_count, queries }, telemetry.minutes))
     }
 }
 
@@ -117,9 +123,7 @@ impl FleetWeek {
             .map(|(card, cost)| card_hours(card, *cost, any_named, minutes, facts, simulated))
             .collect();
         let waterfall = waterfall(&hours);
-        let is_shared = |card: &&Card| card.runs.iter().any(|run| run.who == Who::Several);
-        let shared = found.cards.iter().filter(is_shared).map(|card| card.asset.as_str()).collect();
-        let parts = figures::Parts { telemetry, simulated, bill: &bill, stints: &stints, shared: &shared, work };
+        let parts = figures::Parts { telemetry, simulated, bill: &bill, stints: &stints, work };
         let figures = figures::by_dimension(&parts);
         let known = Known { telemetry, simulated, heard_us, any_named, found: &found, energies: &energies };
         let missing = missing::sentences(&known, &bill, &waterfall);
@@ -145,14 +149,11 @@ impl Cards {
         let mut by_asset: BTreeMap<String, Card> = BTreeMap::new();
         let (mut unmeasured, mut twice) = (BTreeSet::new(), Vec::new());
         for (index, gpu) in minutes.gpus.iter().enumerate().filter(|(_, gpu)| gpu.simulated == simulated) {
-            let Some(mut card) = Card::new(index, gpu, minutes.window) else {
+            let key: CardKey = (simulated, gpu.host.clone(), gpu.gpu_id.clone());
+            let Some(mut card) = Card::new(index, gpu, minutes.window, facts.sharers(&key)) else {
                 unmeasured.insert(super::cards::asset_name(gpu));
                 continue;
             };
-            let key: CardKey = (simulated, gpu.host.clone(), gpu.gpu_id.clone());
-            if facts.sharers.get(&key).is_some_and(|sharers| sharers.len() > 1) {
-                card.share();
-            }
             let Some(known) = by_asset.get_mut(&card.asset) else {
                 by_asset.insert(card.asset.clone(), card);
                 continue;

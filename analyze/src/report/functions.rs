@@ -47,12 +47,15 @@ pub fn register(ctx: &SessionContext, prices: Option<&PriceBook>) {
 
 impl TableFunctionImpl for Function {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let window = match (self.table, args.exprs()) {
-            (Table::Weekly, [day]) => week_of(day)?,
-            (_, [from, to]) => Window::new(time_of(from)?, time_of(to)?).map_err(external)?,
+        let between = |from, to| Window::new(time_of(from)?, time_of(to)?).map_err(external);
+        let (window, zone) = match (self.table, args.exprs()) {
+            (Table::Weekly, [day]) => (week_of(day)?, Tz::UTC),
+            (Table::Weekly, [from, to, zone]) => (between(from, to)?, zone_of(zone)?),
+            (_, [from, to]) => (between(from, to)?, Tz::UTC),
             (Table::Weekly, _) => {
                 return plan_err!(
-                    "weekly_report takes a day, whose week it reports (Monday to Monday, UTC), or a start and an end"
+                    "weekly_report takes a day, whose week it reports (Monday to Monday, UTC), or a start, an end, and the \
+                     time zone of whose weeks they are one (UTC without)"
                 );
             }
             (Table::Waterfall, _) => return plan_err!("gpu_waterfall takes the start and the end of a time range"),
@@ -62,7 +65,7 @@ impl TableFunctionImpl for Function {
             Table::Waterfall => waterfall_batch(0, &[]).map(|batch| batch.schema()),
         };
         // Nothing of the rows depends on the time at which they are asked for but for what is still to come.
-        let request = WeeklyRequest { window, zone: Tz::UTC, prices: self.prices.clone(), now_us: window.end_us };
+        let request = WeeklyRequest { window, zone, prices: self.prices.clone(), now_us: window.end_us };
         Ok(Arc::new(ReportTable { table: self.table, schema: schema.map_err(external)?, request }))
     }
 }
@@ -81,6 +84,15 @@ fn time_of(argument: &Expr) -> Result<i64> {
         ScalarValue::TimestampMicrosecond(Some(us), _) => Ok(us),
         _ => Err(wrong()),
     }
+}
+
+/// A time zone by its IANA name.
+fn zone_of(argument: &Expr) -> Result<Tz> {
+    let wrong =
+        || plan_datafusion_err!("a report takes an IANA time zone, such as 'Europe/Berlin' or 'UTC'; not {argument}");
+    let Expr::Literal(value, _) = argument else { return Err(wrong()) };
+    let name = value.try_as_str().flatten().ok_or_else(wrong)?;
+    name.parse().map_err(|_| wrong())
 }
 
 /// The week of a day, or of the name of a week.

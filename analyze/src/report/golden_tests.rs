@@ -51,7 +51,12 @@ fn book(text: &str) -> PriceBook {
 }
 
 async fn report(samples: &[Sample], prices: &str) -> WeeklyReport {
-    let window = Window::new(START * HOUR_US, (START + 10) * HOUR_US).unwrap();
+    report_from(START, samples, prices).await
+}
+
+/// The same of ten hours from another one on.
+async fn report_from(from: i64, samples: &[Sample], prices: &str) -> WeeklyReport {
+    let window = Window::new(from * HOUR_US, (from + 10) * HOUR_US).unwrap();
     let request = WeeklyRequest { window, zone: Tz::UTC, prices: Some(book(prices)), now_us: window.end_us + 7 };
     weekly(&session(samples, &[]), None, &request).await.unwrap()
 }
@@ -301,6 +306,134 @@ async fn slices_sharers_and_a_commitment() {
     assert_eq!((whole.now.gpu_hours, whole.now.coverage()), (30.0, Some(1.0)));
 }
 
+/// What the cards and everything else of a service cost.
+fn both_costs(report: &WeeklyReport, service: &str) -> [String; 2] {
+    let now = &row(report, Dimension::Service, service).now;
+    [now.gpu_cost, now.other_cost].map(|cost| cost.total().unwrap().to_text(2))
+}
+
+#[tokio::test]
+async fn pods_that_follow_each_other_pay_their_own_hours() {
+    let pod = |name, more: &[(&'static str, &'static str)], from, until| {
+        let card =
+            [("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4"), ("k8s_pod", name), ("service_name", name)];
+        Thing::new(&[&card[..], more].concat(), from, until)
+    };
+    // Day 5 begins at hour 120; a rollout replaces a by b an hour later, so that two series report the card that day only.
+    let shared = [("shared_by", "2")];
+    let host = Thing::new(&[("host_name", "h1")], 116, 126);
+    let samples = [
+        pod("a", &[], 116, 120).works(0.4, 5.0),
+        pod("a", &shared, 120, 121).works(0.4, 5.0),
+        pod("b", &shared, 121, 126).works(0.4, 5.0),
+        host.says("cpu.count", |_| 10.0),
+    ];
+    let report = report_from(116, &samples.concat(), "vcpu_hour = 0.04\ngpu_hour = { L4 = 0.6 }").await;
+    // 5 h x 0.60 each, and half of 10 vCPUs x 10 h x 0.04.
+    for service in ["a", "b"] {
+        assert_eq!(both_costs(&report, service), ["3.00", "2.00"], "{service}");
+        assert_eq!(row(&report, Dimension::Service, service).now.coverage(), Some(1.0));
+    }
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "10.00")]));
+    assert_conserved(&report);
+}
+
+#[tokio::test]
+async fn sharers_divide_only_the_hours_in_which_both_are_there() {
+    let pod = |name, from, until| {
+        let card = [
+            ("host_name", "h1"),
+            ("gpu_id", "g1"),
+            ("gpu_model", "L4"),
+            ("shared_by", "2"),
+            ("k8s_pod", name),
+            ("service_name", name),
+        ];
+        Thing::new(&card, from, until)
+    };
+    let host = Thing::new(&[("host_name", "h1")], START, START + 10);
+    let (a, b) = (pod("a", START, START + 6), pod("b", START + 4, START + 10));
+    let samples = [a.works(0.4, 5.0), b.works(0.4, 5.0), host.says("cpu.count", |_| 10.0)];
+    let report = report(&samples.concat(), "vcpu_hour = 0.04\ngpu_hour = { L4 = 0.6 }").await;
+    // Each has the card and the CPUs for 4 h alone and for 2 h by halves: 5 h x 0.60, and 5 h x 10 x 0.04.
+    for service in ["a", "b"] {
+        assert_eq!(both_costs(&report, service), ["3.00", "2.00"], "{service}");
+    }
+    assert_conserved(&report);
+}
+
+#[tokio::test]
+async fn one_slice_is_not_the_card() {
+    let card =
+        [("host_name", "h1"), ("gpu_id", "a"), ("gpu_model", "A100"), ("mig_id", "one"), ("service_name", "small")];
+    let small = Thing::new(&card, START, START + 10);
+    let report = report(&small.works(0.4, 5.0), "gpu_hour = { A100 = 7.0 }").await;
+    // 10 h x 7.00, of which the slice is 1/7.
+    assert_eq!(costs(&report, Dimension::Service), pairs(&[(UNALLOCATED, "60.00"), ("small", "10.00")]));
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("idle", "60.00"), ("workload", "10.00")]));
+    assert_conserved(&report);
+}
+
+#[tokio::test]
+async fn a_slice_that_is_there_over_midnight_never_has_the_card() {
+    let card =
+        [("host_name", "h1"), ("gpu_id", "a"), ("gpu_model", "A100"), ("mig_id", "one"), ("service_name", "small")];
+    let mut samples = Thing::new(&card, 115, 125).works(0.4, 5.0);
+    // A point every five minutes, so that the last before midnight is four minutes short of it, and one in the last minute.
+    samples.retain(|sample| sample.time_us / MINUTE_US % 5 == 0 || sample.time_us == 125 * HOUR_US - MINUTE_US);
+    let duties = samples.iter_mut().filter(|sample| sample.role == "gpu.utilization");
+    duties.enumerate().for_each(|(at, sample)| sample.value = if at % 2 == 0 { 0.3 } else { 0.5 });
+    let report = report_from(115, &samples, "gpu_hour = { A100 = 7.0 }").await;
+    // 10 h x 7.00 / 7.
+    assert_eq!(row(&report, Dimension::Service, "small").cost.unwrap().to_text(2), "10.00");
+}
+
+#[tokio::test]
+async fn a_silent_hour_does_not_make_requests_cheap() {
+    let card = [("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4"), ("service_name", "chat")];
+    let mut samples = Thing::new(&card, START, START + 3).works(0.4, 5.0);
+    samples.extend(Thing::new(&card, START + 4, START + 10).works(0.4, 5.0));
+    samples.extend(Thing::new(&[("service_name", "chat")], START, START + 10).says("latency.e2e", |_| 2.0));
+    let report = report(&samples, PRICES).await;
+    let chat = row(&report, Dimension::Service, "chat");
+    assert_eq!((chat.now.gpu_hours, chat.now.coverage()), (10.0, Some(0.9)));
+    // 0.4 of the nine measured hours were busy, and so of all ten: 0.4 x 6.00 for 600 requests.
+    assert_eq!(chat.unit_used.per_1000_requests.unwrap().to_text(4), "4.0000");
+    assert!((chat.unit.load.gpu_busy.unwrap() - 0.4).abs() < 1e-6);
+}
+
+#[tokio::test]
+async fn requests_that_two_metrics_count_are_counted_once() {
+    let card = [("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4"), ("service_name", "chat")];
+    let counts = |metric| Thing::new(&[("service_name", "chat"), ("metric", metric)], START, START + 10);
+    let mut samples = Thing::new(&card, START, START + 10).works(0.4, 5.0);
+    // The server counts a request a minute; of those the gateway sees every second one.
+    samples.extend(counts("server").says("latency.e2e", |_| 2.0));
+    samples.extend(counts("gateway").says("latency.e2e", |_| 2.0).into_iter().step_by(2));
+    let report = report(&samples, PRICES).await;
+    assert_eq!(row(&report, Dimension::Service, "chat").now.requests(), Some(600.0));
+}
+
+#[tokio::test]
+async fn a_pod_is_there_at_midnight() {
+    let labels = [("host_name", "h1"), ("k8s_pod", "api-1"), ("k8s_namespace", "web"), ("scope", "pod")];
+    let mut samples = Thing::new(&labels, 115, 125).says("cpu.usage", |_| 1.0);
+    samples.retain(|sample| sample.time_us / MINUTE_US % 5 == 0);
+    samples.extend(Thing::new(&[("host_name", "h1")], 115, 125).says("cpu.count", |_| 2.0));
+    let report = report_from(115, &samples, "vcpu_hour = 0.6").await;
+    // One vCPU from the first to the last point, 9 h 55 min, and its minute: 9 h 56 min x 0.60.
+    assert_eq!(row(&report, Dimension::Namespace, "web").cost.unwrap().to_text(2), "5.96");
+}
+
+#[tokio::test]
+async fn a_host_whose_price_pays_for_nothing_that_is_known_is_named() {
+    let host = Thing::new(&[("host_name", "h1")], START, START + 10);
+    let report = report(&host.says("cpu.utilization", |_| 0.5), "node_hour = { h1 = 3.0 }").await;
+    let missing = report.fleets[0].week.missing.join("\n");
+    let words = "Not in the bill: h1: it has a node_hour, and nothing says how many vCPUs or how much memory";
+    assert!(missing.contains(words) && missing.contains("add `vcpus` or `memory_gb`"), "{missing}");
+}
+
 #[tokio::test]
 async fn pods_pay_the_larger_of_request_and_use() {
     let pod = |name, space| {
@@ -376,6 +509,11 @@ async fn a_silent_exporter_is_not_an_idle_card() {
     assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "3.60"), ("(no telemetry)", "2.40")]));
     let waterfall = &report.fleets[0].week.waterfall;
     assert!((waterfall.no_telemetry_hours - 4.0).abs() < 1e-9);
+    // Paid 6.00, busy 6 h x 0.4 = 1.44, unknown 2.40: the rest was measured, and not busy.
+    let text = report.to_text();
+    for words in ["measured and not busy  2.16 EUR  (nothing is known of 2.40 EUR)", "nothing is known of 4.0)"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
     let coverage = row(&report, Dimension::Fleet, "all").now.coverage().unwrap();
     assert!((coverage - 0.6).abs() < 1e-9, "{coverage}");
     assert_conserved(&report);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{asker::Asker, present::Present, usage::Stats};
+use super::{asker::Asker, cards::BRIDGED_US, present::Present, usage::Stats};
 use crate::{
     error::Result,
     price_book::Period,
@@ -146,25 +146,27 @@ impl Hosts {
         );
         let rows = asker.rows("requests and use of pods", query).await?;
         let simulated = rows.flags("simulated")?;
-        let texts = ["host", "namespace", "pod", "service", "team", "scope"].map(|name| rows.texts(name));
-        let [hosts, namespaces, pods, services, teams, scopes] = texts;
-        let (hosts, namespaces, pods, services) = (hosts?, namespaces?, pods?, services?);
-        let (teams, scopes) = (teams?, scopes?);
+        let texts = ["host", "namespace", "pod", "k8s_container", "service", "team", "scope"];
+        let [hosts, namespaces, pods, containers, services, teams, scopes] = texts.map(|name| rows.texts(name));
+        let (hosts, namespaces, pods, containers) = (hosts?, namespaces?, pods?, containers?);
+        let (services, teams, scopes) = (services?, teams?, scopes?);
         let (first, last) = (rows.integers("first_us")?, rows.integers("last_us")?);
         let numbers = ["cpu_request", "cpu_usage", "memory_request", "memory_usage"].map(|name| rows.numbers(name));
         let [cpu_request, cpu_usage, memory_request, memory_usage] = numbers;
         let (cpu_request, cpu_usage) = (cpu_request?, cpu_usage?);
         let (memory_request, memory_usage) = (memory_request?, memory_usage?);
         let gigabytes = |bytes: Option<f64>| bytes.map(|bytes| bytes / 1e9);
+        let who = |row: usize| (simulated[row], [&hosts, &namespaces, &pods, &containers, &scopes].map(|of| &of[row]));
         for row in 0..rows.len() {
-            let (Some(host), Some(pod), Some(first), Some(last)) =
+            let (Some(host), Some(pod), Some(first_us), Some(last_us)) =
                 (hosts[row].clone(), pods[row].clone(), first[row], last[row])
             else {
                 continue;
             };
-            // A day that is not the last one goes on until the next.
-            let midnight = (last.div_euclid(DAY_US) + 1) * DAY_US;
-            let end_us = (last + MINUTE_US).min(midnight).min(asker.window.end_us);
+            // Whoever is there before and after midnight was there at midnight, too.
+            let next = Some(row + 1).filter(|next| *next < rows.len() && who(*next) == who(row));
+            let goes_on = next.and_then(|next| first[next]).filter(|next_us| next_us - last_us <= BRIDGED_US);
+            let end_us = goes_on.unwrap_or(last_us + MINUTE_US).min(asker.window.end_us);
             self.pods.push(PodDay {
                 host: (simulated[row], host),
                 namespace: namespaces[row].clone(),
@@ -172,7 +174,7 @@ impl Hosts {
                 service: services[row].clone(),
                 team: teams[row].clone(),
                 scope: scopes[row].clone().unwrap_or_default(),
-                period: Period { start_us: first, end_us },
+                period: Period { start_us: first_us, end_us },
                 cpu_request: cpu_request[row],
                 cpu_usage: cpu_usage[row],
                 memory_request: gigabytes(memory_request[row]),

@@ -2,8 +2,9 @@
 //! before.
 //!
 //! Two windows are read, each in one pass over the points of GPUs (`gpu_minutes`) and a few questions that the engine
-//! aggregates; everything else is computed from minutes. Real and simulated fleets have a bill each. Definitions and units are
-//! in docs/cost.md. The same data, price book and request give the same bytes.
+//! aggregates; everything else, advice too, is computed from minutes. Real and simulated fleets have a bill each. Definitions
+//! and units are in docs/cost.md. The same data, price book and request give the same figures; the same bytes, but for the
+//! versions of the tables that a page and the JSON name, which rise with every write.
 
 mod asker;
 mod bill;
@@ -44,7 +45,8 @@ pub use usage::Stats;
 use crate::{
     PriceBook,
     error::Result,
-    recommend::{RecommendReport, RecommendRequest, recommend},
+    gpu_minutes::GpuMinutes,
+    recommend::{RecommendReport, RecommendRequest, recommend_of},
     window::{DAY_US, Window, time_text},
 };
 use fleet::{FleetWeek, Week};
@@ -117,22 +119,12 @@ struct Saving {
 /// Query and store errors.
 pub async fn weekly(ctx: &SessionContext, store: Option<&Store>, request: &WeeklyRequest) -> Result<WeeklyReport> {
     let table_versions = store.map(table_versions).unwrap_or_default();
-    let advice = match advice_window(request) {
-        Some(window) => {
-            let (zone, prices) = (request.zone, request.prices.clone());
-            // The report of a past week is always the same: its advice is that of its end.
-            Some(
-                recommend(
-                    ctx,
-                    None,
-                    &RecommendRequest { window, zone, prices, manifests: None, now_us: window.end_us },
-                )
-                .await?,
-            )
-        }
-        None => None,
-    };
-    let mut report = WeeklyReport { table_versions, ..figures_of(ctx, request).await? };
+    let book = book_of(request)?;
+    let (now, minutes) = Week::read(ctx, request.window, request.now_us, &book).await?;
+    let advice = advice(ctx, &minutes, request).await?;
+    // Those of the window before take as much memory.
+    drop(minutes);
+    let mut report = WeeklyReport { table_versions, ..compared(ctx, now, &book, request).await? };
     for fleet in &mut report.fleets {
         let simulated = fleet.simulated;
         fleet.savings = advice.as_ref().map(|advice| savings(advice, simulated)).unwrap_or_default();
@@ -146,22 +138,44 @@ pub async fn weekly(ctx: &SessionContext, store: Option<&Store>, request: &Weekl
     Ok(report)
 }
 
-/// What advice looks at: the window until now, or the last four weeks of it.
-fn advice_window(request: &WeeklyRequest) -> Option<Window> {
-    let end_us = request.window.end_us.min(request.now_us);
-    Window::new(request.window.start_us.max(end_us - ADVICE_US_MAX), end_us).ok()
+/// Advice on the window until now, or on the last four weeks of it; none without a whole minute.
+async fn advice(
+    ctx: &SessionContext,
+    minutes: &GpuMinutes,
+    request: &WeeklyRequest,
+) -> Result<Option<RecommendReport>> {
+    let Some(window) = advice_window(request) else { return Ok(None) };
+    let (zone, prices) = (request.zone, request.prices.clone());
+    // The report of a past week is always the same: its advice is that of its end.
+    let asked = RecommendRequest { window, zone, prices, manifests: None, now_us: window.end_us };
+    recommend_of(ctx, None, minutes, &asked).await.map(Some)
 }
 
-/// The report without advice, which takes the points of the window once more.
+fn advice_window(request: &WeeklyRequest) -> Option<Window> {
+    let end_us = request.window.end_us.min(request.now_us);
+    let window = Window::new(request.window.start_us.max(end_us - ADVICE_US_MAX), end_us);
+    window.and_then(Window::whole_minutes).ok()
+}
+
+/// The report without advice.
 async fn figures_of(ctx: &SessionContext, request: &WeeklyRequest) -> Result<WeeklyReport> {
-    let book = match &request.prices {
-        Some(book) => book.clone(),
+    let book = book_of(request)?;
+    let (now, _) = Week::read(ctx, request.window, request.now_us, &book).await?;
+    compared(ctx, now, &book, request).await
+}
+
+fn book_of(request: &WeeklyRequest) -> Result<PriceBook> {
+    match &request.prices {
+        Some(book) => Ok(book.clone()),
         // All prices are unknown; the currency is not shown.
-        None => PriceBook::parse("currency = \"USD\"")?,
-    };
+        None => Ok(PriceBook::parse("currency = \"USD\"")?),
+    }
+}
+
+/// `now` beside the window before, without advice.
+async fn compared(ctx: &SessionContext, now: Week, book: &PriceBook, request: &WeeklyRequest) -> Result<WeeklyReport> {
     let before_window = request.window.week_before(request.zone);
-    let now = Week::read(ctx, request.window, request.now_us, &book).await?;
-    let mut before = Week::read(ctx, before_window, request.now_us, &book).await?;
+    let (mut before, _) = Week::read(ctx, before_window, request.now_us, book).await?;
     let (hours, digits) = (request.window.hours(), book.currency.digits());
     let fleets = now.fleets.into_iter().map(|(simulated, week)| {
         let before = before.fleets.remove(&simulated);

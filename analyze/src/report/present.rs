@@ -73,14 +73,16 @@ impl Present {
         self.has_pods
     }
 
-    /// The part of `window` in which GPUs have points; none where they have none. A window may be much longer than what is
-    /// stored, and minutes in which there is nothing take memory, too.
+    /// The whole minutes of `window` in which GPUs have points; none where they have none. A window may be much longer than
+    /// what is stored, and minutes in which there is nothing take memory, too.
     pub(super) fn gpu_span(&self, window: Window) -> Option<Window> {
+        let window = window.whole_minutes().ok()?;
         let Some(roles) = &self.roles else { return Some(window) };
         let of_gpus = || roles.iter().filter(|(role, _)| role.starts_with("gpu.")).map(|(_, span)| *span);
         let (first, last) = (of_gpus().map(|span| span.0).min()?, of_gpus().map(|span| span.1).max()?);
-        // The minutes around them are whole.
+        // The minute of the first point is part of it.
         let first = first.div_euclid(MINUTE_US) * MINUTE_US;
-        Window::new(first.max(window.start_us), (last + HOUR_US).min(window.end_us)).ok()
+        let span = Window::new(first.max(window.start_us), (last + HOUR_US).min(window.end_us));
+        span.and_then(Window::whole_minutes).ok()
     }
 }

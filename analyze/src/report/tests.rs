@@ -135,6 +135,23 @@ async fn rows_of(ctx: &SessionContext, sql: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
+async fn a_long_list_of_what_is_missing_is_cut_but_for_programs() {
+    let mut report = report(&ten_hours("chat", false)).await;
+    report.fleets[0].week.missing = (0..60).map(|index| format!("Sentence {index}.")).collect();
+    let text = report.to_text();
+    assert!(text.contains("Sentence 49.") && !text.contains("Sentence 50."), "{text}");
+    assert!(text.contains("And 10 more; --format json has all."), "{text}");
+    assert!(report.to_json().unwrap().contains("Sentence 59."));
+}
+
+#[tokio::test]
+async fn a_window_without_a_whole_minute_has_no_gpus() {
+    let window = Window::new(100 * HOUR_US + 1, 100 * HOUR_US + MINUTE_US).unwrap();
+    let report = weekly(&session(&ten_hours("chat", false), &[]), None, &request(window, Tz::UTC)).await.unwrap();
+    assert!(report.rows().all(|row| row.now.gpu_hours == 0.0));
+}
+
+#[tokio::test]
 async fn every_figure_is_a_row_of_a_table_function() {
     let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { L4 = 1.0 }").unwrap();
     let ctx = session(&ten_hours("chat", false), &[]);
@@ -170,6 +187,8 @@ async fn every_figure_is_a_row_of_a_table_function() {
         ("SELECT * FROM weekly_report()", "takes a day"),
         ("SELECT * FROM weekly_report('soon')", "a report takes times"),
         ("SELECT * FROM weekly_report('1970-W99')", "is not a week"),
+        ("SELECT * FROM weekly_report('1970-01-05', '1970-01-12', 'Berlin')", "IANA time zone"),
+        ("SELECT * FROM gpu_waterfall('1970-01-05', '1970-01-12', 'UTC')", "the start and the end"),
         ("SELECT * FROM gpu_waterfall('1970-01-08')", "the start and the end"),
         ("SELECT * FROM gpu_waterfall('1970-01-08', '1970-01-08')", "window is empty"),
     ] {
@@ -197,4 +216,53 @@ async fn the_query_under_a_table_gives_its_numbers() {
         }
     }
     assert!(asked >= 8, "{asked}");
+}
+
+/// The SQL under the section `heading`.
+fn queries_of(report: &WeeklyReport, heading: &str) -> Vec<String> {
+    let sections = report.page().sections.into_iter().filter(|section| section.heading == heading);
+    let query = |block| match block {
+        crate::page::Block::Table(table) => table.query,
+        crate::page::Block::Figure(figure) => figure.query,
+        crate::page::Block::Paragraph(_) | crate::page::Block::List(_) => None,
+    };
+    sections.flat_map(|section| section.blocks).filter_map(query).collect()
+}
+
+#[tokio::test]
+async fn the_query_under_a_table_has_its_week_before() {
+    let zone: Tz = "Europe/Berlin".parse().unwrap();
+    // 169 hours; the week before has 168, the window of the same length before has 169.
+    let window = Window::parse_week_in("2026-W43", zone).unwrap();
+    let all = samples(window.before().start_us, window.end_us, 30 * MINUTE_US, "chat", false);
+    let ctx = session(&all, &[]);
+    let report = weekly(&ctx, None, &request(window, zone)).await.unwrap();
+    register(&ctx, request(window, zone).prices.as_ref());
+    let [bill] = queries_of(&report, "The bill").try_into().unwrap();
+    // name, gpu_hours, cost, cost_before, cost_change
+    assert_eq!(rows_of(&ctx, &bill).await, [["workload", "169.0", "169.0", "168.0", "1.0"]], "{bill}");
+}
+
+#[tokio::test]
+async fn the_query_under_a_figure_is_of_its_fleet() {
+    let mut all = ten_hours("chat", false);
+    // The simulated card is 0.7 and 0.9 busy, the real one 0.3 and 0.5.
+    all.extend(ten_hours("chat", true).into_iter().map(|mut sample| {
+        if sample.role == "gpu.utilization" {
+            sample.value += 0.4;
+        }
+        sample
+    }));
+    let ctx = session(&all, &[]);
+    let report = report(&all).await;
+    register(&ctx, request(report.request.window, Tz::UTC).prices.as_ref());
+    for (mark, busy) in [("", 0.4), (" (SIMULATED)", 0.8)] {
+        let [hourly] = queries_of(&report, &format!("Use by the hour{mark}")).try_into().unwrap();
+        let rows = rows_of(&ctx, &hourly).await;
+        assert!(rows.len() == 10 && rows.iter().all(|row| (row[1].parse::<f64>().unwrap() - busy).abs() < 1e-9));
+        let [steps] = queries_of(&report, &format!("GPU-hours from paid to productive{mark}")).try_into().unwrap();
+        let rows = rows_of(&ctx, &steps.replace('*', "step, round(gpu_hours, 3)")).await;
+        let of_busy: Vec<f64> = rows.iter().filter(|row| row[0] == "busy").map(|row| row[1].parse().unwrap()).collect();
+        assert_eq!((rows.len(), of_busy), (6, vec![10.0 * busy]), "{steps}");
+    }
 }

@@ -8,6 +8,7 @@ use crate::{
     money::Money,
     page::Figure,
     report::json::rung_name,
+    rows::SIMULATED,
     window::HOUR_US,
 };
 
@@ -64,7 +65,8 @@ pub(super) fn hourly(writer: &Writer<'_>) -> Figure {
         caption: format!("Mean duty of the GPUs by the hour, days in {}", writer.report.request.zone.name()),
         query: Some(format!(
             "SELECT date_trunc('hour', time) AS hour, avg(value * share) AS busy FROM gpu WHERE role = 'gpu.utilization' \
-             AND time >= {} AND time < {} GROUP BY 1 ORDER BY 1",
+             AND {}{SIMULATED} AND time >= {} AND time < {} GROUP BY 1 ORDER BY 1",
+            writer.not(),
             bound(writer.report.request.window.start_us),
             bound(writer.report.request.window.end_us)
         )),

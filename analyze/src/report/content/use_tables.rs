@@ -45,7 +45,11 @@ impl Writer<'_> {
             caption: "Below full coverage a step is at least what is shown".to_owned(),
             columns: columns(&["step"], &["GPU-hours", "of paid %", "cost", "coverage %", "lost here"]),
             rows: waterfall.steps.iter().map(cells).chain([unseen]).collect(),
-            query: Some(format!("SELECT * FROM gpu_waterfall({})", self.window_arguments())),
+            query: Some(format!(
+                "SELECT * FROM gpu_waterfall({}) WHERE {}simulated",
+                self.window_arguments(),
+                self.not()
+            )),
         };
         vec![Block::Figure(charts::waterfall(self)), Block::Table(table)]
     }
