@@ -17,21 +17,25 @@ use crate::{
     series::Series,
     state::{State, WalTable},
     store::{read_state, write_state},
-    wal::{Found, RecordPoints, SeriesBook, decode_points},
+    wal::{Found, SeriesBook, decode_points},
+    write_batch::WriteBatch,
 };
 use gathered::Gathered;
 
-/// Records decoded before they are asked for.
-const RECORDS_AHEAD: usize = 16;
+/// Parts of the log decoded before they are asked for.
+const PARTS_AHEAD: usize = 2;
 
-/// A record, as the decoding thread hands it over.
-struct Decoded {
-    sequence: u64,
-    /// It is the first record of its segment to be replayed: places count from 0 again.
+/// Some records in a row of one segment, as the decoding thread hands them over.
+struct Part {
+    /// The last of the records.
+    through: u64,
+    /// They are the first of their segment to be replayed: places count from 0 again.
     starts_segment: bool,
-    /// Series that the segment has defined since the record before.
+    /// Series that the segment has defined since the part before.
     learned: Vec<Arc<Series>>,
-    points: RecordPoints,
+    /// The series that `batch` refers to, by their place among those that the segment has defined.
+    series: Vec<u32>,
+    batch: WriteBatch,
 }
 
 /// Decodes what the log holds.
@@ -40,7 +44,12 @@ struct Decoder {
     /// Series of the book that were handed over.
     told: usize,
     starts_segment: bool,
-    decoded: SyncSender<Decoded>,
+    /// A part ends here: records up to this one are kept apart from later ones.
+    partial_through: u64,
+    gathered: Gathered,
+    /// The last record that was gathered, if one is to be handed over.
+    gathered_through: Option<u64>,
+    parts: SyncSender<Part>,
 }
 
 impl Decoder {
@@ -51,6 +60,7 @@ impl Decoder {
     fn take(&mut self, found: Found<'_>) -> Result<()> {
         match found {
             Found::Segment => {
+                self.hand_over()?;
                 self.book.clear();
                 self.told = 0;
                 self.starts_segment = true;
@@ -58,18 +68,29 @@ impl Decoder {
             }
             Found::Known(payload) => self.book.learn(payload).map_err(Error::record(0)),
             Found::Record { sequence, payload } => {
+                if sequence > self.partial_through && self.gathered_through <= Some(self.partial_through) {
+                    self.hand_over()?;
+                }
                 let points = decode_points(payload, &mut self.book).map_err(Error::record(sequence))?;
                 if points.lost_point_count > 0 {
                     let points = points.lost_point_count;
                     tracing::warn!(sequence, points, "points of series that only damaged records defined are lost");
                 }
-                let starts_segment = std::mem::take(&mut self.starts_segment);
-                let learned = self.book.since(self.told);
-                self.told += learned.len();
-                let decoded = Decoded { sequence, starts_segment, learned, points };
-                self.decoded.send(decoded).map_err(|_ended| Error::Task("the replay of the log ended early".into()))
+                self.gathered.add(points.batch, &points.series);
+                self.gathered_through = Some(sequence);
+                if self.gathered.is_enough() { self.hand_over() } else { Ok(()) }
             }
         }
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        let Some(through) = self.gathered_through.take() else { return Ok(()) };
+        let starts_segment = std::mem::take(&mut self.starts_segment);
+        let learned = self.book.since(self.told);
+        self.told += learned.len();
+        let (batch, series) = self.gathered.take();
+        let part = Part { through, starts_segment, learned, series, batch };
+        self.parts.send(part).map_err(|_ended| Error::Task("the replay of the log ended early".into()))
     }
 }
 
@@ -85,9 +106,6 @@ pub(crate) struct Replayer {
     series: Vec<Arc<Series>>,
     /// Of each, its place in the memtable, once it has a point.
     places: Vec<Option<u32>>,
-    /// Points that are not in the memtable yet, and the last record they are of.
-    gathered: Gathered,
-    gathered_through: Option<u64>,
 }
 
 impl Replayer {
@@ -97,16 +115,7 @@ impl Replayer {
         partial_through: u64,
         now_us: i64,
     ) -> Self {
-        Self {
-            state,
-            active_series,
-            partial_through,
-            now_us,
-            series: Vec::new(),
-            places: Vec::new(),
-            gathered: Gathered::default(),
-            gathered_through: None,
-        }
+        Self { state, active_series, partial_through, now_us, series: Vec::new(), places: Vec::new() }
     }
 
     /// Calls `read` with what takes each thing that the log holds, and returns when all of it is in memory.
@@ -117,40 +126,49 @@ impl Replayer {
         self,
         read: impl FnOnce(&mut dyn FnMut(Found<'_>) -> Result<()>) -> Result<T>,
     ) -> Result<T> {
-        let (decoded, inbox) = sync_channel(RECORDS_AHEAD);
+        let (parts, inbox) = sync_channel(PARTS_AHEAD);
+        let partial_through = self.partial_through;
         thread::scope(|scope| {
             let inserting = thread::Builder::new()
                 .name("driftwatt-replay".into())
                 .spawn_scoped(scope, move || self.insert_all(inbox))
                 .map_err(|error| Error::Task(format!("start the replay thread: {error}")))?;
-            let mut decoder = Decoder { book: SeriesBook::default(), told: 0, starts_segment: true, decoded };
+            let mut decoder = Decoder {
+                book: SeriesBook::default(),
+                told: 0,
+                starts_segment: true,
+                partial_through,
+                gathered: Gathered::default(),
+                gathered_through: None,
+                parts,
+            };
             let outcome = read(&mut |found| decoder.take(found));
+            let last = decoder.hand_over();
             // Ends the other thread once it has taken what is there.
             drop(decoder);
             inserting.join().map_err(|_panic| Error::Task("the replay thread panicked".into()))?;
-            outcome
+            let outcome = outcome?;
+            last.map(|()| outcome)
         })
     }
 
-    fn insert_all(mut self, inbox: Receiver<Decoded>) {
+    fn insert_all(mut self, inbox: Receiver<Part>) {
         self.learn_from_tables();
         let mut whole = false;
-        for Decoded { sequence, starts_segment, learned, points } in inbox {
-            if starts_segment {
+        for part in inbox {
+            if part.starts_segment {
                 self.series.clear();
                 self.places.clear();
             }
-            self.places.resize(self.places.len() + learned.len(), None);
-            self.series.extend(learned);
-            if sequence > self.partial_through && !whole {
+            self.places.resize(self.places.len() + part.learned.len(), None);
+            self.series.extend(part.learned);
+            if part.through > self.partial_through && !whole {
                 whole = true;
-                self.insert_gathered();
                 write_state(&self.state).seal_partial(self.partial_through);
                 self.places.fill(None);
             }
-            self.gather(sequence, points);
+            self.insert(part.through, part.batch, &part.series);
         }
-        self.insert_gathered();
     }
 
     /// Learns the series of the last day from the tables first, so that the log's are not taken for new ones.
@@ -162,10 +180,10 @@ impl Replayer {
         }
     }
 
-    fn gather(&mut self, sequence: u64, points: RecordPoints) {
+    fn insert(&mut self, through: u64, batch: WriteBatch, series: &[u32]) {
         let mut state = write_state(&self.state);
-        let mut places: Vec<u32> = Vec::with_capacity(points.series.len());
-        for known in points.series.iter().map(|place| *place as usize) {
+        let mut places: Vec<u32> = Vec::with_capacity(series.len());
+        for known in series.iter().map(|place| *place as usize) {
             let place = match self.places[known] {
                 Some(place) => place,
                 None => {
@@ -178,18 +196,6 @@ impl Replayer {
             };
             places.push(place);
         }
-        drop(state);
-        self.gathered.add(points.batch, &places);
-        self.gathered_through = Some(sequence);
-        if self.gathered.is_enough() {
-            self.insert_gathered();
-        }
-    }
-
-    fn insert_gathered(&mut self) {
-        if let Some(sequence) = self.gathered_through.take() {
-            let (batch, places) = self.gathered.take();
-            write_state(&self.state).insert_at(sequence, batch, &places);
-        }
+        state.insert_at(through, batch, &places);
     }
 }

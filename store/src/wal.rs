@@ -33,7 +33,7 @@ use crate::{
 
 pub(crate) use check::check;
 use frame::PAYLOAD_SIZE_BYTES_MAX;
-pub(crate) use record::{Definitions, RecordPoints, SeriesBook, decode_points, encode};
+pub(crate) use record::{Definitions, SeriesBook, decode_points, encode};
 pub(crate) use recovery::{Found, Replay};
 
 use thread::{LogThread, Request};

@@ -59,6 +59,15 @@ impl SampleColumns {
         self.form.push(form);
     }
 
+    /// Drops all points and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        let Self { series, start_time, time, bits, form } = self;
+        series.clear();
+        [start_time, time].into_iter().for_each(Vec::clear);
+        bits.clear();
+        form.clear();
+    }
+
     /// Keeps the points whose series index `keep` accepts.
     pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
         let kept: Vec<usize> = (0..self.len()).filter(|row| keep(self.series[*row])).collect();

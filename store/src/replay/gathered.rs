@@ -1,14 +1,14 @@
 //! Points of many log records, put together by series.
 //!
-//! A sender's record holds one point of each of its series, so that putting records into a memtable one by one looks every
-//! series up again for a single point. Gathered, a series is looked up once for all of its points.
+//! A sender's record holds one point of each of its series, so that putting records into a memtable one by one goes to every
+//! series again for a single point. Gathered, it goes there once for all of them.
 
 use crate::write_batch::{HistogramPoint, Rejection, SampleColumns, WriteBatch};
 
-/// Points from which it is time to put them in; 4 MB of columns.
+/// Points from which there are enough; 4 MB of columns.
 const POINT_COUNT_ENOUGH: usize = 1 << 17;
 
-/// Points whose series are places in a memtable, in the order of the log.
+/// Points in the order of the log, their series as places in some list.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     samples: SampleColumns,
@@ -34,10 +34,11 @@ impl Gathered {
         self.samples.len() + self.histograms.len() >= POINT_COUNT_ENOUGH
     }
 
-    /// All of it, and the place of each series it refers to. Points of a series stay in the order of the log, because the
-    /// last write of a point is the one that counts.
+    /// All of it, by series, and the place of each series it refers to. Points of a series stay in the order of the log,
+    /// because the last write of a point is the one that counts.
     pub(super) fn take(&mut self) -> (WriteBatch, Vec<u32>) {
-        let (samples, mut places) = by_place(&std::mem::take(&mut self.samples));
+        let (samples, mut places) = by_place(&self.samples);
+        self.samples.clear();
         let mut histograms = std::mem::take(&mut self.histograms);
         histograms.sort_by_key(|point| point.series);
         for of_series in histograms.chunk_by_mut(|a, b| a.series == b.series) {
