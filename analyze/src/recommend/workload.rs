@@ -175,7 +175,7 @@ impl Workloads {
         let key = (simulated, service.to_owned());
         let uses: Vec<PodUse> = pods.iter().filter_map(|pod| self.use_of(simulated, pod)).collect();
         let mean = |of: fn(&PodUse) -> Option<f64>| {
-            let known: Vec<f64> = uses.iter().filter_map(|pod| of(pod)).collect();
+            let known: Vec<f64> = uses.iter().filter_map(of).collect();
             (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
         };
         // One container without a request leaves the autoscaler without a percentage: so is a pod without one.

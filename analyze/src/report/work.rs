@@ -38,14 +38,14 @@ pub(super) struct WorkDone {
 type Key = (bool, [Option<String>; 5]);
 const LABELS: &str = "service_name AS service, team, k8s_namespace AS namespace, model_name AS model, model_version";
 
-/// How many.
+/// Requests, tokens read, tokens written.
 const QUANTITIES: usize = 3;
 
 /// What one metric counts of one quantity under one set of labels.
 #[derive(Debug, Clone, PartialEq)]
 struct Counted {
     key: Key,
-    /// Requests, tokens read, tokens written.
+    /// Which of them.
     quantity: usize,
     metric: String,
     /// Whether a histogram counts; else the gains of a counter do.
@@ -81,6 +81,9 @@ impl WorkDone {
     }
 }
 
+/// What each metric counts, by whether it is a histogram, and name.
+type ByMetric<'a> = BTreeMap<(bool, &'a str), f64>;
+
 /// Each piece of work once: several metrics count the same requests (a gateway's, a server's, one of each version of the
 /// conventions), and so do a histogram and a counter. Of the histograms of a service that which counts most is taken, and
 /// of its counters only where there is none.
@@ -90,7 +93,7 @@ fn once(counted: &[Counted]) -> BTreeMap<Key, [Option<f64>; QUANTITIES]> {
         (simulated, [Some(service), ..]) => (*simulated, [Some(service.clone()), None, None, None, None]),
         unnamed => unnamed.clone(),
     };
-    let mut totals: BTreeMap<(Key, usize), BTreeMap<(bool, &str), f64>> = BTreeMap::new();
+    let mut totals: BTreeMap<(Key, usize), ByMetric<'_>> = BTreeMap::new();
     for one in counted {
         let of_service = totals.entry((whose(one), one.quantity)).or_default();
         *of_service.entry((one.by_histogram, &one.metric)).or_default() += one.count;
