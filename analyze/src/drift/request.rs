@@ -184,6 +184,43 @@ impl Filter {
     }
 }
 
+impl Side {
+    /// One window.
+    pub fn new(window: Window, filters: Vec<Filter>) -> Self {
+        Self { windows: vec![window], filters }
+    }
+
+    /// From the start of the first window to the end of the last; empty without one.
+    pub fn span(&self) -> Window {
+        span(&self.windows)
+    }
+
+    /// Microseconds of all windows together.
+    pub(crate) fn length_us(&self) -> i64 {
+        self.windows.iter().map(|window| window.end_us - window.start_us).sum()
+    }
+
+    /// The window that holds `time_us`.
+    pub(crate) fn window_of(&self, time_us: i64) -> Option<&Window> {
+        self.windows.iter().find(|window| (window.start_us..window.end_us).contains(&time_us))
+    }
+
+    /// Each window moved back by its own length.
+    pub(crate) fn before(&self) -> Self {
+        Self { windows: self.windows.iter().map(|window| window.before()).collect(), filters: self.filters.clone() }
+    }
+
+    /// SQL condition on `column` that holds inside the windows.
+    pub(crate) fn time_sql(&self, column: &str) -> String {
+        time_sql(&self.windows, column)
+    }
+
+    /// SQL condition of the filters; empty without any, else it starts with ` AND `.
+    pub(crate) fn filter_sql(&self) -> String {
+        self.filters.iter().map(|filter| format!(" AND {}", filter.sql())).collect()
+    }
+}
+
 /// From the start of the first window to the end of the last; empty without one.
 fn span(windows: &[Window]) -> Window {
     let start_us = windows.iter().map(|window| window.start_us).min().unwrap_or(0);
@@ -241,42 +278,5 @@ mod tests {
             assert_eq!(whole.filters_text().as_deref(), text);
             assert_eq!(whole.of_segment(&segment).filters_text().as_deref(), text);
         }
-    }
-}
-
-impl Side {
-    /// One window.
-    pub fn new(window: Window, filters: Vec<Filter>) -> Self {
-        Self { windows: vec![window], filters }
-    }
-
-    /// From the start of the first window to the end of the last; empty without one.
-    pub fn span(&self) -> Window {
-        span(&self.windows)
-    }
-
-    /// Microseconds of all windows together.
-    pub(crate) fn length_us(&self) -> i64 {
-        self.windows.iter().map(|window| window.end_us - window.start_us).sum()
-    }
-
-    /// The window that holds `time_us`.
-    pub(crate) fn window_of(&self, time_us: i64) -> Option<&Window> {
-        self.windows.iter().find(|window| (window.start_us..window.end_us).contains(&time_us))
-    }
-
-    /// Each window moved back by its own length.
-    pub(crate) fn before(&self) -> Self {
-        Self { windows: self.windows.iter().map(|window| window.before()).collect(), filters: self.filters.clone() }
-    }
-
-    /// SQL condition on `column` that holds inside the windows.
-    pub(crate) fn time_sql(&self, column: &str) -> String {
-        time_sql(&self.windows, column)
-    }
-
-    /// SQL condition of the filters; empty without any, else it starts with ` AND `.
-    pub(crate) fn filter_sql(&self) -> String {
-        self.filters.iter().map(|filter| format!(" AND {}", filter.sql())).collect()
     }
 }
