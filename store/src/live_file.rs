@@ -39,6 +39,11 @@ fn widen<T: Ord + Clone>(range: &mut Option<(T, T)>, low: Option<T>, high: Optio
 }
 
 impl KeyRange {
+    /// Of rows of which only the metric is known.
+    pub(crate) fn of_metric(metric: &str) -> Self {
+        Self { metric: Some((metric.to_owned(), metric.to_owned())), ..Self::default() }
+    }
+
     /// Widens the range by the rows of `batch`.
     pub(crate) fn extend(&mut self, batch: &RecordBatch) {
         if let Some(metric) = batch.column_by_name("metric").and_then(|column| column.as_string_opt::<i32>()) {

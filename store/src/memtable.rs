@@ -5,7 +5,7 @@
 //! shares the points; an append beside it copies what it changes of one series.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Instant,
 };
@@ -75,6 +75,8 @@ pub(crate) struct Memtable {
     places: SeriesMap<u32>,
     /// Beside each series its id, so that a guess of its place is checked without reading the series.
     series: Vec<(SeriesId, Arc<SeriesPoints>)>,
+    /// Of each metric, the places of its series: a question is mostly about few metrics.
+    metrics: HashMap<Arc<str>, Vec<u32>>,
     /// Of each record.
     pub(crate) rejections: Vec<Arc<[Rejection]>>,
     pub(crate) days: BTreeSet<i32>,
@@ -90,6 +92,7 @@ impl Memtable {
         Self {
             places: SeriesMap::default(),
             series: Vec::new(),
+            metrics: HashMap::new(),
             rejections: Vec::new(),
             days: BTreeSet::new(),
             repeated_samples: RepeatedTimes::new(),
@@ -104,11 +107,20 @@ impl Memtable {
         self.first_append.is_none()
     }
 
-    /// The rows of this moment for a scan, shared and not copied; without the places, which only appends need.
-    pub(crate) fn share(&self) -> Self {
+    /// The rows of this moment for a scan, of the metrics that are `wanted`: shared and not copied, without the places, which
+    /// only appends need. An append beside it copies what it changes, so what is not wanted should not be shared.
+    pub(crate) fn share(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let mut series = Vec::new();
+        let mut metrics = HashMap::new();
+        for (metric, places) in self.metrics.iter().filter(|(metric, _)| wanted(metric)) {
+            let first = series.len() as u32;
+            series.extend(places.iter().map(|place| self.series[*place as usize].clone()));
+            metrics.insert(Arc::clone(metric), (first..series.len() as u32).collect());
+        }
         Self {
             places: SeriesMap::default(),
-            series: self.series.clone(),
+            series,
+            metrics,
             rejections: self.rejections.clone(),
             days: self.days.clone(),
             repeated_samples: self.repeated_samples.clone(),
@@ -194,8 +206,12 @@ impl Memtable {
         if let Some(place) = self.places.get(&series.id) {
             return *place;
         }
-        let capacities = (self.places.capacity(), self.series.capacity());
+        let metric = &series.definition.metric;
+        let of_metric = self.metrics.entry(Arc::clone(metric)).or_default();
+        let capacities = (self.places.capacity(), self.series.capacity(), of_metric.capacity());
         let place = self.series.len() as u32;
+        of_metric.push(place);
+        let listed = of_metric.capacity() - capacities.2;
         self.places.insert(series.id, place);
         let points = SeriesPoints {
             series: Arc::clone(series),
@@ -209,6 +225,7 @@ impl Memtable {
         self.size_bytes += series.size_bytes()
             + SERIES_POINTS_SIZE_BYTES
             + buckets * (size_of::<(SeriesId, u32)>() + 1)
+            + listed * size_of::<u32>()
             + (self.series.capacity() - capacities.1) * size_of::<(SeriesId, Arc<SeriesPoints>)>();
         place
     }
@@ -221,6 +238,17 @@ impl Memtable {
     /// Every series with the time of its last point.
     pub(crate) fn last_times(&self) -> Vec<(SeriesId, i64)> {
         self.series.iter().filter_map(|(id, points)| Some((*id, points.times()?.1))).collect()
+    }
+
+    /// Every metric that has a series here.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.metrics.keys()
+    }
+
+    /// The series of the metrics that are `wanted`, in no order.
+    pub(crate) fn series_of(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = &Arc<SeriesPoints>> {
+        let places = self.metrics.iter().filter(move |(metric, _)| wanted(metric)).flat_map(|(_, places)| places);
+        places.map(|place| &self.series[*place as usize].1)
     }
 
     /// Every series with its points, in no order.
@@ -303,7 +331,7 @@ mod tests {
         assert!(batch.series[0].size_bytes() > 1000);
         let overhead = memtable.size_bytes - expected;
         assert!(overhead < 1024, "{overhead} bytes for a map of one");
-        let scan = memtable.share();
+        let scan = memtable.share(|_metric| true);
         memtable.insert(2, batch.clone(), Instant::now(), |_| i64::MIN);
         assert_eq!(memtable.size_bytes, expected + overhead, "repeats take no memory, beside a scan neither");
         assert_eq!(scan.last_sequence, 1);
@@ -313,7 +341,7 @@ mod tests {
     fn what_a_scan_shares_stays_as_it_was() {
         let mut memtable = Memtable::new();
         memtable.insert(1, batch(), Instant::now(), |_| i64::MIN);
-        let scan = memtable.share();
+        let scan = memtable.share(|_metric| true);
         let mut more = batch();
         more.samples.time.iter_mut().for_each(|time| *time += 50);
         more.samples.bits.fill(7);

@@ -9,7 +9,7 @@ mod unflushed;
 mod unflushed_exec;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Weak},
 };
 
@@ -132,12 +132,16 @@ struct SnapshotRead {
 }
 
 fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Filter) -> Result<SnapshotRead> {
+    let metrics: Vec<Arc<str>> = store.state().unflushed_metrics().into_iter().collect();
+    let metrics: HashSet<Arc<str>> = filter.keep(&metrics, |metric| KeyRange::of_metric(metric))?.into_iter().collect();
+    // A metric that comes only now belongs to a later moment than this scan.
+    let wanted = |metric: &str| metrics.contains(metric);
     let (snapshot, memtables) = {
         // Appends wait for this lock, so it is held only while the rows are shared.
         let state = store.state();
         let snapshot =
             state.snapshot(name).ok_or_else(|| DataFusionError::Plan(format!("table {name} does not exist")))?;
-        let memtables = table.map(|_| state.unflushed(&snapshot)).unwrap_or_default();
+        let memtables = table.map(|_| state.unflushed(&snapshot, wanted)).unwrap_or_default();
         (snapshot, memtables)
     };
     let (mut unflushed, mut series_days, mut replaced_days) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -145,13 +149,13 @@ fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Fi
         None => {}
         Some(WalTable::Samples) => {
             for memtable in &memtables {
-                let series = filter.keep_series(memtable, |points| points.samples.times())?;
+                let series = filter.keep_series(memtable.series_of(wanted), |points| points.samples.times())?;
                 unflushed.push(UnflushedRows::of(memtable, &memtable.repeated_samples, SharedRows::Samples(series)));
             }
         }
         Some(WalTable::Histograms) => {
             for memtable in &memtables {
-                let series = filter.keep_series(memtable, |points| points.histograms.times())?;
+                let series = filter.keep_series(memtable.series_of(wanted), |points| points.histograms.times())?;
                 let rows = SharedRows::Histograms(series);
                 unflushed.push(UnflushedRows::of(memtable, &memtable.repeated_histograms, rows));
             }
@@ -164,8 +168,6 @@ fn read_snapshot(store: &Inner, name: &str, table: Option<WalTable>, filter: &Fi
             replaced_days = memtables.iter().flat_map(|memtable| memtable.days.iter().copied()).collect();
             let days: Vec<i32> = replaced_days.iter().copied().collect();
             let days = filter.keep(&days, |day| KeyRange { date: Some((*day, *day)), ..KeyRange::default() })?;
-            let metrics = filter.keep_metrics(memtables.iter().flat_map(|memtable| memtable.series()))?;
-            let wanted = |metric: &str| metrics.contains(metric);
             let rows = |day| unflushed_rows(memtables.iter().map(Arc::as_ref), day, wanted);
             let source = |day| SeriesSource::new(&snapshot, rows(day), day, filter.metric_mask());
             series_days.extend(days.into_iter().map(source));

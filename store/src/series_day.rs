@@ -1,6 +1,6 @@
 //! The `series` rows of one day: what files hold, merged with what the memtable knows. One row per series and day.
 
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{cmp::Ordering, collections::hash_map::Entry, fs::File, sync::Arc};
 
 use datafusion::arrow::{
     array::{ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray},
@@ -17,6 +17,7 @@ use crate::{
     parquet_file::{MetricMask, read_batches, read_columns, read_metrics},
     rows::{SeriesRow, series_batch},
     schema::series_schema,
+    series_map::SeriesMap,
 };
 
 /// Stored rows, and unflushed ones, that are merged at a time.
@@ -28,17 +29,21 @@ pub(crate) fn unflushed_rows<'a>(
     day: i32,
     wanted: impl Fn(&str) -> bool,
 ) -> Vec<SeriesRow> {
-    let mut rows: HashMap<_, SeriesRow> = HashMap::new();
-    for points in memtables.into_iter().flat_map(Memtable::series) {
-        if wanted(&points.series.definition.metric)
-            && let Some((first, last)) = points.time_range_on(day)
-        {
-            let row = rows.entry(points.series.id).or_insert_with(|| (Arc::clone(&points.series), first, last));
-            row.1 = row.1.min(first);
-            row.2 = row.2.max(last);
+    let mut rows: Vec<SeriesRow> = Vec::new();
+    let mut places: SeriesMap<usize> = SeriesMap::default();
+    for points in memtables.into_iter().flat_map(|memtable| memtable.series_of(&wanted)) {
+        let Some((first, last)) = points.time_range_on(day) else { continue };
+        match places.entry(points.series.id) {
+            Entry::Occupied(place) => {
+                let row = &mut rows[*place.get()];
+                (row.1, row.2) = (row.1.min(first), row.2.max(last));
+            }
+            Entry::Vacant(place) => {
+                place.insert(rows.len());
+                rows.push((Arc::clone(&points.series), first, last));
+            }
         }
     }
-    let mut rows: Vec<_> = rows.into_values().collect();
     rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
     rows
 }
@@ -183,18 +188,24 @@ fn merge(stored: RecordBatch, rows: &[SeriesRow], day: i32) -> Result<RecordBatc
     if rows.is_empty() {
         return Ok(stored);
     }
-    let ids = stored["series_id"].as_primitive::<Int64Type>();
-    let index: HashMap<i64, usize> = ids.values().iter().enumerate().map(|(row, id)| (*id, row)).collect();
+    let (metrics, ids) = keys(&stored)?;
     let mut first = times(&stored["first_time"]);
     let mut last = times(&stored["last_time"]);
     let mut added = Vec::new();
+    // Both are in table order.
+    let mut at = 0;
     for row in rows {
-        match index.get(&row.0.id.to_column()) {
-            Some(&at) => {
-                first[at] = first[at].min(row.1);
-                last[at] = last[at].max(row.2);
+        let order = loop {
+            match ids.get(at).map(|id| (metrics.value(at), *id).cmp(&key(row))) {
+                Some(Ordering::Less) => at += 1,
+                order => break order,
             }
-            None => added.push(row.clone()),
+        };
+        if order == Some(Ordering::Equal) {
+            first[at] = first[at].min(row.1);
+            last[at] = last[at].max(row.2);
+        } else {
+            added.push(row.clone());
         }
     }
     let stored = replace_times(&stored, first, last)?;

@@ -1,7 +1,7 @@
 //! What queries see: the version of each table and the points that are not in it yet, changed together under one lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -78,11 +78,18 @@ impl State {
         self.tables.insert(name.to_owned(), snapshot);
     }
 
-    /// The rows of this moment that `snapshot` does not hold, oldest memtable first: shared, not copied.
-    pub(crate) fn unflushed(&self, snapshot: &TableSnapshot) -> Vec<Arc<Memtable>> {
+    /// Every metric that has unflushed points.
+    pub(crate) fn unflushed_metrics(&self) -> HashSet<Arc<str>> {
+        let memtables = self.sealed.iter().map(Arc::as_ref).chain(std::iter::once(&self.active));
+        memtables.flat_map(Memtable::metrics).map(Arc::clone).collect()
+    }
+
+    /// The rows of this moment that `snapshot` does not hold, of the metrics that are `wanted` at least, oldest memtable
+    /// first: shared, not copied.
+    pub(crate) fn unflushed(&self, snapshot: &TableSnapshot, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Memtable>> {
         let position = snapshot.wal_position;
         let sealed = self.sealed.iter().filter(|memtable| memtable.last_sequence > position);
-        let active = (!self.active.is_empty()).then(|| Arc::new(self.active.share()));
+        let active = (!self.active.is_empty()).then(|| Arc::new(self.active.share(wanted)));
         sealed.map(Arc::clone).chain(active).collect()
     }
 

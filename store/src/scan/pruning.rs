@@ -17,7 +17,7 @@ use datafusion::{
 
 use crate::{
     live_file::{KeyRange, KeyRanges},
-    memtable::{Memtable, SeriesPoints, day_of, sort_in_table_order},
+    memtable::{SeriesPoints, day_of, sort_in_table_order},
     parquet_file::MetricMask,
 };
 
@@ -46,35 +46,23 @@ impl Filter {
         Ok(items.iter().zip(kept).filter(|(_, keep)| *keep).map(|(item, _)| item.clone()).collect())
     }
 
-    /// The series of `memtable` that may have matching points, in table order. `times` tells first and last time of the
-    /// points that are meant; a series without such points matches nothing.
-    pub(super) fn keep_series(
+    /// Those of `series`, all of wanted metrics, that may have matching points, in table order. `times` tells first and last
+    /// time of the points that are meant; a series without such points matches nothing.
+    pub(super) fn keep_series<'a>(
         &self,
-        memtable: &Memtable,
+        series: impl Iterator<Item = &'a Arc<SeriesPoints>>,
         times: impl Fn(&SeriesPoints) -> Option<(i64, i64)>,
     ) -> Result<Arc<[Arc<SeriesPoints>]>> {
-        let mut series: Vec<&Arc<SeriesPoints>> = memtable.series().filter(|points| times(points).is_some()).collect();
-        if let Some(predicate) = &self.0 {
-            let metrics = self.keep_metrics(series.iter().copied())?;
-            series.retain(|points| metrics.contains(&*points.series.definition.metric));
-            if !series.is_empty() {
-                let mut kept = predicate.prune(&SeriesRanges::new(&series, times))?.into_iter();
-                series.retain(|_| kept.next().unwrap_or(true));
-            }
+        let mut series: Vec<&Arc<SeriesPoints>> = series.filter(|points| times(points).is_some()).collect();
+        if let Some(predicate) = &self.0
+            && !series.is_empty()
+        {
+            let mut kept = predicate.prune(&SeriesRanges::new(&series, times))?.into_iter();
+            series.retain(|_| kept.next().unwrap_or(true));
         }
         let mut series: Vec<_> = series.into_iter().map(Arc::clone).collect();
         sort_in_table_order(&mut series);
         Ok(series.into())
-    }
-
-    /// Series are many and metrics few, so these are looked at first, each once.
-    pub(super) fn keep_metrics<'a>(
-        &self,
-        series: impl Iterator<Item = &'a Arc<SeriesPoints>>,
-    ) -> Result<HashSet<&'a str>> {
-        let metrics: HashSet<&str> = series.map(|points| &*points.series.definition.metric).collect();
-        let metrics: Vec<&str> = metrics.into_iter().collect();
-        Ok(self.keep(&metrics, |metric| of_metric(metric))?.into_iter().collect())
     }
 
     /// The rows whose metric may match; none where nothing is asked of it.
@@ -83,14 +71,11 @@ impl Filter {
         let filter = self.clone();
         Some(Arc::new(move |metrics| {
             let distinct: Vec<&str> = metrics.iter().flatten().collect::<HashSet<_>>().into_iter().collect();
-            let kept: HashSet<&str> = filter.keep(&distinct, |metric| of_metric(metric))?.into_iter().collect();
+            let kept: HashSet<&str> =
+                filter.keep(&distinct, |metric| KeyRange::of_metric(metric))?.into_iter().collect();
             Ok(metrics.iter().map(|metric| Some(metric.is_some_and(|metric| kept.contains(metric)))).collect())
         }))
     }
-}
-
-fn of_metric(metric: &str) -> KeyRange {
-    KeyRange { metric: Some((metric.to_owned(), metric.to_owned())), ..KeyRange::default() }
 }
 
 /// Keys of some series as pruning statistics.
