@@ -4,7 +4,8 @@
 //! Anything else is damage: the segment is copied to `quarantine/` and rewritten with the records that are still valid.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
+    io::Read as _,
     path::Path,
 };
 
@@ -55,11 +56,6 @@ pub(super) struct Recovered {
     pub(super) next_sequence: u64,
 }
 
-struct LoadedSegment {
-    bytes: Vec<u8>,
-    scan: Scan,
-}
-
 /// Repairs `dir` and passes what it finds to `replay`: records after `after_sequence` as [`Found::Record`].
 pub(super) fn recover(
     dir: &Path,
@@ -74,12 +70,16 @@ pub(super) fn recover(
     // Highest sequence known to be issued: a later segment's name proves it even if its records are gone.
     let mut last = 0;
     let mut replayed_through = after_sequence;
+    // Of one segment after the other: to get and to give back so much memory costs more than to read into it.
+    let mut bytes = Vec::new();
     for (index, (first_sequence, path)) in segments.into_iter().enumerate() {
         last = last.max(first_sequence.saturating_sub(1));
-        let loaded = load(dir, &path, first_sequence, index == newest, &mut recovered.replay)?;
+        bytes.clear();
+        File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(Error::io("read", &path))?;
+        let scan = repair(dir, &path, &bytes, first_sequence, index == newest, &mut recovered.replay)?;
         replay(Found::Segment)?;
-        for found in &loaded.scan.frames {
-            let payload = &loaded.bytes[found.payload.clone()];
+        for found in &scan.frames {
+            let payload = &bytes[found.payload.clone()];
             if found.sequence > replayed_through {
                 let gap = found.sequence - replayed_through - 1;
                 if gap > 0 {
@@ -98,7 +98,7 @@ pub(super) fn recover(
             }
             last = last.max(found.sequence);
         }
-        if let Some(frame) = loaded.scan.frames.last() {
+        if let Some(frame) = scan.frames.last() {
             recovered.sealed.push(SealedSegment { path, last_sequence: frame.sequence });
         }
     }
@@ -118,10 +118,9 @@ fn create_dir(dir: &Path) -> Result<()> {
     }
 }
 
-/// Reads one segment and leaves it on disk either intact, repaired or removed.
-fn load(dir: &Path, path: &Path, named: u64, newest: bool, replay: &mut Replay) -> Result<LoadedSegment> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let (header_valid, first_sequence) = match read_header(&bytes) {
+/// Finds what a segment of these `bytes` holds and leaves it on disk either intact, repaired or removed.
+fn repair(dir: &Path, path: &Path, bytes: &[u8], named: u64, newest: bool, replay: &mut Replay) -> Result<Scan> {
+    let (header_valid, first_sequence) = match read_header(bytes) {
         Header::Valid { first_sequence } => (true, first_sequence),
         Header::OtherVersion(version) => {
             let reason = format!("format version {version} is not known to this build");
@@ -129,20 +128,20 @@ fn load(dir: &Path, path: &Path, named: u64, newest: bool, replay: &mut Replay) 
         }
         Header::Damaged => (false, named),
     };
-    let scan = frame::scan(&bytes, SEGMENT_HEADER_SIZE.min(bytes.len()), first_sequence);
+    let scan = frame::scan(bytes, SEGMENT_HEADER_SIZE.min(bytes.len()), first_sequence);
     let torn_bytes = bytes.len() - scan.valid_end;
     let empty = scan.frames.is_empty();
     let damaged = !scan.damage.is_empty() || (!header_valid && !empty) || (!newest && torn_bytes > 0);
     if damaged {
         replay.quarantined_segments += 1;
-        let copy = quarantine::keep_original(dir, path, &bytes)?;
+        let copy = quarantine::keep_original(dir, path, bytes)?;
         let first_damage =
             if header_valid { scan.damage.first().map_or(scan.valid_end, |range| range.start) } else { 0 };
         tracing::warn!(
             segment = %path.display(), copy = %copy.display(), offset = first_damage, records = scan.frames.len(),
             "a log segment is damaged; the valid records are kept, the original is in quarantine"
         );
-        quarantine::rewrite(dir, path, first_sequence, &bytes, &scan)?;
+        quarantine::rewrite(dir, path, first_sequence, bytes, &scan)?;
     } else if empty {
         // Created, but the crash came before its first record was written whole.
         replay.truncated_bytes += if header_valid { torn_bytes as u64 } else { bytes.len() as u64 };
@@ -152,7 +151,7 @@ fn load(dir: &Path, path: &Path, named: u64, newest: bool, replay: &mut Replay) 
         replay.truncated_bytes += torn_bytes as u64;
         cut_and_sync(path, scan.valid_end, torn_bytes)?;
     }
-    Ok(LoadedSegment { bytes, scan })
+    Ok(scan)
 }
 
 /// Cuts the torn end. Syncs in any case: records that a killed process wrote but did not sync count as durable from here.
