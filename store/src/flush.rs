@@ -15,6 +15,7 @@ use crate::{
     parquet_file::{NewFile, write_parquet},
     rows::{histogram_batches, rejection_batch},
     sample_rows::sample_file_batches,
+    schema::series_schema,
     series_day::{SeriesDay, unflushed_rows},
     stage::Stage,
     store::{FlushSummary, Inner, WalTable},
@@ -139,9 +140,13 @@ fn day_batches<'a>(
     Ok(match table {
         WalTable::Samples => Box::new(sample_file_batches(memtable.sorted(), day)),
         WalTable::Histograms => Box::new(histogram_batches(memtable.sorted(), day)),
-        WalTable::Series => {
-            Box::new(SeriesDay::new(snapshot, unflushed_rows([memtable], day, |_metric| true).into(), day, None)?)
-        }
+        WalTable::Series => Box::new(SeriesDay::new(
+            snapshot,
+            unflushed_rows([memtable], day, |_metric| true).into(),
+            day,
+            None,
+            series_schema(),
+        )?),
         WalTable::Rejections => {
             let rejections = memtable.rejections.iter().flat_map(|of_record| of_record.iter());
             let on_day: Vec<_> = rejections.filter(|rejection| day_of(rejection.time) == day).collect();

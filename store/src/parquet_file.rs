@@ -343,13 +343,23 @@ pub(crate) fn read_batches(file: File, batch_rows: usize) -> Result<ParquetRecor
 /// Whether rows of a metric are wanted, for each row of an array of metrics.
 pub(crate) type MetricMask = Arc<dyn Fn(&StringArray) -> Result<BooleanArray, DataFusionError> + Send + Sync>;
 
-/// The same of the rows whose metric is wanted; the other columns are decoded for those only.
+/// The same with the columns that are `named` alone, of the rows whose metric is wanted; only of those the other columns are
+/// decoded.
 ///
 /// # Errors
-/// [`Error::Parquet`] if it is none.
-pub(crate) fn read_metrics(file: File, batch_rows: usize, wanted: &MetricMask) -> Result<ParquetRecordBatchReader> {
+/// [`Error::Parquet`] if it is none, or has no such column.
+pub(crate) fn read_series(
+    file: File,
+    batch_rows: usize,
+    named: &[&str],
+    wanted: Option<&MetricMask>,
+) -> Result<ParquetRecordBatchReader> {
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?.with_batch_size(batch_rows);
+    let columns = named.iter().map(|name| reader.schema().index_of(name)).collect::<Result<Vec<_>, _>>()?;
+    let columns = ProjectionMask::roots(reader.parquet_schema(), columns);
+    let reader = reader.with_projection(columns);
+    let Some(wanted) = wanted else { return Ok(reader.build()?) };
     let metric = ProjectionMask::columns(reader.parquet_schema(), ["metric"]);
     let wanted = Arc::clone(wanted);
     let matches = move |batch: RecordBatch| {
@@ -357,7 +367,7 @@ pub(crate) fn read_metrics(file: File, batch_rows: usize, wanted: &MetricMask) -
         wanted(metrics.as_string()).map_err(|error| ArrowError::ExternalError(Box::new(error)))
     };
     let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(metric, matches))]);
-    Ok(reader.with_batch_size(batch_rows).with_row_filter(filter).build()?)
+    Ok(reader.with_row_filter(filter).build()?)
 }
 
 /// Reads a whole file, without the partition column.

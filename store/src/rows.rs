@@ -4,8 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use datafusion::arrow::{
     array::{
-        ArrayRef, BooleanBuilder, Date32Array, Date32Builder, Float64Builder, Int32Builder, Int64Array, Int64Builder,
-        ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+        ArrayRef, BooleanArray, Date32Array, Date32Builder, Float64Builder, Int32Builder, Int64Array, Int64Builder,
+        ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+        TimestampMicrosecondBuilder,
     },
     datatypes::{DataType, Field, SchemaRef},
 };
@@ -15,7 +16,7 @@ use crate::{
     memtable::{SeriesPoints, day_of},
     point_cursor::{PointCursor, Run},
     points::times_of,
-    schema::{PROMOTED, histograms_schema, rejections_schema, series_schema},
+    schema::{PROMOTED, histograms_schema, rejections_schema},
     series::{Series, SeriesDefinition},
     write_batch::{HistogramPoint, HistogramShape, Rejection},
 };
@@ -207,46 +208,51 @@ pub(crate) fn rejection_batch(rejections: &[&Rejection]) -> Result<RecordBatch> 
 /// A `series` row: the series, with its first and last time on the day.
 pub(crate) type SeriesRow = (Arc<Series>, i64, i64);
 
-/// `series` rows of one day.
-pub(crate) fn series_batch(rows: &[SeriesRow], day: i32) -> Result<RecordBatch> {
+/// `series` rows of one day: the columns of `schema`, which are some of that table.
+pub(crate) fn series_batch(rows: &[SeriesRow], day: i32, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| series_column(rows, day, field.name()));
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?)
+}
+
+fn series_column(rows: &[SeriesRow], day: i32, name: &str) -> Result<ArrayRef> {
     let definition = |pick: fn(&SeriesDefinition) -> &str| -> ArrayRef {
-        let mut builder = StringBuilder::new();
-        rows.iter().for_each(|(series, ..)| builder.append_value(pick(&series.definition)));
-        Arc::new(builder.finish())
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|(series, ..)| pick(&series.definition))))
     };
-    let mut series_id = Int64Builder::new();
-    let mut monotonic = BooleanBuilder::new();
-    let mut bounds = list_of(Float64Builder::new(), DataType::Float64);
-    let (mut fingerprint, mut identity) = (StringBuilder::new(), StringBuilder::new());
-    let (mut first_time, mut last_time) = (time_builder(), time_builder());
-    for (series, first, last) in rows {
-        series_id.append_value(series.id.to_column());
-        monotonic.append_value(series.definition.monotonic);
-        bounds.values().append_slice(&series.definition.bounds);
-        bounds.append(!series.definition.bounds.is_empty());
-        fingerprint.append_value(format!("{:032x}", series.fingerprint));
-        identity.append_value(series.identity());
-        first_time.append_value(*first);
-        last_time.append_value(*last);
-    }
-    let mut columns: Vec<ArrayRef> = vec![
-        definition(|definition| &definition.metric),
-        Arc::new(series_id.finish()),
-        Arc::new(fingerprint.finish()),
-        definition(|definition| definition.kind.as_str()),
-        definition(|definition| &definition.unit),
-        definition(|definition| &definition.description),
-        definition(|definition| definition.temporality.as_str()),
-        Arc::new(monotonic.finish()),
-        Arc::new(bounds.finish()),
-    ];
-    columns.extend(label_columns(rows));
-    columns.push(attributes_column(rows)?);
-    columns.push(Arc::new(identity.finish()));
-    columns.push(Arc::new(first_time.finish()));
-    columns.push(Arc::new(last_time.finish()));
-    columns.push(Arc::new(Date32Array::from_value(day, rows.len())));
-    Ok(RecordBatch::try_new(series_schema(), columns)?)
+    let text = |write: fn(&Series) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|(series, ..)| write(series))))
+    };
+    let time = |pick: fn(&SeriesRow) -> i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(pick)).with_timezone("UTC"))
+    };
+    Ok(match name {
+        "metric" => definition(|definition| &definition.metric),
+        "series_id" => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(series, ..)| series.id.to_column()))),
+        "fingerprint" => text(|series| format!("{:032x}", series.fingerprint)),
+        "kind" => definition(|definition| definition.kind.as_str()),
+        "unit" => definition(|definition| &definition.unit),
+        "description" => definition(|definition| &definition.description),
+        "temporality" => definition(|definition| definition.temporality.as_str()),
+        "monotonic" => {
+            Arc::new(rows.iter().map(|(series, ..)| Some(series.definition.monotonic)).collect::<BooleanArray>())
+        }
+        "bounds" => {
+            let mut bounds = list_of(Float64Builder::new(), DataType::Float64);
+            for (series, ..) in rows {
+                bounds.values().append_slice(&series.definition.bounds);
+                bounds.append(!series.definition.bounds.is_empty());
+            }
+            Arc::new(bounds.finish())
+        }
+        "attributes" => attributes_column(rows)?,
+        "identity" => text(Series::identity),
+        "first_time" => time(|(_, first, _)| *first),
+        "last_time" => time(|(.., last)| *last),
+        "date" => Arc::new(Date32Array::from_value(day, rows.len())),
+        promoted => {
+            let label = PROMOTED.iter().find(|label| label.column == promoted);
+            label_column(rows, label.map_or(&[], |label| label.keys))
+        }
+    })
 }
 
 /// The attribute key that fills the promoted column `label` of `definition`.
@@ -254,16 +260,12 @@ fn promoted_key(definition: &SeriesDefinition, keys: &'static [&'static str]) ->
     keys.iter().copied().find(|key| definition.attribute(key).is_some())
 }
 
-fn label_columns(rows: &[SeriesRow]) -> Vec<ArrayRef> {
-    let column = |keys| -> ArrayRef {
-        let mut builder = StringBuilder::new();
-        for (series, ..) in rows {
-            let key = promoted_key(&series.definition, keys);
-            builder.append_option(key.and_then(|key| series.definition.attribute(key)).map(|value| value.to_text()));
-        }
-        Arc::new(builder.finish())
+fn label_column(rows: &[SeriesRow], keys: &'static [&'static str]) -> ArrayRef {
+    let text = |series: &Series| {
+        let key = promoted_key(&series.definition, keys)?;
+        Some(series.definition.attribute(key)?.to_text())
     };
-    PROMOTED.iter().map(|label| column(label.keys)).collect()
+    Arc::new(rows.iter().map(|(series, ..)| text(series)).collect::<StringArray>())
 }
 
 fn attributes_column(rows: &[SeriesRow]) -> Result<ArrayRef> {

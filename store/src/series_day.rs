@@ -3,10 +3,10 @@
 use std::{cmp::Ordering, collections::hash_map::Entry, fs::File, sync::Arc};
 
 use datafusion::arrow::{
-    array::{ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    array::{AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     buffer::ScalarBuffer,
     compute::{SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch},
-    datatypes::{DataType, Int64Type, TimestampMicrosecondType},
+    datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType},
 };
 
 use crate::{
@@ -14,9 +14,8 @@ use crate::{
     error::Result,
     live_file::LiveFile,
     memtable::Memtable,
-    parquet_file::{MetricMask, read_batches, read_columns, read_metrics},
-    rows::{SeriesRow, series_batch},
-    schema::series_schema,
+    parquet_file::{MetricMask, read_columns, read_series},
+    rows::{SeriesRow, file_schema, series_batch},
     series_map::SeriesMap,
 };
 
@@ -59,11 +58,12 @@ pub(crate) struct SeriesDay {
     /// How many of them are merged.
     merged: usize,
     day: i32,
+    schema: SchemaRef,
 }
 
 impl SeriesDay {
     /// The rows on `day` of `snapshot`, and the [`unflushed_rows`] of that day. `wanted` tells the metrics of stored rows
-    /// to read; none for all.
+    /// to read; none for all. `schema` has the columns that are wanted, in their order in the table, the key always.
     ///
     /// # Errors
     /// Any failure to open the day's files.
@@ -72,9 +72,10 @@ impl SeriesDay {
         unflushed: Arc<[SeriesRow]>,
         day: i32,
         wanted: Option<&MetricMask>,
+        schema: SchemaRef,
     ) -> Result<Self> {
-        let stored = stored_rows(snapshot, day, wanted)?;
-        Ok(Self { stored, rest: None, unflushed, merged: 0, day })
+        let stored = stored_rows(snapshot, day, wanted, &schema)?;
+        Ok(Self { stored, rest: None, unflushed, merged: 0, day, schema })
     }
 
     fn step(&mut self) -> Result<Option<RecordBatch>> {
@@ -82,7 +83,7 @@ impl SeriesDay {
             Some(rest) => rest,
             None => match self.stored.next().transpose()? {
                 Some(batch) => batch,
-                None => RecordBatch::new_empty(series_schema()),
+                None => RecordBatch::new_empty(Arc::clone(&self.schema)),
             },
         };
         let (metrics, ids) = keys(&stored)?;
@@ -133,24 +134,25 @@ fn stored_rows(
     snapshot: &TableSnapshot,
     day: i32,
     wanted: Option<&MetricMask>,
+    schema: &SchemaRef,
 ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
-    let read = |file: &LiveFile| match wanted {
-        Some(wanted) => read_metrics(snapshot.storage.open(file)?, BATCH_ROWS, wanted),
-        None => read_batches(snapshot.storage.open(file)?, BATCH_ROWS),
-    };
+    let stored = file_schema(schema);
+    let columns: Vec<&str> = stored.fields().iter().map(|field| field.name().as_str()).collect();
+    let read = |file: &LiveFile| read_series(snapshot.storage.open(file)?, BATCH_ROWS, &columns, wanted);
     let files: Vec<_> = snapshot.files.iter().filter(|file| file.date == day).collect();
     if let [file] = files.as_slice()
         && is_sorted(snapshot.storage.open(file)?)?
     {
-        return Ok(Box::new(read(file)?.map(move |batch| with_date(&batch?, day)).filter(is_not_empty)));
+        let schema = Arc::clone(schema);
+        return Ok(Box::new(read(file)?.map(move |batch| with_date(&batch?, day, &schema)).filter(is_not_empty)));
     }
     let mut batches = Vec::new();
     for file in files {
         for batch in read(file)? {
-            batches.push(with_date(&batch?, day)?);
+            batches.push(with_date(&batch?, day, schema)?);
         }
     }
-    let all = sorted(&concat_batches(&series_schema(), &batches)?)?;
+    let all = sorted(&concat_batches(schema, &batches)?)?;
     Ok(Box::new(std::iter::once(Ok(all)).filter(is_not_empty)))
 }
 
@@ -178,10 +180,12 @@ fn sorted(batch: &RecordBatch) -> Result<RecordBatch> {
     Ok(take_record_batch(batch, &lexsort_to_indices(&key, None)?)?)
 }
 
-fn with_date(batch: &RecordBatch, day: i32) -> Result<RecordBatch> {
+fn with_date(batch: &RecordBatch, day: i32, schema: &SchemaRef) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
-    columns.push(Arc::new(Date32Array::from_value(day, batch.num_rows())));
-    Ok(RecordBatch::try_new(series_schema(), columns)?)
+    if columns.len() < schema.fields().len() {
+        columns.push(Arc::new(Date32Array::from_value(day, batch.num_rows())));
+    }
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
 fn merge(stored: RecordBatch, rows: &[SeriesRow], day: i32) -> Result<RecordBatch> {
@@ -189,8 +193,8 @@ fn merge(stored: RecordBatch, rows: &[SeriesRow], day: i32) -> Result<RecordBatc
         return Ok(stored);
     }
     let (metrics, ids) = keys(&stored)?;
-    let mut first = times(&stored["first_time"]);
-    let mut last = times(&stored["last_time"]);
+    let mut first = times(&stored, "first_time");
+    let mut last = times(&stored, "last_time");
     let mut added = Vec::new();
     // Both are in table order.
     let mut at = 0;
@@ -202,28 +206,33 @@ fn merge(stored: RecordBatch, rows: &[SeriesRow], day: i32) -> Result<RecordBatc
             }
         };
         if order == Some(Ordering::Equal) {
-            first[at] = first[at].min(row.1);
-            last[at] = last[at].max(row.2);
+            first.iter_mut().for_each(|first| first[at] = first[at].min(row.1));
+            last.iter_mut().for_each(|last| last[at] = last[at].max(row.2));
         } else {
             added.push(row.clone());
         }
     }
-    let stored = replace_times(&stored, first, last)?;
+    let stored = replace_times(&stored, [("first_time", first), ("last_time", last)])?;
     if added.is_empty() {
         return Ok(stored);
     }
-    sorted(&concat_batches(&series_schema(), [&stored, &series_batch(&added, day)?])?)
+    let schema = stored.schema();
+    sorted(&concat_batches(&schema, [&stored, &series_batch(&added, day, &schema)?])?)
 }
 
-fn times(column: &ArrayRef) -> Vec<i64> {
-    column.as_primitive::<TimestampMicrosecondType>().values().to_vec()
+/// The values of a column, if it is one of those that are wanted.
+fn times(batch: &RecordBatch, name: &str) -> Option<Vec<i64>> {
+    let column = batch.column_by_name(name)?;
+    Some(column.as_primitive::<TimestampMicrosecondType>().values().to_vec())
 }
 
-fn replace_times(batch: &RecordBatch, first: Vec<i64>, last: Vec<i64>) -> Result<RecordBatch> {
+fn replace_times(batch: &RecordBatch, times: [(&str, Option<Vec<i64>>); 2]) -> Result<RecordBatch> {
     let schema = batch.schema();
     let mut columns = batch.columns().to_vec();
-    for (name, values) in [("first_time", first), ("last_time", last)] {
-        columns[schema.index_of(name)?] = Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"));
+    for (name, values) in times {
+        if let Some(values) = values {
+            columns[schema.index_of(name)?] = Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"));
+        }
     }
     Ok(RecordBatch::try_new(schema, columns)?)
 }

@@ -1,6 +1,6 @@
 //! The days of `series` that have unflushed rows, read and merged while a query asks for them.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use datafusion::{
     arrow::datatypes::SchemaRef,
@@ -26,6 +26,7 @@ const BATCHES_AHEAD: usize = 1;
 
 /// One day: its files, and the rows beside them.
 pub(super) struct SeriesSource {
+    /// The columns to read, the key always.
     schema: SchemaRef,
     snapshot: Arc<TableSnapshot>,
     unflushed: Arc<[SeriesRow]>,
@@ -64,10 +65,10 @@ impl PartitionStream for SeriesSource {
     fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
         let (snapshot, unflushed, day) = (Arc::clone(&self.snapshot), Arc::clone(&self.unflushed), self.day);
-        let wanted = self.wanted.clone();
+        let (wanted, schema) = (self.wanted.clone(), Arc::clone(&self.schema));
         let batches = stream.tx();
         stream.spawn_blocking(move || {
-            for batch in SeriesDay::new(&snapshot, unflushed, day, wanted.as_ref())? {
+            for batch in SeriesDay::new(&snapshot, unflushed, day, wanted.as_ref(), schema)? {
                 if batches.blocking_send(batch.map_err(Into::into)).is_err() {
                     // The query is over.
                     break;
@@ -81,13 +82,25 @@ impl PartitionStream for SeriesSource {
 
 /// A scan of `days`, one partition each.
 pub(super) fn series_scan(
-    days: Vec<SeriesSource>,
+    mut days: Vec<SeriesSource>,
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let row_count = days.iter().map(SeriesSource::row_count).sum();
+    let table = series_schema();
+    let (schema, places) = match projection {
+        Some(wanted) => {
+            let key = [table.index_of("metric")?, table.index_of("series_id")?];
+            let read: BTreeSet<usize> = wanted.iter().copied().chain(key).collect();
+            let read: Vec<usize> = read.into_iter().collect();
+            let places = wanted.iter().map(|column| read.partition_point(|read| read < column)).collect();
+            (Arc::new(table.project(&read)?), Some(places))
+        }
+        None => (table, None),
+    };
+    days.iter_mut().for_each(|day| day.schema = Arc::clone(&schema));
     let days = days.into_iter().map(|day| Arc::new(day) as Arc<dyn PartitionStream>).collect();
-    let days = StreamingTableExec::try_new(series_schema(), days, projection, [], false, limit)?;
+    let days = StreamingTableExec::try_new(schema, days, places.as_ref(), [], false, limit)?;
     Ok(Arc::new(SeriesDaysExec { days: Arc::new(days), row_count }))
 }
 
