@@ -355,6 +355,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_wanted_is_not_shared() {
+        let mut memtable = Memtable::new();
+        memtable.insert(1, batch(), Instant::now(), |_| i64::MIN);
+        assert_eq!(memtable.share(|metric| metric == "m").series_of(|metric| metric == "m").count(), 1);
+        let scan = memtable.share(|metric| metric != "m");
+        assert_eq!((scan.series().count(), scan.metrics().count(), scan.last_sequence), (0, 0, 1));
+        let only = memtable.series().next().unwrap();
+        assert_eq!((Arc::strong_count(only), memtable.series_of(|metric| metric != "m").count()), (1, 0));
+    }
+
+    #[test]
     fn days_of_a_record_are_all_noted() {
         assert_eq!((day_of(-1), day_of(DAY_US)), (-1, 1));
         let days = |times: &[i64]| {

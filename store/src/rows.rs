@@ -9,6 +9,7 @@ use datafusion::arrow::{
         TimestampMicrosecondBuilder,
     },
     datatypes::{DataType, Field, SchemaRef},
+    error::ArrowError,
 };
 
 use crate::{
@@ -250,7 +251,8 @@ fn series_column(rows: &[SeriesRow], day: i32, name: &str) -> Result<ArrayRef> {
         "date" => Arc::new(Date32Array::from_value(day, rows.len())),
         promoted => {
             let label = PROMOTED.iter().find(|label| label.column == promoted);
-            label_column(rows, label.map_or(&[], |label| label.keys))
+            let unknown = || ArrowError::SchemaError(format!("series has no column {promoted:?}"));
+            label_column(rows, label.ok_or_else(unknown)?.keys)
         }
     })
 }
@@ -261,10 +263,7 @@ fn promoted_key(definition: &SeriesDefinition, keys: &'static [&'static str]) ->
 }
 
 fn label_column(rows: &[SeriesRow], keys: &'static [&'static str]) -> ArrayRef {
-    let text = |series: &Series| {
-        let key = promoted_key(&series.definition, keys)?;
-        Some(series.definition.attribute(key)?.to_text())
-    };
+    let text = |series: &Series| keys.iter().find_map(|key| Some(series.definition.attribute(key)?.to_text()));
     Arc::new(rows.iter().map(|(series, ..)| text(series)).collect::<StringArray>())
 }
 
