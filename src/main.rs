@@ -32,7 +32,10 @@ fn main() -> ExitCode {
     allocator::bound_pools();
     let cli = Cli::parse();
     terminal::start_logging(cli.verbose);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // A command of the shell or of the command line plans here, as the server does on the threads of queries.
+    let stack_size = query_runtime::STACK_SIZE_BYTES;
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(stack_size).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return exit::failed(&anyhow::Error::new(error).context("start the async runtime")),
     };

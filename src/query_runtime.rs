@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 const PRIORITY: u8 = 27;
 
 /// Planning goes as deep as the statement; pages that are not touched cost nothing.
-const STACK_SIZE_BYTES: usize = 8 << 20;
+pub(crate) const STACK_SIZE_BYTES: usize = 8 << 20;
 
 /// A runtime that may be dropped from inside another one.
 pub(crate) struct QueryRuntime {

@@ -9,7 +9,7 @@ use datafusion::arrow::{
 use tokio::sync::watch;
 
 use super::*;
-use crate::config::RawConfig;
+use crate::{config::RawConfig, query_runtime::QueryRuntime};
 
 /// Stands still until it is moved, and knows who sleeps until when.
 struct MovedClock(watch::Sender<Moved>);
@@ -72,6 +72,8 @@ struct Opened {
     store: Arc<Store>,
     session: SessionContext,
     config: Config,
+    /// Plans go too deep for the threads of a test, as they do for those that receive.
+    queries: QueryRuntime,
 }
 
 async fn open(dir: &Path, settings: &str) -> Opened {
@@ -80,7 +82,7 @@ async fn open(dir: &Path, settings: &str) -> Opened {
     let config = raw.validate().unwrap();
     let store = Store::open(config.store.clone()).await.unwrap();
     let session = driftwatt_query::session(&store, &config.query).await.unwrap();
-    Opened { store, session, config }
+    Opened { store, session, config, queries: QueryRuntime::start().unwrap() }
 }
 
 impl Opened {
@@ -111,7 +113,7 @@ async fn a_schedule_runs_at_its_times_and_a_missed_run_is_made_up_once() {
     let opened = open(dir.path(), HOURLY).await;
     let clock = MovedClock::at("2026-11-23T06:30:00Z");
     let (_handle, work) = opened.scheduler(&clock).start();
-    let first = tokio::spawn(work);
+    let first = opened.queries.handle().spawn(work);
     clock.move_to("2026-11-23T08:10:00Z", 1).await;
     first.abort();
     assert!(first.await.is_err());
@@ -122,7 +124,7 @@ async fn a_schedule_runs_at_its_times_and_a_missed_run_is_made_up_once() {
     let clock = MovedClock::at("2026-11-23T11:20:00Z");
     for _start in 0..2 {
         let (_handle, work) = opened.scheduler(&clock).start();
-        let again = tokio::spawn(work);
+        let again = opened.queries.handle().spawn(work);
         clock.until_asleep(1).await;
         again.abort();
         assert!(again.await.is_err());
@@ -141,7 +143,7 @@ async fn a_mail_that_nobody_takes_is_tried_again_recorded_and_counted_as_a_failu
     let opened = open(dir.path(), &format!("{NO_MAIL}{WEEKLY}")).await;
     let clock = MovedClock::at("2026-11-23T06:59:30Z");
     let (_handle, work) = opened.scheduler(&clock).start();
-    let running = tokio::spawn(work);
+    let running = opened.queries.handle().spawn(work);
     clock.move_to("2026-11-23T07:05:00Z", 1).await;
     running.abort();
     assert!(running.await.is_err());
@@ -168,7 +170,7 @@ async fn what_was_sent_and_could_not_be_recorded_is_not_sent_again() {
     opened.store.write_result("deliveries", batch).await.unwrap();
     let clock = MovedClock::at("2026-11-23T06:59:30Z");
     let (_handle, work) = opened.scheduler(&clock).start();
-    let running = tokio::spawn(work);
+    let running = opened.queries.handle().spawn(work);
     clock.move_to("2026-11-23T07:30:00Z", 1).await;
     running.abort();
     assert!(running.await.is_err());
@@ -199,7 +201,7 @@ async fn what_a_kill_left_open_is_begun_again_only_before_anybody_was_told() {
     left("weekly", "2026-11-23T07:00:00Z", &[Step::Started, Step::Delivering]).await;
     let clock = MovedClock::at(now);
     let (_handle, work) = opened.scheduler(&clock).start();
-    let running = tokio::spawn(work);
+    let running = opened.queries.handle().spawn(work);
     clock.until_asleep(2).await;
     running.abort();
     assert!(running.await.is_err());
@@ -211,7 +213,7 @@ async fn what_a_kill_left_open_is_begun_again_only_before_anybody_was_told() {
     left("hourly", "2026-11-23T13:00:00Z", &[Step::Started, Step::Started]).await;
     let clock = MovedClock::at("2026-11-23T13:30:00Z");
     let (_handle, work) = opened.scheduler(&clock).start();
-    let running = tokio::spawn(work);
+    let running = opened.queries.handle().spawn(work);
     clock.until_asleep(2).await;
     running.abort();
     assert!(running.await.is_err());
