@@ -19,6 +19,7 @@ use datafusion::{
         split_conjunction,
         utils::{collect_columns, reassign_expr_columns},
     },
+    physical_expr_common::physical_expr::is_volatile,
 };
 
 use crate::memtable::{SeriesPoints, day_of};
@@ -50,6 +51,10 @@ impl KeyFilter {
         let schema = key_schema();
         let mut decided = Self { of_series: vec![], times: i64::MIN..i64::MAX };
         for part in filters.iter().flat_map(split_conjunction) {
+            // It is asked once per row, not once per series.
+            if is_volatile(part) {
+                continue;
+            }
             let columns = collect_columns(part);
             if !columns.is_empty() && columns.iter().all(|column| schema.index_of(column.name()).is_ok()) {
                 decided.of_series.push(reassign_expr_columns(Arc::clone(part), &schema)?);

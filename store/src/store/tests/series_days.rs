@@ -1,6 +1,18 @@
 //! The `series` rows of a day, merged piece by piece from a file and memory.
 
+use datafusion::{
+    arrow::{
+        array::UInt32Array,
+        compute::{concat_batches, take_record_batch},
+    },
+    parquet::arrow::ArrowWriter,
+};
+
 use super::*;
+use crate::{
+    delta_log::TableSnapshot, file_name::FileName, live_file::LiveFile, parquet_file::read_parquet,
+    series_day::SeriesDay,
+};
 
 /// One point of each of the series `hosts`.
 fn one_of_each(hosts: std::ops::Range<u32>, time: i64) -> WriteBatch {
@@ -43,4 +55,32 @@ async fn a_day_of_many_series_is_merged_in_pieces_and_has_each_series_once_in_or
     // It checks the order too.
     let report = crate::verify(&Config::new(dir.path()), &mut |_, _| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
+}
+
+fn ids(snapshot: &TableSnapshot, day: i32) -> Vec<i64> {
+    let rows = SeriesDay::new(snapshot, Arc::new([]), day, None, Arc::clone(&snapshot.schema)).unwrap();
+    rows.flat_map(|batch| batch.unwrap()["series_id"].as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_another_writer_need_not_be_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    store.append(one_of_each(0..1000, START)).await.unwrap();
+    store.flush().await.unwrap();
+    let ours = (*store.inner.state().snapshot("series").unwrap()).clone();
+    let [file] = ours.files.as_slice() else { panic!("{:?}", ours.files) };
+    let batches = read_parquet(&ours.storage.dir().join(&file.path)).unwrap();
+    let batch = concat_batches(&batches[0].schema(), &batches).unwrap();
+    let backwards = take_record_batch(&batch, &UInt32Array::from_iter_values((0..1000).rev())).unwrap();
+    let path = Path::new(&file.path).with_file_name("theirs.parquet");
+    let out = File::create_new(ours.storage.dir().join(&path)).unwrap();
+    let mut writer = ArrowWriter::try_new(out, backwards.schema(), None).unwrap();
+    writer.write(&backwards).unwrap();
+    writer.close().unwrap();
+    let theirs = Arc::new(LiveFile::new(path.to_str().unwrap().to_owned(), file.date, FileName::UNKNOWN));
+    let theirs = TableSnapshot { files: vec![theirs], ..ours.clone() };
+    assert_eq!(ids(&theirs, file.date), ids(&ours, file.date));
+    assert_eq!(ids(&ours, file.date).len(), 1000);
+    store.close().await.unwrap();
 }
