@@ -30,6 +30,7 @@ mod metrics;
 mod metrics_of_role;
 mod origin;
 mod output;
+mod parameter_places;
 mod placeholders;
 mod postgres;
 mod profiling;

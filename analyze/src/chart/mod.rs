@@ -196,7 +196,9 @@ pub(crate) fn number(value: f64) -> String {
     let text = if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
     let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
-    let mut grouped = String::from(sign);
+    // Nothing is no less than nothing: an empty sum is -0.0.
+    let is_zero = text.bytes().all(|byte| !byte.is_ascii_digit() || byte == b'0');
+    let mut grouped = String::from(if is_zero { "" } else { sign });
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
             // A narrow space that no line breaks at.

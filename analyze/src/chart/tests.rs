@@ -106,9 +106,14 @@ fn a_sparkline_breaks_at_gaps() {
 
 #[test]
 fn numbers_keep_three_digits_and_ticks_are_round() {
-    let texts: Vec<String> =
-        [0.0, 0.123, 1.0, 9.99, 9.996, 12.34, 99.96, 1_234.0, -1_234_567.0].into_iter().map(number).collect();
-    assert_eq!(texts, ["0", "0.12", "1", "9.99", "10", "12.3", "100", "1\u{202f}234", "-1\u{202f}234\u{202f}567"]);
+    let texts: Vec<String> = [0.0, -0.0, -0.001, -0.123, 0.123, 1.0, 9.99, 9.996, 12.34, 99.96, 1_234.0, -1_234_567.0]
+        .into_iter()
+        .map(number)
+        .collect();
+    assert_eq!(
+        texts,
+        ["0", "0", "0", "-0.12", "0.12", "1", "9.99", "10", "12.3", "100", "1\u{202f}234", "-1\u{202f}234\u{202f}567"]
+    );
     let steps: Vec<f64> = [0.0, 1.0, 7.0, 10.0, 33.0, 1e6].into_iter().map(tick_step).collect();
     assert_eq!(steps, [1.0, 0.2, 2.0, 2.0, 10.0, 200_000.0]);
 }

@@ -1,5 +1,7 @@
 //! Parameters of prepared statements: their types, and one row of values for them.
 
+use std::sync::Arc;
+
 use arrow::{
     array::RecordBatch,
     datatypes::{DataType, Field, Schema},
@@ -17,19 +19,23 @@ use futures::{Stream, TryStreamExt};
 use tonic::Status;
 
 use super::internal;
+use crate::parameter_places::parameter_places;
 
 /// Values of one statement, as an IPC stream.
 const VALUES_SIZE_BYTES_MAX: usize = 1 << 20;
 
-/// The parameters of `plan` in their order; the type of one that may be anything is null.
+/// The parameters of `plan` in their order, with the types that they are used or cast as; that of one that may be anything is null.
 ///
 /// # Errors
 /// If one parameter is used as values of two types.
 pub(super) fn schema(plan: &LogicalPlan) -> Result<Schema, DataFusionError> {
     let mut fields: Vec<_> = plan.get_parameter_fields()?.into_iter().collect();
     fields.sort_by_cached_key(|(name, _)| (position(name).unwrap_or(usize::MAX), name.clone()));
+    let places = parameter_places(plan);
     let fields = fields.into_iter().map(|(name, field)| {
-        let data_type = field.map_or(DataType::Null, |field| field.data_type().clone());
+        let field = field.filter(|field| !field.data_type().is_null());
+        let place = || places.iter().find(|(place, _)| *place == name).map(|(_, field)| Arc::clone(field));
+        let data_type = field.or_else(place).map_or(DataType::Null, |field| field.data_type().clone());
         Field::new(name, data_type, true)
     });
     Ok(Schema::new(fields.collect::<Vec<_>>()))
@@ -109,8 +115,6 @@ pub(super) fn read(bytes: &Bytes) -> Result<RecordBatch, ArrowError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use arrow_flight::encode::FlightDataEncoderBuilder;
     use datafusion::prelude::SessionContext;
@@ -145,12 +149,15 @@ mod tests {
 
     #[tokio::test]
     async fn parameters_are_described_in_their_order() {
-        let sql = "SELECT $10 FROM (VALUES (1, 'a')) t(n, s) WHERE n = $2 AND s = $1";
+        let sql = "SELECT $10, CAST($3 AS DOUBLE) FROM (VALUES (1, 'a')) t(n, s) WHERE n = $2 AND s = $1";
         let plan = crate::run::plan(&SessionContext::new(), sql).await.unwrap();
         let schema = schema(&plan).unwrap();
         let described: Vec<_> =
             schema.fields().iter().map(|field| (field.name().as_str(), field.data_type())).collect();
-        assert_eq!(described, [("$1", &DataType::Utf8), ("$2", &DataType::Int64), ("$10", &DataType::Null)]);
+        assert_eq!(
+            described,
+            [("$1", &DataType::Utf8), ("$2", &DataType::Int64), ("$3", &DataType::Float64), ("$10", &DataType::Null)]
+        );
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, str::FromStr as _, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, StringArray},
+    array::{ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, StringArray, new_null_array},
     compute::concat_batches,
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
@@ -23,7 +23,7 @@ use datafusion::{
 };
 use futures::stream;
 
-use super::types::PgType;
+use super::{settings::Settings, types::PgType};
 
 /// `pg_catalog` of `datafusion-pg-catalog`, with what is known better here.
 #[derive(Clone)]
@@ -50,6 +50,7 @@ impl SchemaProvider for PgCatalog {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         match name {
             "pg_extension" => Ok(Some(extensions()?)),
+            "pg_settings" => self.settings().await,
             // Lists that nothing has here, but clients ask for.
             "pg_class" => self.with_lists(name, &["relacl", "reloptions"]).await,
             "pg_namespace" => self.with_lists(name, &["nspacl"]).await,
@@ -76,6 +77,23 @@ impl PgCatalog {
         shown.extend(lists.iter().map(|name| lit(none.clone()).alias(*name)));
         let plan = frame.select(shown)?.into_unoptimized_plan();
         Ok(Some(Arc::new(ViewTable::new(plan, None))))
+    }
+
+    /// `pg_settings` as they are at the start of a connection.
+    async fn settings(&self) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(given) = self.given.table("pg_settings").await? else { return Ok(None) };
+        let (schema, settings) = (given.schema(), Settings::default().all());
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            match field.name().as_str() {
+                "name" => Arc::new(StringArray::from_iter_values(settings.iter().map(|(name, _)| name))),
+                "setting" | "reset_val" => {
+                    Arc::new(StringArray::from_iter_values(settings.iter().map(|(_, value)| value)))
+                }
+                _ => new_null_array(field.data_type(), settings.len()),
+            }
+        });
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect())?;
+        Ok(Some(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?)))
     }
 
     /// `pg_attribute` with the types that columns have on the wire: the given one knows no JSON and few arrays.

@@ -33,6 +33,8 @@ const HELD_SIZE_BYTES_MAX: usize = MESSAGE_SIZE_BYTES_MAX;
 pub(crate) struct Prepared {
     pub(super) text: Arc<str>,
     pub(super) parameters: Vec<PgType>,
+    /// What the client is told of them.
+    parameter_oids: Vec<u32>,
     /// `None` for what gives no rows.
     pub(super) columns: Option<Arc<[OutputColumn]>>,
 }
@@ -50,7 +52,8 @@ impl Prepared {
     fn size_bytes(&self) -> usize {
         let names: usize = self.columns.iter().flat_map(|columns| columns.iter()).map(|column| column.name.len()).sum();
         let columns = self.columns.as_ref().map_or(0, |columns| size_of_val(&**columns));
-        self.text.len() + size_of_val(self.parameters.as_slice()) + columns + names
+        let parameters = size_of_val(self.parameters.as_slice()) + size_of_val(self.parameter_oids.as_slice());
+        self.text.len() + parameters + columns + names
     }
 }
 
@@ -117,7 +120,8 @@ impl Connection {
             }
             _ => return Err(Failure::new("42601", "cannot insert multiple commands into a prepared statement").into()),
         };
-        Ok(Prepared { text: text.into(), parameters, columns })
+        let parameter_oids = parameters::oids(&parameters, &declared);
+        Ok(Prepared { text: text.into(), parameters, parameter_oids, columns })
     }
 
     /// The types of the parameters and columns of a statement.
@@ -202,8 +206,7 @@ impl Connection {
         let (prepared, formats) = match target {
             Target::Statement(name) => {
                 let prepared = self.prepared(name)?;
-                let oids = prepared.parameters.iter().map(|pg_type| pg_type.oid()).collect();
-                let parameters = ParameterDescription::new(oids);
+                let parameters = ParameterDescription::new(prepared.parameter_oids.clone());
                 self.wire.write(&PgWireBackendMessage::ParameterDescription(parameters)).await?;
                 (prepared, Formats::default())
             }

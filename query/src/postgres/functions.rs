@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{array::ArrayRef, datatypes::DataType};
+use arrow::{
+    array::ArrayRef,
+    datatypes::{DataType, Field},
+};
 use datafusion::{
     common::{ScalarValue, exec_err},
     error::Result,
@@ -167,6 +170,12 @@ pub(crate) fn register(ctx: &SessionContext) {
     for name in ["pg_table_size", "pg_indexes_size", "pg_database_size", "pg_tablespace_size", "pg_my_temp_schema"] {
         ctx.register_udf(RowFunction::constant(name, ScalarValue::Int64(Some(0))));
     }
+    // Items of an array with their places: drivers ask for the columns of indexes with it, and there are no indexes.
+    let item = |name| Field::new(name, DataType::Int32, true);
+    let items = DataType::Struct(["x", "n"].map(item).to_vec().into());
+    ctx.register_udf(RowFunction::udf("_pg_expandarray", items, |_| {
+        exec_err!("_pg_expandarray is there for questions about indexes; use unnest")
+    }));
     ctx.register_udf(RowFunction::udf("quote_literal", DataType::Utf8, |args| {
         let quoted = text(args.first()).map(|text| format!("'{}'", text.replace('\'', "''")));
         Ok(ScalarValue::Utf8(quoted))

@@ -7,10 +7,10 @@ use bytes::{Buf, Bytes};
 use datafusion::{
     common::{
         ScalarValue,
-        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+        tree_node::{Transformed, TreeNode},
     },
     error::DataFusionError,
-    logical_expr::{Expr, LogicalPlan, expr::Placeholder},
+    logical_expr::{Expr, LogicalPlan},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     failure::Failure,
     types::{PgType, Scalar},
 };
-use crate::error::Error;
+use crate::{error::Error, parameter_places::parameter_places};
 
 /// Items of an array: each takes many times the bytes that it is sent in.
 const ARRAY_ITEMS_MAX: usize = 100_000;
@@ -34,46 +34,30 @@ pub(crate) fn parameter_types(plan: &LogicalPlan, declared: &[u32]) -> Result<Ve
         let number = number.ok_or_else(|| Error::invalid(format!("there is no parameter {name}")))?;
         needed.insert(number, data_type.filter(|found| !found.is_null()).map(|found| PgType::of_arrow(&found)));
     }
-    for (number, place) in places(plan) {
-        needed.entry(number).or_insert(None).get_or_insert(place);
+    for (name, field) in parameter_places(plan) {
+        if let Ok(number) = name.trim_start_matches('$').parse() {
+            needed.entry(number).or_insert(None).get_or_insert(PgType::of(&field));
+        }
     }
     let count = needed.keys().next_back().copied().unwrap_or(0).max(declared.len());
     (1..=count)
         .map(|number| match declared.get(number - 1) {
-            Some(oid) if *oid != 0 && *oid != 705 => PgType::with_oid(*oid)
+            Some(oid) if is_said(*oid) => PgType::with_oid(*oid)
                 .ok_or_else(|| Error::invalid(format!("the type with the OID {oid} of ${number} is not known"))),
             _ => Ok(needed.get(&number).copied().flatten().unwrap_or(PgType::TEXT)),
         })
         .collect()
 }
 
-/// What the places of parameters say where the engine says nothing: they are cast, or they say how many rows.
-fn places(plan: &LogicalPlan) -> Vec<(usize, PgType)> {
-    let number = |placeholder: &Placeholder| placeholder.id.trim_start_matches('$').parse::<usize>().ok();
-    let mut found = Vec::new();
-    let _always_continues = plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Limit(limit) = node {
-            for expr in limit.skip.iter().chain(&limit.fetch) {
-                let _always_continues = expr.apply(|expr| {
-                    if let Expr::Placeholder(placeholder) = expr {
-                        found.extend(number(placeholder).map(|number| (number, PgType::scalar(Scalar::Int8))));
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                });
-            }
-        }
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Cast(cast) = expr
-                    && let Expr::Placeholder(placeholder) = cast.expr.as_ref()
-                {
-                    found.extend(number(placeholder).map(|number| (number, PgType::of(&cast.field))));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    });
-    found
+/// Whether a client that declares this type says anything; 705 is `unknown`.
+fn is_said(oid: u32) -> bool {
+    !matches!(oid, 0 | 705)
+}
+
+/// What a client is told of its parameters: what it declared itself, to the letter. JDBC breaks off where a varchar comes back as text.
+pub(crate) fn oids(types: &[PgType], declared: &[u32]) -> Vec<u32> {
+    let own = |index: usize| declared.get(index).copied().filter(|oid| is_said(*oid));
+    types.iter().enumerate().map(|(index, pg_type)| own(index).unwrap_or(pg_type.oid())).collect()
 }
 
 /// Gives the parameters of `plan` that have no type yet that of `types`, so that its columns have theirs.
@@ -171,7 +155,12 @@ fn binary_value(mut bytes: Bytes, scalar: Scalar) -> Option<ScalarValue> {
         Scalar::Float4 => ScalarValue::from(bytes.try_get_f32().ok()?),
         Scalar::Float8 => ScalarValue::from(bytes.try_get_f64().ok()?),
         Scalar::Numeric => ScalarValue::from(binary_numeric(bytes)?),
-        Scalar::Text | Scalar::Json => ScalarValue::from(str::from_utf8(&bytes.split_to(bytes.len())).ok()?),
+        Scalar::Text => ScalarValue::from(str::from_utf8(&bytes.split_to(bytes.len())).ok()?),
+        Scalar::Json => {
+            // A jsonb has its version before it, which no JSON begins with.
+            let sent = bytes.split_to(bytes.len());
+            ScalarValue::from(str::from_utf8(sent.strip_prefix(&[1]).unwrap_or(&sent)).ok()?)
+        }
         Scalar::Bytea => ScalarValue::Binary(Some(bytes.split_to(bytes.len()).to_vec())),
         Scalar::Date => ScalarValue::Date32(Some(bytes.try_get_i32().ok()?.checked_add(EPOCH_DAYS)?)),
         Scalar::Time => ScalarValue::Time64Microsecond(Some(bytes.try_get_i64().ok()?)),

@@ -34,6 +34,10 @@ async fn declared_types_and_those_that_nothing_says_are_taken() {
     let statement = client.prepare_typed("SELECT $1, $2 + 1, $3", &[Type::INT8, Type::INT4, Type::TIMESTAMPTZ]).await;
     let statement = statement.unwrap();
     assert_eq!(statement.columns()[0].type_(), &Type::INT8);
+    // What is declared is what is told, as JDBC expects when it prepares a statement on the server at its fifth use.
+    let declared = [Type::VARCHAR, Type::BPCHAR, Type::UNKNOWN, Type::JSONB];
+    let told = client.prepare_typed("SELECT $1, $2, $3, $4, $5", &declared).await.unwrap();
+    assert_eq!(told.params(), [Type::VARCHAR, Type::BPCHAR, Type::TEXT, Type::JSONB, Type::TEXT]);
     let now = DateTime::from_timestamp_micros(1_795_000_000_123_456).unwrap();
     let row = client.query_one(&statement, &[&7i64, &8i32, &now]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, DateTime<Utc>>(2)), (7, now));

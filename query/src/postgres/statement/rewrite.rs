@@ -7,8 +7,8 @@ use std::{collections::HashSet, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::{
     ast::{
-        Expr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr, Statement as Ast, Value, VisitMut,
-        VisitorMut, visit_relations,
+        Expr, FunctionArguments, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement as Ast, Value,
+        VisitMut, VisitorMut, visit_expressions, visit_relations,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -29,7 +29,7 @@ const SHOW_TABLES: &str = "SELECT table_catalog, table_schema, table_name, table
      WHERE table_schema <> 'pg_catalog'";
 
 /// What a subquery as an array becomes: the engine has no such, and it stands for options and members that nothing has.
-const NO_ARRAY: &str = "SELECT CAST(NULL AS TEXT[])";
+const NO_ARRAY: &str = "CAST(NULL AS TEXT[])";
 
 /// The rewrites, made once.
 #[derive(Debug)]
@@ -63,10 +63,11 @@ impl Rewriter {
         if is_show_tables(&ast) {
             return self.show_tables.clone();
         }
-        let of_catalog = if is_about_catalog(&ast) { self.of_catalog.as_slice() } else { &[] };
+        let is_about_catalog = is_about_catalog(&ast);
+        let of_catalog = if is_about_catalog { self.of_catalog.as_slice() } else { &[] };
         let rules = self.always.iter().chain(of_catalog);
         let mut ast = rules.fold(ast, |ast, rule| rule.rewrite(ast));
-        let _always_continues = ast.visit(&mut Own { search_path });
+        let _always_continues = ast.visit(&mut Own { search_path, is_about_catalog });
         ast
     }
 
@@ -79,7 +80,7 @@ impl Rewriter {
         let mut statements = self.compatibility.parse(text).ok()?;
         let [_] = statements.as_slice() else { return None };
         let mut ast = statements.remove(0);
-        let _always_continues = ast.visit(&mut Own { search_path: &[] });
+        let _always_continues = ast.visit(&mut Own { search_path: &[], is_about_catalog: true });
         Some(ast)
     }
 }
@@ -88,6 +89,11 @@ impl Rewriter {
 fn parsed(sql: &str) -> Ast {
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql);
     statements.ok().and_then(|mut statements| statements.pop()).expect("our own SQL reads")
+}
+
+/// A text as an expression, if it is one.
+fn expression(sql: &str) -> Option<Expr> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr()).ok()
 }
 
 fn is_show_tables(ast: &Ast) -> bool {
@@ -110,6 +116,7 @@ fn is_about_catalog(ast: &Ast) -> bool {
 
 struct Own<'a> {
     search_path: &'a [String],
+    is_about_catalog: bool,
 }
 
 impl VisitorMut for Own<'_> {
@@ -128,12 +135,15 @@ impl VisitorMut for Own<'_> {
             let list: Vec<_> = schemas.map(|name| Expr::Value(name.with_empty_span())).collect();
             *expr = Expr::InList { expr: tested.clone(), list, negated: *negated };
         }
+        if self.is_about_catalog
+            && let Expr::Subquery(query) = expr
+        {
+            one_row(query);
+        }
         if let Expr::Function(function) = expr
             && matches!(function.args, FunctionArguments::Subquery(_))
             && function.name.to_string().eq_ignore_ascii_case("array")
-            && let Ast::Query(query) = parsed(NO_ARRAY)
-            && let SetExpr::Select(select) = *query.body
-            && let Some(SelectItem::UnnamedExpr(none)) = select.projection.into_iter().next()
+            && let Some(none) = expression(NO_ARRAY)
         {
             *expr = none;
         }
@@ -147,6 +157,27 @@ fn is_search_path(query: &Query) -> bool {
     let SetExpr::Select(select) = query.body.as_ref() else { return false };
     select.from.len() == 2
         && select.from.iter().all(|from| from.to_string().contains("string_to_array(current_setting('search_path')"))
+}
+
+/// Says of a subquery without an aggregate that it gives one row, as the engine wants to hear of one that names columns from
+/// outside. In the catalog such a subquery asks by the id of an object.
+fn one_row(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    if is_grouped || select.distinct.is_some() || query.order_by.is_some() || query.limit_clause.is_some() {
+        return;
+    }
+    let [SelectItem::UnnamedExpr(shown)] = select.projection.as_mut_slice() else { return };
+    // A function may be an aggregate.
+    let found = visit_expressions(shown, |expr| match expr {
+        Expr::Function(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    if found.is_continue()
+        && let Some(first) = expression(&format!("first_value({shown})"))
+    {
+        *shown = first;
+    }
 }
 
 /// Gives a name of its own to what a `SELECT` asks for twice, which the engine refuses. Clients are told the names that
@@ -204,5 +235,16 @@ mod tests {
     fn the_catalog_is_found_without_its_schema() {
         assert_eq!(rewritten("SELECT oid FROM pg_class"), "SELECT oid FROM pg_catalog.pg_class");
         assert_eq!(rewritten("SELECT pg_catalog.version()"), "SELECT version()");
+    }
+
+    #[test]
+    fn a_subquery_about_the_catalog_gives_one_row() {
+        let about_class = |shown| {
+            format!(
+                "SELECT (SELECT {shown} FROM pg_catalog.pg_class AS c WHERE c.oid = t.typrelid) FROM pg_catalog.pg_type AS t"
+            )
+        };
+        assert_eq!(rewritten(&about_class("c.relkind = 'c'")), about_class("first_value(c.relkind = 'c')"));
+        assert_eq!(rewritten(&about_class("max(c.relname)")), about_class("max(c.relname)"));
     }
 }
