@@ -4,6 +4,7 @@ mod access;
 pub(crate) mod client;
 mod copy;
 mod errors;
+mod jdbc;
 mod limits;
 mod prepared;
 mod psql;

@@ -17,6 +17,8 @@ use datafusion::{
     datasource::ViewTable,
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
+    functions::expr_fn::translate,
+    functions_nested::expr_fn::string_to_array,
     logical_expr::{ColumnarValue, Expr, ScalarUDF, Volatility, create_udf},
     physical_plan::{stream::RecordBatchStreamAdapter, streaming::PartitionStream},
     prelude::{SessionContext, cast, col, ident, lit},
@@ -55,6 +57,8 @@ impl SchemaProvider for PgCatalog {
             "pg_class" => self.with_lists(name, &["relacl", "reloptions"]).await,
             "pg_namespace" => self.with_lists(name, &["nspacl"]).await,
             "pg_database" => self.with_lists(name, &["datacl"]).await,
+            "pg_constraint" => self.with_numbers(name, &["conkey", "confkey"]).await,
+            "pg_index" => self.with_numbers(name, &["indkey", "indoption"]).await,
             "pg_attribute" => self.attributes().await,
             "pg_description" => self.described().await,
             _ => self.given.table(name).await,
@@ -77,6 +81,23 @@ impl PgCatalog {
         shown.extend(lists.iter().map(|name| lit(none.clone()).alias(*name)));
         let plan = frame.select(shown)?.into_unoptimized_plan();
         Ok(Some(Arc::new(ViewTable::new(plan, None))))
+    }
+
+    /// A table in which the columns `lists`, given as texts such as `[1, 2]` or `1 2`, are lists of numbers.
+    async fn with_numbers(&self, name: &str, lists: &[&str]) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(table) = self.given.table(name).await? else { return Ok(None) };
+        let frame = self.plain.read_table(table)?;
+        let numbers = DataType::List(Arc::new(Field::new_list_field(DataType::Int16, true)));
+        let shown = frame.schema().fields().iter().map(|field| {
+            let column = ident(field.name());
+            if !lists.contains(&field.name().as_str()) {
+                return column;
+            }
+            let spaced = translate(column, lit("[],"), lit(""));
+            cast(string_to_array(spaced, lit(" "), lit(ScalarValue::Utf8(None))), numbers.clone()).alias(field.name())
+        });
+        let shown: Vec<Expr> = shown.collect();
+        Ok(Some(Arc::new(ViewTable::new(frame.select(shown)?.into_unoptimized_plan(), None))))
     }
 
     /// `pg_settings` as they are at the start of a connection.

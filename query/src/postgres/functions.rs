@@ -7,11 +7,12 @@ use std::{
 };
 
 use arrow::{
-    array::ArrayRef,
-    datatypes::{DataType, Field},
+    array::{Array as _, ArrayRef, Int32Array, StructArray},
+    compute::cast,
+    datatypes::{DataType, Field, Fields},
 };
 use datafusion::{
-    common::{ScalarValue, exec_err},
+    common::{ScalarValue, exec_err, utils::SingleRowListArrayBuilder},
     error::Result,
     logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility},
     prelude::SessionContext,
@@ -170,11 +171,10 @@ pub(crate) fn register(ctx: &SessionContext) {
     for name in ["pg_table_size", "pg_indexes_size", "pg_database_size", "pg_tablespace_size", "pg_my_temp_schema"] {
         ctx.register_udf(RowFunction::constant(name, ScalarValue::Int64(Some(0))));
     }
-    // Items of an array with their places: drivers ask for the columns of indexes with it, and there are no indexes.
-    let item = |name| Field::new(name, DataType::Int32, true);
-    let items = DataType::Struct(["x", "n"].map(item).to_vec().into());
-    ctx.register_udf(RowFunction::udf("_pg_expandarray", items, |_| {
-        exec_err!("_pg_expandarray is there for questions about indexes; use unnest")
+    let of_items = DataType::List(Arc::new(Field::new_list_field(DataType::Struct(item_fields()), true)));
+    ctx.register_udf(RowFunction::udf("_pg_expandarray", of_items.clone(), move |args| match args.first() {
+        Some(ScalarValue::List(array)) if array.is_valid(0) => items(&array.value(0)),
+        _ => ScalarValue::try_from(&of_items),
     }));
     ctx.register_udf(RowFunction::udf("quote_literal", DataType::Utf8, |args| {
         let quoted = text(args.first()).map(|text| format!("'{}'", text.replace('\'', "''")));
@@ -183,6 +183,17 @@ pub(crate) fn register(ctx: &SessionContext) {
     ctx.register_udf(RowFunction::udf("pg_size_pretty", DataType::Utf8, |args| {
         Ok(ScalarValue::Utf8(args.first().map(|size| format!("{size} bytes"))))
     }));
+}
+
+fn item_fields() -> Fields {
+    ["x", "n"].map(|name| Field::new(name, DataType::Int32, true)).to_vec().into()
+}
+
+/// The items of an array as structs of item and place: drivers ask for the columns of indexes with it.
+fn items(array: &ArrayRef) -> Result<ScalarValue> {
+    let places = Int32Array::from_iter_values((1..).take(array.len()));
+    let items = StructArray::try_new(item_fields(), vec![cast(array, &DataType::Int32)?, Arc::new(places)], None)?;
+    Ok(ScalarValue::List(Arc::new(SingleRowListArrayBuilder::new(Arc::new(items)).build_list_array())))
 }
 
 /// Functions that ask the connection.

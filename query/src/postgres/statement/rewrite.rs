@@ -7,8 +7,8 @@ use std::{collections::HashSet, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::{
     ast::{
-        Expr, FunctionArguments, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement as Ast, Value,
-        VisitMut, VisitorMut, visit_expressions, visit_relations,
+        AccessExpr, BinaryOperator, DataType, Expr, FunctionArguments, GroupByExpr, Ident, Query, Select, SelectItem,
+        SetExpr, Statement as Ast, Value, VisitMut, VisitorMut, visit_expressions, visit_relations,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -59,12 +59,15 @@ impl Rewriter {
     }
 
     /// The statement as the engine plans it; `search_path` is that of the connection.
-    pub(crate) fn rewrite(&self, ast: Ast, search_path: &[String]) -> Ast {
+    pub(crate) fn rewrite(&self, mut ast: Ast, search_path: &[String]) -> Ast {
         if is_show_tables(&ast) {
             return self.show_tables.clone();
         }
         let is_about_catalog = is_about_catalog(&ast);
         let of_catalog = if is_about_catalog { self.of_catalog.as_slice() } else { &[] };
+        if is_about_catalog {
+            let _always_continues = ast.visit(&mut FunctionNames);
+        }
         let rules = self.always.iter().chain(of_catalog);
         let mut ast = rules.fold(ast, |ast, rule| rule.rewrite(ast));
         let _always_continues = ast.visit(&mut Own { search_path, is_about_catalog });
@@ -127,6 +130,16 @@ impl VisitorMut for Own<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && function.name.to_string() == "_pg_expandarray"
+            && let Some(rows) = expression(&format!("unnest({function})"))
+        {
+            *expr = rows;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::InSubquery { expr: tested, subquery, negated } = expr
             && is_search_path(subquery)
@@ -134,6 +147,12 @@ impl VisitorMut for Own<'_> {
             let schemas = self.search_path.iter().map(|name| Value::SingleQuotedString(name.clone()));
             let list: Vec<_> = schemas.map(|name| Expr::Value(name.with_empty_span())).collect();
             *expr = Expr::InList { expr: tested.clone(), list, negated: *negated };
+        }
+        if let Expr::CompoundFieldAccess { root, access_chain } = expr
+            && let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice()
+            && let Some(access) = expression(&format!("get_field({root}, '{}')", field.value.replace('\'', "''")))
+        {
+            *expr = access;
         }
         if self.is_about_catalog
             && let Expr::Subquery(query) = expr
@@ -146,6 +165,27 @@ impl VisitorMut for Own<'_> {
             && let Some(none) = expression(NO_ARRAY)
         {
             *expr = none;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `typinput = 'pg_catalog.array_in'::regproc`: the catalog has the functions of types by name.
+struct FunctionNames;
+
+impl VisitorMut for FunctionNames {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expr
+            && !left.to_string().to_lowercase().ends_with("oid")
+            && let Expr::Cast { expr: name, data_type: DataType::Custom(to, _), .. } = right.as_mut()
+            && to.to_string().eq_ignore_ascii_case("regproc")
+            && let Expr::Value(name) = name.as_mut()
+            && let Value::SingleQuotedString(text) = &name.value
+        {
+            let short = text.rsplit('.').next().unwrap_or(text).to_owned();
+            **right = Expr::Value(Value::SingleQuotedString(short).with_empty_span());
         }
         ControlFlow::Continue(())
     }
@@ -235,6 +275,16 @@ mod tests {
     fn the_catalog_is_found_without_its_schema() {
         assert_eq!(rewritten("SELECT oid FROM pg_class"), "SELECT oid FROM pg_catalog.pg_class");
         assert_eq!(rewritten("SELECT pg_catalog.version()"), "SELECT version()");
+    }
+
+    #[test]
+    fn fields_are_named_after_a_point_and_functions_of_types_by_name() {
+        assert_eq!(rewritten("SELECT (f(a)).n FROM t"), "SELECT get_field((f(a)), 'n') FROM t");
+        let sql = "SELECT (information_schema._pg_expandarray(indkey)).n FROM pg_index";
+        let expected = "SELECT get_field((unnest(_pg_expandarray(indkey))), 'n') FROM pg_catalog.pg_index";
+        assert_eq!(rewritten(sql), expected);
+        let sql = "SELECT typinput = 'pg_catalog.array_in'::regproc FROM pg_type";
+        assert_eq!(rewritten(sql), "SELECT typinput = 'array_in' FROM pg_catalog.pg_type");
     }
 
     #[test]
