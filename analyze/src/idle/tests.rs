@@ -84,3 +84,19 @@ async fn simulated_gpus_stay_apart_and_are_marked() {
     let batch = report.to_batch(1).unwrap();
     assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (2, "time"));
 }
+
+#[tokio::test]
+async fn slices_add_up_to_their_card_and_are_not_averaged() {
+    let slice = |name: &'static str, value: f64| {
+        let mut all = samples("sliced", 120, move |_| value, 5.0 * GIB);
+        all.iter_mut().for_each(|sample| sample.labels.push(("mig_id", name.to_owned())));
+        all
+    };
+    let all = [slice("one", 0.7), slice("two", 0.35)].concat();
+    let request = IdleRequest::new(Window::new(0, 2 * HOUR_US).unwrap());
+    let report = examine(&session(&all, &[]), None, &request, 0).await.unwrap();
+    let [gpu] = report.gpus.as_slice() else { panic!("{:?}", report.gpus) };
+    // 0.7 / 7 + 0.35 x 2 / 7 of the card; both are there all the time.
+    assert!((gpu.mean.unwrap() - 0.2).abs() < 1e-9 && (gpu.peak.unwrap() - 0.2).abs() < 1e-9, "{gpu:?}");
+    assert_eq!((gpu.state, gpu.coverage, gpu.memory_bytes), (State::IdleHeld, 1.0, Some(10.0 * GIB)));
+}

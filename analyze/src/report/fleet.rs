@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 
 use super::{
-    asker::{Asker, CardKey, Query},
+    asker::{Asker, Query},
     bill::{Bill, Meters},
     card_facts::CardFacts,
     cards::{Card, Who},
@@ -77,11 +77,11 @@ impl Week {
                 GpuMinutes { window, gpus, holders, row_count: 0, queries: vec![] }
             }
         };
-        let facts = CardFacts::read(&mut asker, &present, &minutes).await?;
+        let facts = CardFacts::read(&mut asker, &present).await?;
         let hosts = Hosts::read(&mut asker, &present).await?;
         let work = WorkDone::read(&mut asker, &present).await?;
         let row_count = minutes.row_count + hosts.row_count;
-        let mut queries: Vec<Query> = ["series of GPUs", "points of GPUs"]
+        let mut queries: Vec<Query> = ["series of GPUs", "points of GPUs", "who shares a card"]
             .into_iter()
             .zip(&minutes.queries)
             .map(|(what, sql)| Query { what, sql: sql.clone() })
@@ -102,8 +102,8 @@ impl Week {
 impl FleetWeek {
     fn new(telemetry: &Telemetry, simulated: bool, heard_us: i64, book: &PriceBook) -> Result<Self> {
         let Telemetry { window, minutes, facts, hosts, work } = telemetry;
-        let found = Cards::of(minutes, facts, simulated);
-        let meters = Meters { simulated, window: *window, book, minutes, cards: &found.cards, facts, hosts };
+        let found = Cards::of(minutes, simulated);
+        let meters = Meters { simulated, window: *window, book, minutes, cards: &found.cards, hosts };
         let bill = meters.bill()?;
         let mut energies: Vec<Option<CardEnergy>> = Vec::with_capacity(found.cards.len());
         let mut stints: Vec<Stint> = Vec::new();
@@ -145,12 +145,11 @@ pub(super) struct Cards {
 }
 
 impl Cards {
-    fn of(minutes: &GpuMinutes, facts: &CardFacts, simulated: bool) -> Self {
+    fn of(minutes: &GpuMinutes, simulated: bool) -> Self {
         let mut by_asset: BTreeMap<String, Card> = BTreeMap::new();
         let (mut unmeasured, mut twice) = (BTreeSet::new(), Vec::new());
         for (index, gpu) in minutes.gpus.iter().enumerate().filter(|(_, gpu)| gpu.simulated == simulated) {
-            let key: CardKey = (simulated, gpu.host.clone(), gpu.gpu_id.clone());
-            let Some(mut card) = Card::new(index, gpu, minutes.window, facts.sharers(&key)) else {
+            let Some(mut card) = Card::new(index, gpu, minutes.window) else {
                 unmeasured.insert(super::cards::asset_name(gpu));
                 continue;
             };

@@ -389,6 +389,69 @@ async fn a_slice_that_is_there_over_midnight_never_has_the_card() {
 }
 
 #[tokio::test]
+async fn slices_of_a_slow_source_have_their_part_until_its_last_point_ends() {
+    let sliced = |slice, service| {
+        let card =
+            [("host_name", "h1"), ("gpu_id", "a"), ("gpu_model", "A100"), ("mig_id", slice), ("service_name", service)];
+        Thing::new(&card, START, START + 10).works(0.4, 5.0)
+    };
+    let mut samples = [sliced("one", "small"), sliced("two", "large")].concat();
+    // The last point, of minute 595, speaks for five minutes.
+    samples.retain(|sample| sample.time_us / MINUTE_US % 5 == 0);
+    let report = report(&samples, "gpu_hour = { A100 = 7.0 }").await;
+    // 70.00, of which 1/7 and 2/7 are held to the end.
+    let expected = [(UNALLOCATED, "40.00"), ("large", "20.00"), ("small", "10.00")];
+    assert_eq!(costs(&report, Dimension::Service), pairs(&expected));
+    assert_conserved(&report);
+}
+
+#[tokio::test]
+async fn two_exporters_of_a_card_are_not_two_sharers() {
+    let card = [("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4"), ("shared_by", "2")];
+    let told = |more: &[(&'static str, &'static str)]| {
+        Thing::new(&[&card[..], more].concat(), START, START + 10).works(0.4, 5.0)
+    };
+    // One names the pod, the other itself; whichever of them speaks for the card, the pod has it.
+    let pod = told(&[("k8s_pod", "chat-1"), ("service_name", "chat"), ("service_instance_id", "x")]);
+    let exporter = told(&[("service_name", "exporter"), ("service_instance_id", "y")]);
+    let same_pod = told(&[("k8s_pod", "chat-1"), ("team", "talk"), ("service_instance_id", "z")]);
+    for samples in [[pod.clone(), exporter.clone()], [exporter, pod.clone()], [pod.clone(), same_pod]] {
+        let report = report(&samples.concat(), PRICES).await;
+        // 10 h x 0.60.
+        assert_eq!(costs(&report, Dimension::Service), pairs(&[("chat", "6.00")]));
+        let chat = row(&report, Dimension::Service, "chat");
+        assert_eq!((chat.now.coverage(), chat.now.gpu_count), (Some(1.0), 1));
+        assert_conserved(&report);
+    }
+}
+
+#[tokio::test]
+async fn the_hours_of_the_chart_and_its_query_add_slices_up_before_they_average() {
+    let sliced = |slice| {
+        let card = [("host_name", "h1"), ("gpu_id", "a"), ("gpu_model", "A100"), ("mig_id", slice)];
+        Thing::new(&card, START, START + 10).works(0.4, 5.0)
+    };
+    let whole = Thing::new(&[("host_name", "h1"), ("gpu_id", "l"), ("gpu_model", "L4")], START, START + 10);
+    let samples = [sliced("one"), sliced("two"), whole.works(0.4, 5.0)].concat();
+    let report = report(&samples, PRICES).await;
+    // 0.4 / 7 + 0.4 x 2 / 7 of one card, 0.4 of the other.
+    let expected = (0.4 * 3.0 / 7.0 + 0.4) / 2.0;
+    let hourly = &report.fleets[0].week.hourly;
+    assert_eq!(hourly.len(), 10);
+    assert!(hourly.iter().all(|busy| (busy.unwrap() - expected).abs() < 1e-6), "{hourly:?}");
+    let queries = report.page().sections.into_iter().flat_map(|section| section.blocks);
+    let query = queries.filter_map(|block| match block {
+        crate::page::Block::Figure(figure) => figure.query,
+        _ => None,
+    });
+    let query = query.collect::<Vec<_>>().pop().unwrap();
+    let rows = crate::rows::Rows::query(&session(&samples, &[]), &query).await.unwrap();
+    let busy = rows.numbers("busy").unwrap();
+    assert_eq!(busy.len(), 10);
+    assert!(busy.iter().all(|busy| (busy.unwrap() - expected).abs() < 1e-9), "{busy:?}");
+}
+
+#[tokio::test]
 async fn a_silent_hour_does_not_make_requests_cheap() {
     let card = [("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4"), ("service_name", "chat")];
     let mut samples = Thing::new(&card, START, START + 3).works(0.4, 5.0);
