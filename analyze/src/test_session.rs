@@ -225,6 +225,25 @@ pub(crate) fn register_histograms(ctx: &SessionContext, bounds: &[f64], points: 
     }
 }
 
+/// Makes `raw.increases` of the points of `metric`: series, time, value, and what it gained since the point before.
+pub(crate) fn register_increases(ctx: &SessionContext, metric: &str, points: &[(i64, i64, f64, Option<f64>)]) {
+    let days = points.iter().map(|point| point.1.div_euclid(crate::window::DAY_US) as i32);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("metric", Arc::new(StringArray::from(vec![metric; points.len()]))),
+        ("series_id", Arc::new(Int64Array::from_iter_values(points.iter().map(|point| point.0)))),
+        ("date", Arc::new(Date32Array::from_iter_values(days))),
+        ("time", times(points.iter().map(|point| point.1))),
+        ("value", Arc::new(Float64Array::from_iter_values(points.iter().map(|point| point.2)))),
+        ("increase", Arc::new(points.iter().map(|point| point.3).collect::<Float64Array>())),
+    ];
+    register(
+        ctx,
+        "raw.increases",
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+            .unwrap(),
+    );
+}
+
 /// A session whose views `gpu`, `system`, `inputs` and `metrics` hold `samples` by role, and whose `raw.series` holds `rows`.
 pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext {
     let ctx = SessionContext::new();

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     cards::{Card, Who},
+    distributed::ServiceMetrics,
     hosts::{Host, HostKey, Hosts},
     labels::{self, NO_TELEMETRY, UNNAMED},
 };
 use crate::{
-    allocation::{Allocation, Asset, Claim, Distributions, Fleet, Holder, Holding, Overhead, Resource, allocate},
+    allocation::{Allocation, Asset, Claim, Fleet, Holder, Holding, Overhead, Resource, allocate},
     error::Result,
     gpu_minutes::{GpuMinutes, sharers::Sharer},
     price_book::{Charge, Cost, Item, Metered, Period, PriceBook},
@@ -37,6 +38,7 @@ pub(super) struct Meters<'a> {
     pub(super) minutes: &'a GpuMinutes,
     pub(super) cards: &'a [Card],
     pub(super) hosts: &'a Hosts,
+    pub(super) service_metrics: &'a ServiceMetrics,
 }
 
 /// A thing to be paid for, before its price.
@@ -65,7 +67,8 @@ impl Meters<'_> {
         self.hold_cards(&mut fleet);
         self.hold_hosts(&mut fleet, &there);
         fleet.assets = there.into_iter().map(|thing| thing.asset).collect();
-        let allocation = allocate(&fleet, &Distributions::default())?;
+        let distributions = self.service_metrics.distributions(self.book.distribute(), self.simulated, &fleet);
+        let allocation = allocate(&fleet, &distributions)?;
         Ok(Bill { allocation, card_costs, unpriced, left_out, monitoring: self.monitoring() })
     }
 

@@ -4,7 +4,7 @@ use super::{FleetReport, Saving, WeeklyReport, labels::Dimension, rows::Row};
 use crate::{
     money::Money,
     page::{Block, Cell, Column, Page, Section, Table, Tile},
-    price_book::Cost,
+    price_book::{Cost, DistributeBy},
     waterfall::Rung,
 };
 
@@ -79,7 +79,7 @@ impl WeeklyReport {
     }
 
     fn notes(&self) -> Vec<String> {
-        [
+        let fixed = [
             "Average, p95 and peak of GPUs are of one-minute means; p95 is the value that 95 % of the minutes do not exceed.",
             "A GPU is charged from its first to its last point in the window, whatever it did; who held it is what its series say.",
             "The rows of each table of costs sum to the bill; (unallocated) is what has no such label, with idle and unmeasured time.",
@@ -87,9 +87,23 @@ impl WeeklyReport {
              holds the GPUs of the host.",
             "Used cost counts only the busy part of GPUs: that of the measured hours, applied to all. A unit cost holds at the load \
              beside it.",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ];
+        fixed.map(str::to_owned).into_iter().chain(self.given()).collect()
+    }
+
+    /// Which costs were given to whom, where the price book says so.
+    fn given(&self) -> Option<String> {
+        let distribute = self.request.prices.as_ref()?.distribute();
+        let said = distribute.parts().into_iter().filter_map(|(part, by)| {
+            Some(match by? {
+                DistributeBy::Uniform => format!("{part} cost to all alike"),
+                DistributeBy::Share => format!("{part} cost by what each pays"),
+                DistributeBy::Metric(metric) => format!("{part} cost by the metric {metric}"),
+            })
+        });
+        let said: Vec<String> = said.collect();
+        let sentence = "is given to those who hold something, with its hours; it has left its host and card";
+        (!said.is_empty()).then(|| format!("As the price book says, {} {sentence}.", said.join(", ")))
     }
 
     fn inputs(&self) -> Vec<(String, String)> {

@@ -9,6 +9,7 @@ use super::{
     bill::{Bill, Meters},
     card_facts::CardFacts,
     cards::{Card, Who},
+    distributed::ServiceMetrics,
     figures::{self, Figures},
     hosts::Hosts,
     labels::Dimension,
@@ -57,6 +58,7 @@ pub(super) struct Telemetry {
     pub(super) facts: CardFacts,
     pub(super) hosts: Hosts,
     pub(super) work: WorkDone,
+    pub(super) service_metrics: ServiceMetrics,
 }
 
 impl Week {
@@ -80,6 +82,7 @@ impl Week {
         let facts = CardFacts::read(&mut asker, &present).await?;
         let hosts = Hosts::read(&mut asker, &present).await?;
         let work = WorkDone::read(&mut asker, &present).await?;
+        let service_metrics = ServiceMetrics::read(&mut asker, book.distribute()).await?;
         let row_count = minutes.row_count + hosts.row_count;
         let mut queries: Vec<Query> = ["series of GPUs", "points of GPUs", "who shares a card"]
             .into_iter()
@@ -87,7 +90,7 @@ impl Week {
             .map(|(what, sql)| Query { what, sql: sql.clone() })
             .collect();
         queries.append(&mut asker.queries);
-        let telemetry = Telemetry { window, minutes, facts, hosts, work };
+        let telemetry = Telemetry { window, minutes, facts, hosts, work, service_metrics };
         let mut fleets = BTreeMap::new();
         for simulated in [false, true] {
             let has_gpu = telemetry.minutes.gpus.iter().any(|gpu| gpu.simulated == simulated);
@@ -101,9 +104,10 @@ impl Week {
 
 impl FleetWeek {
     fn new(telemetry: &Telemetry, simulated: bool, heard_us: i64, book: &PriceBook) -> Result<Self> {
-        let Telemetry { window, minutes, facts, hosts, work } = telemetry;
+        let Telemetry { window, minutes, facts, hosts, work, service_metrics } = telemetry;
         let found = Cards::of(minutes, simulated);
-        let meters = Meters { simulated, window: *window, book, minutes, cards: &found.cards, hosts };
+        let cards = &found.cards;
+        let meters = Meters { simulated, window: *window, book, minutes, cards, hosts, service_metrics };
         let bill = meters.bill()?;
         let mut energies: Vec<Option<CardEnergy>> = Vec::with_capacity(found.cards.len());
         let mut stints: Vec<Stint> = Vec::new();

@@ -148,6 +148,69 @@ async fn two_cards_cost_what_they_cost() {
 }
 
 #[tokio::test]
+async fn idle_cost_is_given_by_what_each_pays() {
+    let report = report(&two_cards(), &format!("{PRICES}\n[distribute]\nidle = \"share\"")).await;
+    // Of 18.40 nobody held 3.00 of cards, which go 6.00 : 3.00, and 1.60 of CPUs, which go 3.20 : 1.60.
+    // chat: 9.20 + 2.00 + 1.0667; batch: 4.60 + 1.00 + 0.5333. What was held by nobody is still idle cost.
+    assert_eq!(
+        costs(&report, Dimension::Service),
+        pairs(&[("chat", "12.27"), ("batch", "6.13"), (UNALLOCATED, "0.00")])
+    );
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "13.80"), ("idle", "4.60")]));
+    // It has left its host, but not its kind of card.
+    assert_eq!(costs(&report, Dimension::Host), pairs(&[("h1", "13.80"), (UNALLOCATED, "4.60")]));
+    assert_eq!(costs(&report, Dimension::GpuModel), pairs(&[("L4", "12.00"), (UNALLOCATED, "6.40")]));
+    assert_conserved(&report);
+    let hours = |dimension, name| {
+        let now = &row(&report, dimension, name).now;
+        ((now.gpu_hours * 1e6).round() / 1e6, now.gpu_count)
+    };
+    // 15 h were held, and of 5 idle hours chat has two thirds.
+    assert_eq!(hours(Dimension::Service, "chat"), (13.333_333, 1));
+    assert_eq!((hours(Dimension::Fleet, "all"), hours(Dimension::GpuModel, "L4")), ((20.0, 2), (20.0, 2)));
+    let text = report.to_text();
+    assert!(text.contains("As the price book says, idle cost by what each pays is given to those"), "{text}");
+}
+
+#[tokio::test]
+async fn idle_cost_is_given_by_what_a_counter_of_the_services_gained() {
+    let metric = "bytes.sent";
+    let prices = format!("{PRICES}\n[distribute]\nidle = {{ metric = \"{metric}\" }}\noverhead = \"uniform\"");
+    let window = Window::new(START * HOUR_US, (START + 10) * HOUR_US).unwrap();
+    let request = WeeklyRequest { window, zone: Tz::UTC, prices: Some(book(&prices)), now_us: window.end_us };
+    let of = |service| crate::test_session::SeriesRow {
+        last_us: window.start_us,
+        labels: labels(&[("service_name", service)]),
+        metric: [metric, "sum", "cumulative"],
+        ..Default::default()
+    };
+    let at = |minute: i64| window.start_us + minute * MINUTE_US;
+    // chat sent 30, of which 20 before the window do not count, and batch 10.
+    let points = [
+        (0, at(-1), 20.0, Some(20.0)),
+        (0, at(1), 40.0, Some(20.0)),
+        (0, at(2), 50.0, Some(10.0)),
+        (1, at(1), 70.0, Some(10.0)),
+    ];
+    let ctx = session(&two_cards(), &[of("chat"), of("batch")]);
+    crate::test_session::register_increases(&ctx, metric, &points);
+    let report = weekly(&ctx, None, &request).await.unwrap();
+    // 4.60 by 3 : 1 is 3.45 and 1.15.
+    assert_eq!(
+        costs(&report, Dimension::Service),
+        pairs(&[("chat", "12.65"), ("batch", "5.75"), (UNALLOCATED, "0.00")])
+    );
+    assert_conserved(&report);
+    // Without the metric nobody can be charged, and that is said.
+    let ctx = session(&two_cards(), &[]);
+    crate::test_session::register_increases(&ctx, metric, &[]);
+    let report = weekly(&ctx, None, &request).await.unwrap();
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "13.80"), ("idle", "4.60")]));
+    let missing = report.fleets[0].week.missing.join("\n");
+    assert!(missing.contains("Nobody can be charged a share of what is idle"), "{missing}");
+}
+
+#[tokio::test]
 async fn use_waterfall_and_energy_are_those_of_the_minutes() {
     let report = report(&two_cards(), PRICES).await;
     let chat = row(&report, Dimension::Service, "chat").now.clone();

@@ -12,6 +12,7 @@ mod card_facts;
 mod cards;
 mod columns;
 mod content;
+mod distributed;
 mod figures;
 mod fleet;
 mod focus_file;
