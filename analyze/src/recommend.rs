@@ -25,7 +25,7 @@ use crate::{
     error::Result,
     gpu_minutes::{Gpu, GpuMinutes, Holder},
     gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify, hours},
-    ledger::{self, Entry},
+    ledger::{self, Entry, Open},
     recommendation::{Examination, GpuPrice, Recommendation, Saving, SecondSignals, Verdict, VerdictRules, examine},
     sizing::ServiceShape,
     veto::{Evidence, Veto},
@@ -104,6 +104,8 @@ pub struct RecommendReport {
 
 /// Examines every service that held a GPU in the window and, given a store, writes one row each to `recommendations`.
 ///
+/// What is proposed as it was before, and nobody has decided on, is that recommendation renewed: same id, new expiry.
+///
 /// # Errors
 /// Query and store errors, a window without a whole minute.
 pub async fn recommend(
@@ -112,14 +114,22 @@ pub async fn recommend(
     request: &RecommendRequest,
 ) -> Result<RecommendReport> {
     let minutes = GpuMinutes::read(ctx, request.window).await?;
-    recommend_of(ctx, store, &minutes, request).await
+    let mut report = recommend_of(ctx, &minutes, request).await?;
+    drop(minutes);
+    report.renew(&ledger::open(ctx, request.now_us).await?);
+    if let Some(store) = store {
+        if !report.services.is_empty() {
+            store.write_result(TABLE, report.to_batch()?).await?;
+        }
+        report.settled = ledger::settle(ctx, store, request.now_us).await?;
+    }
+    Ok(report)
 }
 
 /// The same of `minutes` that were read before, of any window: those outside of the one asked for do not count, and those
-/// inside that they do not have are without telemetry.
+/// inside that they do not have are without telemetry. Nothing is recorded or renewed.
 pub(crate) async fn recommend_of(
     ctx: &SessionContext,
-    store: Option<&Store>,
     minutes: &GpuMinutes,
     request: &RecommendRequest,
 ) -> Result<RecommendReport> {
@@ -144,21 +154,31 @@ pub(crate) async fn recommend_of(
     });
     let services = services.collect();
     let queries = minutes.queries.iter().cloned().chain(told.queries).chain(workloads.queries).collect();
-    let mut report = RecommendReport {
+    Ok(RecommendReport {
         request: request.clone(),
         services,
         unnamed_gpu_count,
         row_count: minutes.row_count,
         queries,
         settled: vec![],
-    };
-    if let Some(store) = store {
-        if !report.services.is_empty() {
-            store.write_result(TABLE, report.to_batch()?).await?;
+    })
+}
+
+impl RecommendReport {
+    /// Gives what is proposed unchanged the id that it is `open` under.
+    fn renew(&mut self, open: &[Open]) {
+        for service in &mut self.services {
+            let Some(proposed) = service.proposed() else { continue };
+            let same = open.iter().find(|one| {
+                (one.simulated, &one.service) == (service.simulated, &service.service)
+                    && (one.replicas, one.gpus_per_replica)
+                        == ((service.replica_count, proposed), service.gpus_per_replica)
+            });
+            if let Some(same) = same {
+                service.id = Some(same.id.clone());
+            }
         }
-        report.settled = ledger::settle(ctx, store, request.now_us).await?;
     }
-    Ok(report)
 }
 
 /// The same for the same question about the same service, another for another.

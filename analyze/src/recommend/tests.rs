@@ -199,7 +199,7 @@ async fn minutes_of_more_or_less_than_the_window_give_the_same_verdicts() {
     assert_eq!(expected.len(), 3);
     for (from, until) in [(0, 14), (-3, 20), (0, 12)] {
         let minutes = GpuMinutes::read(&ctx, Window::new(from * DAY_US, until * DAY_US).unwrap()).await.unwrap();
-        let found = recommend_of(&ctx, None, &minutes, &asked).await.unwrap();
+        let found = recommend_of(&ctx, &minutes, &asked).await.unwrap();
         assert_eq!(verdicts(&found), expected, "minutes of days {from} to {until}");
     }
 }

@@ -149,7 +149,7 @@ async fn advice(
     let (zone, prices) = (request.zone, request.prices.clone());
     // The report of a past week is always the same: its advice is that of its end.
     let asked = RecommendRequest { window, zone, prices, manifests: None, now_us: window.end_us };
-    recommend_of(ctx, None, minutes, &asked).await.map(Some)
+    recommend_of(ctx, minutes, &asked).await.map(Some)
 }
 
 fn advice_window(request: &WeeklyRequest) -> Option<Window> {
