@@ -46,6 +46,19 @@ fn rows(report: &str) -> Value {
     serde_json::from_str::<Value>(report).unwrap()["fleets"][0]["rows"].clone()
 }
 
+/// Of the questions that the report asked about its window, one scans the points, and once.
+async fn points_are_scanned_once(server: &Server, report: &str) {
+    let report: Value = serde_json::from_str(report).unwrap();
+    let mut scans = Vec::new();
+    for query in report["queries"].as_array().unwrap() {
+        let plan = server.rows(&format!("EXPLAIN {}", query["sql"].as_str().unwrap())).await;
+        let logical = plan.iter().find(|row| row[0] == "logical_plan").unwrap()[1].as_str().unwrap().to_owned();
+        let points = logical.lines().filter(|line| line.contains("TableScan: raw.samples"));
+        scans.extend(points.map(|_| query["what"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(scans, ["points of GPUs"], "{:#}", report["queries"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_card_of_two_exporters_is_one_card_on_the_bill() {
     let dir = tempfile::tempdir().unwrap();
@@ -70,6 +83,7 @@ async fn one_card_of_two_exporters_is_one_card_on_the_bill() {
     let held = format!("SELECT gpu_hours, cost FROM gpu_waterfall('{from}', '{to}') WHERE step = 'held'");
     assert_eq!(server.rows(&held).await, vec![vec![Value::from(6.0), Value::from(12.0)]]);
     let answer = asked("json");
+    points_are_scanned_once(&server, &answer).await;
     let page = asked("md");
     let queries = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("\n```").next());
     let hourly = queries.into_iter().find(|sql| sql.contains("avg(busy)")).unwrap();

@@ -26,6 +26,8 @@ mod missing;
 mod present;
 mod risks;
 mod rows;
+#[cfg(test)]
+mod scan_tests;
 mod stints;
 #[cfg(test)]
 mod tests;
