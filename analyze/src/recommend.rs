@@ -4,6 +4,8 @@
 
 mod evidence;
 mod manifests;
+mod page;
+mod parting;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,8 @@ use crate::{
 };
 use evidence::Told;
 use manifests::Made;
-pub use manifests::{Folder, ManifestRequest, ServiceManifests};
+pub use manifests::{ManifestRequest, ServiceManifests};
+use parting::Places;
 use workload::{PodName, Workloads};
 
 /// Result table of this job.
@@ -135,9 +138,9 @@ pub(crate) async fn recommend_of(
 ) -> Result<RecommendReport> {
     let window = request.window.whole_minutes()?;
     let told = Told::read(ctx, request.window).await?;
-    let workloads = match &request.manifests {
-        Some(_) => Workloads::read(ctx, request.window).await?,
-        None => Workloads::default(),
+    let (workloads, places) = match &request.manifests {
+        Some(_) => (Workloads::read(ctx, request.window).await?, Places::read(ctx, request.window).await?),
+        None => (Workloads::default(), Places::default()),
     };
     let mut by_service: BTreeMap<(bool, String), Vec<&Gpu>> = BTreeMap::new();
     let mut unnamed_gpu_count = 0;
@@ -150,10 +153,12 @@ pub(crate) async fn recommend_of(
     }
     let services = by_service.into_iter().map(|((simulated, service), gpus)| {
         let held = Held { service: &service, simulated, gpus, minutes, window, inside: inside.clone() };
-        held.verdict(&told, &workloads, request)
+        held.verdict(&told, &workloads, &places, request)
     });
     let services = services.collect();
-    let queries = minutes.queries.iter().cloned().chain(told.queries).chain(workloads.queries).collect();
+    let of_places = Some(places.query).filter(|query| !query.is_empty());
+    let queries =
+        minutes.queries.iter().cloned().chain(told.queries).chain(workloads.queries).chain(of_places).collect();
     Ok(RecommendReport {
         request: request.clone(),
         services,
@@ -214,7 +219,13 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    fn verdict(&self, told: &Told, workloads: &Workloads, request: &RecommendRequest) -> ServiceVerdict {
+    fn verdict(
+        &self,
+        told: &Told,
+        workloads: &Workloads,
+        places: &Places,
+        request: &RecommendRequest,
+    ) -> ServiceVerdict {
         let window = self.window;
         let mut demand = Demand::new(window.start_us, window.end_us);
         let mut by_state: BTreeMap<GpuState, f64> = BTreeMap::new();
@@ -248,6 +259,7 @@ impl Held<'_> {
                 demand: &demand,
                 verdict: &verdict,
                 workload: workloads.of(self.service, self.simulated, &self.pods().into_keys().collect()),
+                placement: places.of(self),
                 has_hpa: told.has_hpa(self.service),
                 request,
             };

@@ -3,6 +3,7 @@
 //! "Idle" and "no telemetry" never look alike: a GPU without enough samples has no other state.
 
 pub mod alert;
+mod page;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -100,3 +100,24 @@ async fn slices_add_up_to_their_card_and_are_not_averaged() {
     assert!((gpu.mean.unwrap() - 0.2).abs() < 1e-9 && (gpu.peak.unwrap() - 0.2).abs() < 1e-9, "{gpu:?}");
     assert_eq!((gpu.state, gpu.coverage, gpu.memory_bytes), (State::IdleHeld, 1.0, Some(10.0 * GIB)));
 }
+
+#[tokio::test]
+async fn the_page_tells_every_state_and_real_from_simulated() {
+    let mut report = report().await;
+    let page = report.page();
+    assert_eq!(page.tiles.iter().map(|tile| tile.value.clone().unwrap()).collect::<Vec<_>>(), ["1", "1", "2", "2"]);
+    let html = report.to_html();
+    for words in
+        ["<h2>Services</h2>", "insufficient telemetry", "GPUs of each service by state", "SQL of these numbers"]
+    {
+        assert!(html.contains(words), "{words}");
+    }
+    assert!(!html.contains("SIMULATED") && !html.contains("<script"));
+    for gpu in &mut report.gpus {
+        gpu.simulated = true;
+    }
+    report.services.iter_mut().for_each(|service| service.simulated = true);
+    let html = report.to_html();
+    assert!(html.contains("<h2>GPUs (SIMULATED)</h2>") && html.contains("simulated: idle-held"));
+    crate::page::look(&html, "idle");
+}

@@ -3,7 +3,7 @@
 use super::{FleetReport, Saving, WeeklyReport, labels::Dimension, rows::Row};
 use crate::{
     money::Money,
-    page::{Block, Cell, Column, Page, Section, Table, Tile},
+    page::{Block, Cell, Page, Section, Table, Tile, columns, number, number_or_dash, text},
     price_book::{Cost, DistributeBy},
     waterfall::Rung,
 };
@@ -330,31 +330,4 @@ impl Writer<'_> {
         }
         Block::List(shown)
     }
-}
-
-/// A cell.
-fn text(text: &str) -> Cell {
-    Cell::Text(text.to_owned())
-}
-
-/// Texts to the left, numbers to the right.
-fn columns(texts: &[&str], numbers: &[&str]) -> Vec<Column> {
-    let column = |is_number| move |name: &&str| Column { name: (*name).to_owned(), is_number };
-    texts.iter().map(column(false)).chain(numbers.iter().map(column(true))).collect()
-}
-
-/// A number with `decimals`, or what stands for none.
-fn number(value: Option<f64>, scale: f64, decimals: usize) -> Cell {
-    value.map_or(Cell::Unknown, |value| Cell::Text(decimal(value * scale, decimals)))
-}
-
-/// A number with `decimals`; nothing has no sign.
-fn decimal(value: f64, decimals: usize) -> String {
-    // A sum of nothing is -0.
-    format!("{:.decimals$}", value + 0.0)
-}
-
-/// The same where none means that there is nothing.
-fn number_or_dash(value: Option<f64>, scale: f64, decimals: usize) -> Cell {
-    value.map_or_else(|| text("–"), |value| Cell::Text(decimal(value * scale, decimals)))
 }
