@@ -98,10 +98,14 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn idle(&self, question: &IdleQuestion) -> anyhow::Result<String> {
-        let is_json = question.format.is_json("the idle examination is")?;
+        question.format.is_written("the idle examination is")?;
         let request = IdleRequest::new(question.when.window(self.now_us, Tz::UTC)?);
         let report = idle::examine(self.session, self.store, &request, self.now_us).await?;
-        Ok(if is_json { report.to_json()? } else { report.to_text() })
+        Ok(match question.format {
+            Format::Json => report.to_json()?,
+            Format::Html => report.to_html(),
+            _ => report.to_text(),
+        })
     }
 
     /// Computes and records what to do about services that hold more GPUs than they use.
@@ -120,9 +124,13 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn recommend(&self, question: &RecommendQuestion) -> anyhow::Result<String> {
-        let is_json = question.format.is_json("recommendations are")?;
+        question.format.is_written("recommendations are")?;
         let report = self.recommend_report(question).await?;
-        Ok(if is_json { report.to_json()? } else { report.to_text() })
+        Ok(match question.format {
+            Format::Json => report.to_json()?,
+            Format::Html => report.to_html(),
+            _ => report.to_text(),
+        })
     }
 
     /// Computes, records and renders why the latency of a service changed.
@@ -172,7 +180,7 @@ impl Desk<'_> {
     /// # Errors
     /// An unreadable question, a format it does not have, a failed query.
     pub(crate) async fn off_peak(&self, question: &OffPeakQuestion) -> anyhow::Result<String> {
-        let is_json = question.format.is_json("off-peak hours are")?;
+        question.format.is_written("off-peak hours are")?;
         let usual = OffPeakRules::default();
         let gpus_needed = question.gpus.unwrap_or(usual.gpus_needed);
         ensure!(gpus_needed.is_finite() && gpus_needed > 0.0, "a job needs more than 0 GPUs, not {gpus_needed}");
@@ -183,10 +191,15 @@ impl Desk<'_> {
             zone: zone(question.last.time_zone.as_deref())?,
             prices: self.prices.clone(),
             rules: OffPeakRules { gpus_needed, hours_min, ..usual },
+            files: question.manifests,
             now_us: self.now_us,
         };
         let report = off_peak::examine(self.session, self.store, &request).await?;
-        Ok(if is_json { report.to_json()? } else { report.to_text() })
+        Ok(match question.format {
+            Format::Json => report.to_json()?,
+            Format::Html => report.to_html(),
+            _ => report.to_text(),
+        })
     }
 
     /// Records what somebody says to a recommendation; the answer is the row of the ledger, as text or as JSON.

@@ -16,6 +16,7 @@ use crate::{
 mod check;
 mod collect;
 mod demo;
+mod folders;
 mod inspect;
 mod password;
 mod read;
@@ -222,6 +223,9 @@ pub(crate) struct IdleArgs {
     question: IdleQuestion,
     #[command(flatten)]
     source: SourceArgs,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -238,6 +242,9 @@ pub(crate) struct RecommendArgs {
     /// Price book, with --data; a server has its own (docs/analysis.md)
     #[arg(long, requires = "data")]
     prices: Option<PathBuf>,
+    /// Write to this file instead of standard output
+    #[arg(long, short, conflicts_with = "patches")]
+    output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -246,6 +253,12 @@ pub(crate) struct OffPeakArgs {
     question: OffPeakQuestion,
     #[command(flatten)]
     source: SourceArgs,
+    /// Write the lines for cron, and other schedules for the CronJobs that ran at peak, into this new or empty folder
+    #[arg(long, value_name = "DIR")]
+    patches: Option<PathBuf>,
+    /// Write to this file instead of standard output
+    #[arg(long, short, conflicts_with = "patches")]
+    output: Option<PathBuf>,
     /// Price book, with --data; a server has its own (docs/analysis.md)
     #[arg(long, requires = "data")]
     prices: Option<PathBuf>,

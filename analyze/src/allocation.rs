@@ -162,7 +162,7 @@ pub struct Line {
     pub resource: Option<Resource>,
     /// Labels of asset and holder; the holder's win.
     pub labels: Labels,
-    /// Unit-hours allocated.
+    /// Unit-hours allocated, or the part of those whose cost was distributed.
     pub hours: f64,
     /// Unit-hours in use.
     pub used_hours: f64,

@@ -4,12 +4,17 @@
 
 mod grid;
 mod read;
+pub(crate) mod sharers;
+mod slices;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::ops::Range;
 
 use serde::Serialize;
+
+use sharers::Sharer;
 
 use crate::{
     gpu_state::GpuSample,
@@ -47,10 +52,12 @@ pub struct Gpu {
     pub region: Option<String>,
     /// Whether the data comes from a generator.
     pub simulated: bool,
-    /// Most series that reported it at once: above 1 pods share it, and whose work it was is not known.
+    /// Most that had it, or one MIG slice of it, at once: above 1 whose work it was is not known.
     pub shared_by: u64,
-    /// Whether MIG slices of it report apart.
-    pub is_sliced: bool,
+    /// MIG slices that report apart, with their usual minutes between two points.
+    pub slices: Vec<(String, usize)>,
+    /// Who is told to have parts of it, where several series say the same of it or some speak of slices.
+    pub(crate) sharers: Vec<Sharer>,
     /// Mean duty of each minute, 0 to 1; NaN where there is none.
     pub duty: Vec<f32>,
     /// Most memory in use in each minute, bytes; NaN where there is none.
@@ -78,6 +85,20 @@ pub struct Holder {
     pub model_version: Option<String>,
 }
 
+impl Holder {
+    /// All labels, in one order.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &Option<String>> {
+        [&self.service, &self.team, &self.namespace, &self.pod, &self.model, &self.model_version].into_iter()
+    }
+}
+
+/// Median step between `seen` minutes, which are in order; 1 where there is none.
+pub(crate) fn usual_step(seen: &[usize]) -> usize {
+    let mut steps: Vec<usize> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let middle = steps.len() / 2;
+    if steps.is_empty() { 1 } else { *steps.select_nth_unstable(middle).1 }
+}
+
 impl GpuMinutes {
     /// Which of the minutes are in `window`, which is of whole minutes.
     pub(crate) fn inside(&self, window: Window) -> Range<usize> {
@@ -88,6 +109,27 @@ impl GpuMinutes {
 }
 
 impl Gpu {
+    /// Whether MIG slices of it report apart.
+    pub fn is_sliced(&self) -> bool {
+        !self.slices.is_empty()
+    }
+
+    /// Whether anything was reported in `minute`.
+    pub(crate) fn is_seen(&self, minute: usize) -> bool {
+        !(self.duty[minute].is_nan() && self.memory[minute].is_nan() && self.power[minute].is_nan())
+    }
+
+    /// Minutes in which anything was reported.
+    pub(crate) fn seen(&self) -> Vec<usize> {
+        (0..self.duty.len()).filter(|minute| self.is_seen(*minute)).collect()
+    }
+
+    /// Usual minutes between two points of MIG slice `slice`, or of the card.
+    pub(crate) fn step_minutes(&self, slice: Option<&str>) -> usize {
+        let of_slice = slice.and_then(|slice| self.slices.iter().find(|(name, _)| name == slice));
+        of_slice.map_or_else(|| usual_step(&self.seen()), |(_, step)| *step)
+    }
+
     /// Hours with a duty.
     pub fn measured_hours(&self) -> f64 {
         self.duty.iter().filter(|duty| !duty.is_nan()).count() as f64 / 60.0

@@ -1,7 +1,8 @@
 //! What became of recommendations: the table `recommendation_ledger`, which is only ever appended to.
 //!
-//! Without a row a recommendation is proposed. People accept or reject it; later runs of the job find what expired, what a newer
-//! one of the same service superseded, and what an accepted one came to in the week that begins a day after it was accepted.
+//! Without a row a recommendation is proposed. People accept or reject it; later runs of the job renew it while they propose the
+//! same, and find what expired, what another one of the same service superseded, and what an accepted one came to in the week that
+//! begins a day after it was accepted.
 //!
 //! Invariant: of a service at most one recommendation is open, the newest, and at most one is accepted and not yet measured.
 //! Else a daily run would offer the same saving every day, to be counted each time.
@@ -82,8 +83,27 @@ struct Recorded {
     /// When it was made.
     made_us: i64,
     expires_us: i64,
+    /// Replicas before and after.
+    replicas: (u32, u32),
+    gpus_per_replica: u32,
+}
+
+/// A recommendation that waits for somebody to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) id: String,
+    pub(crate) service: String,
+    pub(crate) simulated: bool,
+    /// Replicas before and after.
+    pub(crate) replicas: (u32, u32),
+    pub(crate) gpus_per_replica: u32,
+}
+
+impl Recorded {
     /// GPUs held before.
-    gpu_count: f64,
+    fn gpu_count(&self) -> f64 {
+        f64::from(self.replicas.0) * f64::from(self.gpus_per_replica)
+    }
 }
 
 /// The newest recommendation of each service, by whether that is simulated and its name.
@@ -148,6 +168,26 @@ pub async fn decide(
     Ok(entry)
 }
 
+/// What waits for somebody to decide at `now_us`, one of a service.
+///
+/// # Errors
+/// Those of queries.
+pub(crate) async fn open(ctx: &SessionContext, now_us: i64) -> Result<Vec<Open>> {
+    let all = recorded(ctx).await?;
+    let newest = Newest::of(&all);
+    let is_open = |one: &&Recorded| {
+        one.entry.state == LedgerState::Proposed && now_us < one.expires_us && newest.instead_of(&one.entry).is_none()
+    };
+    let open = |one: &Recorded| Open {
+        id: one.entry.id.clone(),
+        service: one.entry.service.clone(),
+        simulated: one.entry.simulated,
+        replicas: one.replicas,
+        gpus_per_replica: one.gpus_per_replica,
+    };
+    Ok(all.iter().filter(is_open).map(open).collect())
+}
+
 /// Finds and records what expired, what was superseded, and what accepted recommendations came to.
 ///
 /// # Errors
@@ -210,10 +250,10 @@ fn realised(minutes: &GpuMinutes, recorded: Recorded, window: Window) -> Result<
     // A service that is not seen is not one that holds nothing.
     let held_mean = (coverage >= COVERAGE_MIN).then(|| seen.iter().sum::<f64>() / seen.len() as f64);
     let predicted = recorded.entry.predicted_gpu_hours;
-    let realised = held_mean.map(|held| (recorded.gpu_count - held) * WEEK_HOURS);
+    let realised = held_mean.map(|held| (recorded.gpu_count() - held) * WEEK_HOURS);
     let share = realised.zip(predicted.filter(|hours| *hours > 0.0)).map(|(came, promised)| came / promised);
     let note = match held_mean {
-        Some(held) => format!("{held:.2} GPUs held on average, {} before", recorded.gpu_count),
+        Some(held) => format!("{held:.2} GPUs held on average, {} before", recorded.gpu_count()),
         None => format!("not measured: the service was seen in {:.0} % of the week, 90 % are needed", coverage * 100.0),
     };
     let to = LedgerState::Realised { predicted: predicted.unwrap_or(f64::NAN), realised: realised.unwrap_or(f64::NAN) };
@@ -231,18 +271,23 @@ async fn recorded(ctx: &SessionContext) -> Result<Vec<Recorded>> {
     if !has_result(ctx, recommend::TABLE) {
         return Ok(vec![]);
     }
+    // Of one that was renewed the last row counts.
     let query = format!(
-        "SELECT id, max(service_name) AS service, bool_or(simulated) AS simulated, max(expires) AS expires, \
-         max(replica_count * gpus_per_replica) AS gpus, max(gpu_hours_saved) AS hours, max(saving_expected) AS saving, \
-         max(currency) AS currency, CAST(max(time) AS BIGINT) AS made FROM reports.{} WHERE id IS NOT NULL \
-         GROUP BY id ORDER BY id",
+        "SELECT id, service_name AS service, simulated, expires, replica_count, proposed_count, gpus_per_replica, \
+         gpu_hours_saved AS hours, saving_expected AS saving, currency, CAST(time AS BIGINT) AS made FROM (SELECT *, \
+         row_number() OVER (PARTITION BY id ORDER BY time DESC) AS newest FROM reports.{} WHERE id IS NOT NULL) \
+         WHERE newest = 1 ORDER BY id",
         recommend::TABLE
     );
     let rows = Rows::query(ctx, &query).await?;
     let states = states(ctx).await?;
     let (ids, services, simulated) = (rows.texts("id")?, rows.texts("service")?, rows.flags("simulated")?);
-    let (expires, gpus, hours) = (rows.integers("expires")?, rows.numbers("gpus")?, rows.numbers("hours")?);
+    let (expires, hours) = (rows.integers("expires")?, rows.numbers("hours")?);
+    let counts = ["replica_count", "proposed_count", "gpus_per_replica"].map(|name| rows.integers(name));
+    let [before, after, per_replica] = counts;
+    let (before, after, per_replica) = (before?, after?, per_replica?);
     let (savings, currencies, made) = (rows.numbers("saving")?, rows.texts("currency")?, rows.integers("made")?);
+    let count = |count: Option<i64>| count.and_then(|count| u32::try_from(count).ok());
     let recorded = (0..rows.len()).filter_map(|row| {
         let (id, service) = (ids[row].clone()?, services[row].clone()?);
         let entry = Entry {
@@ -257,7 +302,13 @@ async fn recorded(ctx: &SessionContext) -> Result<Vec<Recorded>> {
             currency: currencies[row].clone().unwrap_or_default(),
             note: None,
         };
-        Some(Recorded { entry, made_us: made[row]?, expires_us: expires[row]?, gpu_count: gpus[row]? })
+        Some(Recorded {
+            entry,
+            made_us: made[row]?,
+            expires_us: expires[row]?,
+            replicas: (count(before[row])?, count(after[row])?),
+            gpus_per_replica: count(per_replica[row])?,
+        })
     });
     Ok(recorded.collect())
 }

@@ -19,7 +19,9 @@ use crate::recommendation::Recommendation;
 pub use error::ManifestError;
 pub use hpa::hpa;
 pub use keda::{KedaForm, PrometheusSource, scaled_object};
-pub use patch::{ContainerResources, MigChange, cron_job, helm_values, mig, replicas, resources};
+pub use patch::{
+    ContainerResources, MigChange, cron_job, crontab, helm_values, mig, replicas, resources, time_slicing,
+};
 
 /// A workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +58,24 @@ pub struct Change {
     pub apply: Vec<String>,
     /// Commands that take it back.
     pub undo: Vec<String>,
+}
+
+/// A change with the text that says how to apply it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Folder {
+    /// Its name, of letters and digits.
+    pub name: String,
+    /// How to apply it and take it back.
+    pub readme: String,
+    /// The change.
+    pub change: Change,
+}
+
+impl Folder {
+    /// The folder of `change`; `before` is what to know first.
+    pub(crate) fn new(name: &str, before: &str, change: Change) -> Self {
+        Self { name: name.to_owned(), readme: format!("{before}{}", change.readme()), change }
+    }
 }
 
 impl Target {

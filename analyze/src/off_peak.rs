@@ -4,7 +4,9 @@
 //! Where demand is not known the windows are a rule of thumb and say so; free GPUs, prices and carbon stay unknown, never 0.
 
 mod energy;
+mod files;
 mod jobs;
+mod page;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use serde::Serialize;
 
 use crate::demand::{Envelope, HOUR_OF_WEEK_COUNT};
 pub use energy::HourlyEnergy;
+pub use files::OffPeakFiles;
 pub use jobs::{PeakJob, TrainingJob, peak_jobs};
 pub use report::{OffPeakFleet, OffPeakReport, OffPeakRequest, TABLE, examine};
 pub use window::{CronLine, TrainingWindow, WindowSource, cron_lines};

@@ -5,6 +5,7 @@
 mod charge;
 mod cost;
 mod currency;
+mod distribute;
 mod error;
 mod period;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use serde::{Serialize, Serializer};
 pub use charge::{Charge, Charges, Metered, UnusedCommitment};
 pub use cost::Cost;
 pub use currency::Currency;
+pub use distribute::{Distribute, DistributeBy};
 pub use error::PriceBookError;
 pub use period::{Period, Timeline};
 use text::{BookText, CoversText, PriceText, PricesText};
@@ -102,6 +104,7 @@ impl PriceBook {
             book.add_prices(prices)?;
         }
         book.add_commitments(&text)?;
+        text.distribute.check()?;
         Ok(book)
     }
 
@@ -224,6 +227,11 @@ impl PriceBook {
     /// Memory of `host`, gigabytes.
     pub fn memory_gb(&self, host: &str) -> Option<f64> {
         self.text.memory_gb.get(host).copied()
+    }
+
+    /// How costs that are nobody's by themselves are given to the workloads.
+    pub fn distribute(&self) -> &Distribute {
+        &self.text.distribute
     }
 
     /// What is paid whether used or not.

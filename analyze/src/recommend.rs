@@ -4,6 +4,8 @@
 
 mod evidence;
 mod manifests;
+mod page;
+mod parting;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use crate::{
     error::Result,
     gpu_minutes::{Gpu, GpuMinutes, Holder},
     gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify, hours},
-    ledger::{self, Entry},
+    ledger::{self, Entry, Open},
     recommendation::{Examination, GpuPrice, Recommendation, Saving, SecondSignals, Verdict, VerdictRules, examine},
     sizing::ServiceShape,
     veto::{Evidence, Veto},
@@ -33,7 +35,8 @@ use crate::{
 };
 use evidence::Told;
 use manifests::Made;
-pub use manifests::{Folder, ManifestRequest, ServiceManifests};
+pub use manifests::{ManifestRequest, ServiceManifests};
+use parting::Places;
 use workload::{PodName, Workloads};
 
 /// Result table of this job.
@@ -104,6 +107,8 @@ pub struct RecommendReport {
 
 /// Examines every service that held a GPU in the window and, given a store, writes one row each to `recommendations`.
 ///
+/// What is proposed as it was before, and nobody has decided on, is that recommendation renewed: same id, new expiry.
+///
 /// # Errors
 /// Query and store errors, a window without a whole minute.
 pub async fn recommend(
@@ -112,22 +117,30 @@ pub async fn recommend(
     request: &RecommendRequest,
 ) -> Result<RecommendReport> {
     let minutes = GpuMinutes::read(ctx, request.window).await?;
-    recommend_of(ctx, store, &minutes, request).await
+    let mut report = recommend_of(ctx, &minutes, request).await?;
+    drop(minutes);
+    report.renew(&ledger::open(ctx, request.now_us).await?);
+    if let Some(store) = store {
+        if !report.services.is_empty() {
+            store.write_result(TABLE, report.to_batch()?).await?;
+        }
+        report.settled = ledger::settle(ctx, store, request.now_us).await?;
+    }
+    Ok(report)
 }
 
 /// The same of `minutes` that were read before, of any window: those outside of the one asked for do not count, and those
-/// inside that they do not have are without telemetry.
+/// inside that they do not have are without telemetry. Nothing is recorded or renewed.
 pub(crate) async fn recommend_of(
     ctx: &SessionContext,
-    store: Option<&Store>,
     minutes: &GpuMinutes,
     request: &RecommendRequest,
 ) -> Result<RecommendReport> {
     let window = request.window.whole_minutes()?;
     let told = Told::read(ctx, request.window).await?;
-    let workloads = match &request.manifests {
-        Some(_) => Workloads::read(ctx, request.window).await?,
-        None => Workloads::default(),
+    let (workloads, places) = match &request.manifests {
+        Some(_) => (Workloads::read(ctx, request.window).await?, Places::read(ctx, request.window).await?),
+        None => (Workloads::default(), Places::default()),
     };
     let mut by_service: BTreeMap<(bool, String), Vec<&Gpu>> = BTreeMap::new();
     let mut unnamed_gpu_count = 0;
@@ -140,25 +153,37 @@ pub(crate) async fn recommend_of(
     }
     let services = by_service.into_iter().map(|((simulated, service), gpus)| {
         let held = Held { service: &service, simulated, gpus, minutes, window, inside: inside.clone() };
-        held.verdict(&told, &workloads, request)
+        held.verdict(&told, &workloads, &places, request)
     });
     let services = services.collect();
-    let queries = minutes.queries.iter().cloned().chain(told.queries).chain(workloads.queries).collect();
-    let mut report = RecommendReport {
+    let of_places = Some(places.query).filter(|query| !query.is_empty());
+    let queries =
+        minutes.queries.iter().cloned().chain(told.queries).chain(workloads.queries).chain(of_places).collect();
+    Ok(RecommendReport {
         request: request.clone(),
         services,
         unnamed_gpu_count,
         row_count: minutes.row_count,
         queries,
         settled: vec![],
-    };
-    if let Some(store) = store {
-        if !report.services.is_empty() {
-            store.write_result(TABLE, report.to_batch()?).await?;
+    })
+}
+
+impl RecommendReport {
+    /// Gives what is proposed unchanged the id that it is `open` under.
+    fn renew(&mut self, open: &[Open]) {
+        for service in &mut self.services {
+            let Some(proposed) = service.proposed() else { continue };
+            let same = open.iter().find(|one| {
+                (one.simulated, &one.service) == (service.simulated, &service.service)
+                    && (one.replicas, one.gpus_per_replica)
+                        == ((service.replica_count, proposed), service.gpus_per_replica)
+            });
+            if let Some(same) = same {
+                service.id = Some(same.id.clone());
+            }
         }
-        report.settled = ledger::settle(ctx, store, request.now_us).await?;
     }
-    Ok(report)
 }
 
 /// The same for the same question about the same service, another for another.
@@ -194,7 +219,13 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    fn verdict(&self, told: &Told, workloads: &Workloads, request: &RecommendRequest) -> ServiceVerdict {
+    fn verdict(
+        &self,
+        told: &Told,
+        workloads: &Workloads,
+        places: &Places,
+        request: &RecommendRequest,
+    ) -> ServiceVerdict {
         let window = self.window;
         let mut demand = Demand::new(window.start_us, window.end_us);
         let mut by_state: BTreeMap<GpuState, f64> = BTreeMap::new();
@@ -228,6 +259,7 @@ impl Held<'_> {
                 demand: &demand,
                 verdict: &verdict,
                 workload: workloads.of(self.service, self.simulated, &self.pods().into_keys().collect()),
+                placement: places.of(self),
                 has_hpa: told.has_hpa(self.service),
                 request,
             };

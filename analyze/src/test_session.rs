@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::{
     arrow::{
         array::{
-            ArrayRef, Float64Array, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder,
+            ArrayRef, Date32Array, Float64Array, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder,
             TimestampMicrosecondArray,
         },
         datatypes::{Field, Schema},
@@ -32,6 +32,8 @@ pub(crate) struct SeriesRow {
     pub(crate) labels: Vec<(&'static str, String)>,
     pub(crate) simulated: bool,
     pub(crate) attributes: Vec<(&'static str, &'static str)>,
+    /// Name, kind and temporality; null where empty. A sum goes up.
+    pub(crate) metric: [&'static str; 3],
 }
 
 fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
@@ -72,24 +74,26 @@ fn gpu_series(samples: &[Sample]) -> RecordBatch {
     let batch = view(samples);
     let mut columns: Vec<(String, ArrayRef)> =
         batch.schema().fields().iter().map(|field| field.name().clone()).zip(batch.columns().iter().cloned()).collect();
-    let share = |sample: &Sample| match label(&sample.labels, "mig_id").as_deref() {
-        Some("one") => 1.0 / 7.0,
-        Some(_) => 2.0 / 7.0,
-        None => 1.0,
-    };
     let shared_by =
         |sample: &Sample| label(&sample.labels, "shared_by").and_then(|count| count.parse().ok()).unwrap_or(1);
-    columns.retain(|(name, _)| name != "share");
-    columns.push(("share".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(share)))));
     columns.push(("shared_by".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(shared_by)))));
     columns.push(("first_time".into(), times(samples.iter().map(|sample| sample.time_us))));
     columns.push(("last_time".into(), times(samples.iter().map(|sample| sample.time_us))));
     let days = samples.iter().map(|sample| sample.time_us.div_euclid(crate::window::DAY_US) as i32);
-    columns.push(("date".into(), Arc::new(datafusion::arrow::array::Date32Array::from_iter_values(days))));
+    columns.push(("date".into(), Arc::new(Date32Array::from_iter_values(days))));
     let fields: Vec<Field> =
         columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true)).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())
         .unwrap()
+}
+
+/// Share of the card: slice `one` is a seventh of it, any other two.
+fn share(sample: &Sample) -> f64 {
+    match label(&sample.labels, "mig_id").as_deref() {
+        Some("one") => 1.0 / 7.0,
+        Some(_) => 2.0 / 7.0,
+        None => 1.0,
+    }
 }
 
 fn view(samples: &[Sample]) -> RecordBatch {
@@ -104,7 +108,7 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ),
         ("count".into(), Arc::new(Int64Array::from(vec![1; samples.len()]))),
         ("sum".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
-        ("share".into(), Arc::new(Float64Array::from(vec![1.0; samples.len()]))),
+        ("share".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(share)))),
         (
             "scope".into(),
             text(samples.iter().map(|sample| label(&sample.labels, "scope").or(Some("node".into()))).collect()),
@@ -113,7 +117,7 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
         ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
     ];
-    for column in PROMOTED.iter().map(|promoted| promoted.column).chain(["mig_id"]) {
+    for column in PROMOTED.iter().map(|promoted| promoted.column).chain(["mig_id", "source"]) {
         let values = samples.iter().map(|sample| label(&sample.labels, column)).collect();
         columns.push((column.into(), text(values)));
     }
@@ -130,6 +134,18 @@ fn series(rows: &[SeriesRow]) -> RecordBatch {
             "series_id" => Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)),
             "first_time" | "last_time" => times(rows.iter().map(|row| row.last_us)),
             "attributes" => maps(rows.iter().map(|row| (row.simulated, row.attributes.as_slice()))),
+            "date" => Arc::new(Date32Array::from_iter_values(
+                rows.iter().map(|row| row.last_us.div_euclid(crate::window::DAY_US) as i32),
+            )),
+            "monotonic" => {
+                let sums = rows.iter().map(|row| Some(row.metric[1] == "sum"));
+                Arc::new(sums.collect::<datafusion::arrow::array::BooleanArray>())
+            }
+            name @ ("metric" | "kind" | "temporality") => {
+                let at = ["metric", "kind", "temporality"].iter().position(|known| *known == name).unwrap();
+                let texts = rows.iter().map(|row| Some(row.metric[at]).filter(|text| !text.is_empty()));
+                Arc::new(texts.collect::<StringArray>())
+            }
             name if PROMOTED.iter().any(|promoted| promoted.column == name) => {
                 Arc::new(StringArray::from(rows.iter().map(|row| label(&row.labels, name)).collect::<Vec<_>>()))
             }
@@ -155,7 +171,7 @@ fn register(ctx: &SessionContext, name: &str, batch: RecordBatch) {
 /// `(series_id, start_us, time_us, counts)`, and series `i` belongs to service `s<i>`.
 pub(crate) fn register_histograms(ctx: &SessionContext, bounds: &[f64], points: &[(i64, i64, i64, Vec<i64>)]) {
     use datafusion::arrow::{
-        array::{Date32Array, ListArray, new_null_array},
+        array::{ListArray, new_null_array},
         datatypes::{Float64Type, Int64Type},
     };
     let counts = || -> ArrayRef {
@@ -207,6 +223,25 @@ pub(crate) fn register_histograms(ctx: &SessionContext, bounds: &[f64], points: 
         ctx.deregister_table(name).unwrap();
         register(ctx, name, batch);
     }
+}
+
+/// Makes `raw.increases` of the points of `metric`: series, time, value, and what it gained since the point before.
+pub(crate) fn register_increases(ctx: &SessionContext, metric: &str, points: &[(i64, i64, f64, Option<f64>)]) {
+    let days = points.iter().map(|point| point.1.div_euclid(crate::window::DAY_US) as i32);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("metric", Arc::new(StringArray::from(vec![metric; points.len()]))),
+        ("series_id", Arc::new(Int64Array::from_iter_values(points.iter().map(|point| point.0)))),
+        ("date", Arc::new(Date32Array::from_iter_values(days))),
+        ("time", times(points.iter().map(|point| point.1))),
+        ("value", Arc::new(Float64Array::from_iter_values(points.iter().map(|point| point.2)))),
+        ("increase", Arc::new(points.iter().map(|point| point.3).collect::<Float64Array>())),
+    ];
+    register(
+        ctx,
+        "raw.increases",
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+            .unwrap(),
+    );
 }
 
 /// A session whose views `gpu`, `system`, `inputs` and `metrics` hold `samples` by role, and whose `raw.series` holds `rows`.

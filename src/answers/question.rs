@@ -43,6 +43,15 @@ impl Format {
         Ok(self == Self::Json)
     }
 
+    /// The same of an answer that is a page, too.
+    ///
+    /// # Errors
+    /// Another format, said before anything is computed or recorded.
+    pub(super) fn is_written(self, what: &str) -> anyhow::Result<()> {
+        ensure!(matches!(self, Self::Text | Self::Json | Self::Html), "{what} written as text, json or html");
+        Ok(())
+    }
+
     /// Its media type.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
@@ -121,7 +130,7 @@ pub(crate) struct IdleQuestion {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) when: When,
-    /// text or json
+    /// text, json or html
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
@@ -178,7 +187,7 @@ pub(crate) struct RecommendQuestion {
     /// Whether files that carry the verdicts out are wanted, in JSON only
     #[arg(skip)]
     pub(crate) manifests: bool,
-    /// text or json
+    /// text, json or html
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
@@ -198,7 +207,10 @@ pub(crate) struct OffPeakQuestion {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=168))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hours: Option<u32>,
-    /// text or json
+    /// Whether files for the windows are wanted, in JSON only
+    #[arg(skip)]
+    pub(crate) manifests: bool,
+    /// text, json or html
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }

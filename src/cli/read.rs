@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    DiagnoseArgs, DriftArgs, IdleArgs, MarkArgs, OffPeakArgs, SourceArgs, WeeklyArgs,
+    DiagnoseArgs, DriftArgs, IdleArgs, MarkArgs, OffPeakArgs, SourceArgs, WeeklyArgs, folders,
     source::{Opened, no_server, refusal},
 };
 use crate::{
-    answers::{Answer, Desk, VERDICT_HEADER, read_prices},
+    answers::{Answer, Desk, Format, VERDICT_HEADER, read_prices},
     exit, terminal,
 };
 
@@ -82,11 +82,11 @@ pub(super) async fn weekly(args: WeeklyArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.weekly(question).await;
     let answer = answered(&args.source, "/api/v1/reports/weekly", question, args.prices.as_ref(), local).await?;
-    write(args.output.as_ref(), &answer.text)
+    write_to(args.output.as_ref(), &answer.text)
 }
 
 /// To a file, or to standard output.
-fn write(output: Option<&PathBuf>, text: &str) -> anyhow::Result<()> {
+pub(super) fn write_to(output: Option<&PathBuf>, text: &str) -> anyhow::Result<()> {
     match output {
         Some(path) => std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?,
         None => terminal::print(text),
@@ -98,7 +98,7 @@ pub(super) async fn diagnose(args: DiagnoseArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.diagnose(question).await;
     let answer = answered(&args.source, "/api/v1/diagnose", question, None, local).await?;
-    write(args.output.as_ref(), &answer.text)
+    write_to(args.output.as_ref(), &answer.text)
 }
 
 pub(super) async fn mark(args: MarkArgs) -> anyhow::Result<()> {
@@ -111,14 +111,28 @@ pub(super) async fn mark(args: MarkArgs) -> anyhow::Result<()> {
 pub(super) async fn idle(args: IdleArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.idle(question).await;
-    terminal::print(&answered(&args.source, "/api/v1/idle", question, None, local).await?.text);
-    Ok(())
+    write_to(args.output.as_ref(), &answered(&args.source, "/api/v1/idle", question, None, local).await?.text)
 }
 
 pub(super) async fn off_peak(args: OffPeakArgs) -> anyhow::Result<()> {
-    let question = &args.question;
-    let local = async |desk: Desk<'_>| desk.off_peak(question).await;
-    terminal::print(&answered(&args.source, "/api/v1/offpeak", question, args.prices.as_ref(), local).await?.text);
+    let mut question = args.question.clone();
+    if let Some(folder) = &args.patches {
+        folders::ensure_empty(folder)?;
+        (question.format, question.manifests) = (Format::Json, true);
+    }
+    let local = async |desk: Desk<'_>| desk.off_peak(&question).await;
+    let answer = answered(&args.source, "/api/v1/offpeak", &question, args.prices.as_ref(), local).await?.text;
+    let Some(folder) = &args.patches else { return write_to(args.output.as_ref(), &answer) };
+    let report: Value = serde_json::from_str(&answer).context("read the off-peak hours")?;
+    let (mut said, mut file_count) = (String::new(), 0);
+    for fleet in report["fleets"].as_array().into_iter().flatten() {
+        let is_simulated = fleet["simulated"] == true;
+        said += if is_simulated { "off-peak hours (SIMULATED)\n" } else { "off-peak hours\n" };
+        let at = folder.join(folders::name("offpeak", is_simulated, 0));
+        file_count += folders::write(&fleet["manifests"], &at, &mut said)?;
+    }
+    said += &folders::summary(file_count);
+    terminal::print(if args.question.format == Format::Json { &answer } else { &said });
     Ok(())
 }
 
@@ -127,7 +141,7 @@ pub(super) async fn drift(args: DriftArgs) -> ExitCode {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.drift(question).await;
     match answered(&args.source, "/api/v1/drift", question, None, local).await {
-        Ok(answer) => match write(args.output.as_ref(), &answer.text) {
+        Ok(answer) => match write_to(args.output.as_ref(), &answer.text) {
             Ok(()) => exit::of_verdict(answer.verdict.as_deref()),
             Err(error) => exit::unchecked(&error),
         },

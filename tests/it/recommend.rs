@@ -27,6 +27,7 @@ fn pod(index: usize) -> ExportMetricsServiceRequest {
         ("k8s.namespace.name", "prod"),
         ("k8s.deployment.name", "embed-server"),
         ("k8s.pod.name", &pod),
+        ("k8s.container.name", "server"),
         ("hw.id", &format!("GPU-{index}")),
         ("hw.type", "gpu"),
     ]
@@ -39,7 +40,7 @@ fn pod(index: usize) -> ExportMetricsServiceRequest {
     };
     let metrics = vec![
         series("hw.gpu.utilization", 0.0),
-        series("hw.gpu.memory.usage", 2e10),
+        series("hw.gpu.memory.usage", 8e9),
         series("hw.gpu.memory.limit", 4e10),
     ];
     ExportMetricsServiceRequest {
@@ -76,6 +77,12 @@ async fn an_idle_service_gets_files_and_a_decision_is_kept() {
     assert!(file("undo-replicas.yaml").ends_with("spec:\n  replicas: 8\n"));
     assert!(file("README.txt").contains("kubectl -n prod patch deployment embed-server"), "{}", file("README.txt"));
     assert!(text.contains("no metric can carry one"), "{text}");
+    // Four replicas of 8 GB fit a card of 40 GB at 90 %: two of the eight cards of the node are enough.
+    let sharing = std::fs::read_to_string(folder.join("embed/sharing/time-slicing.yaml")).unwrap();
+    assert!(
+        sharing.contains("fit 2 of the 8 cards of h1, 4 on each") && sharing.contains("  replicas: 4\n"),
+        "{sharing}"
+    );
     let (again, text) = run(&server, &patches);
     assert!(!again.status.success() && text.contains("holds files already"), "{text}");
 
@@ -99,4 +106,29 @@ async fn an_idle_service_gets_files_and_a_decision_is_kept() {
     assert!(text.contains("CRON_TZ=UTC\n0 0 * * 1") && text.contains("168"), "{text}");
     let free = "SELECT count(*), min(free_gpus) FROM reports.off_peak_hours WHERE is_off_peak";
     assert_eq!(server.rows(free).await, [[Value::from(168), 7.2.into()]]);
+
+    let crons = dir.path().join("crons");
+    let (written, text) =
+        run(&server, &["offpeak", "--days", "8", "--gpus", "4", "--patches", &crons.to_string_lossy()]);
+    assert!(written.status.success() && text.contains("1 files. Nothing was applied"), "{text}");
+    let lines = std::fs::read_to_string(crons.join("offpeak/crontab/off-peak.crontab")).unwrap();
+    assert!(lines.contains("CRON_TZ=UTC\n0 0 * * 1 YOUR-TRAINING-COMMAND\n"), "{lines}");
+    let eight_days = ["--days", "8"].as_slice();
+    for (command, days, words) in [
+        ("recommend", eight_days, "8 → 6"),
+        ("idle", &[], "idle-held"),
+        ("offpeak", eight_days, "Free GPUs by hour of the week"),
+    ] {
+        let page = dir.path().join(format!("{command}.html"));
+        let page_text = page.to_string_lossy();
+        let (asked, text) = run(&server, &[&[command, "--format", "html", "-o", &page_text], days].concat());
+        let html = std::fs::read_to_string(&page).unwrap_or_default();
+        assert!(
+            asked.status.success() && html.starts_with("<!doctype html>") && html.contains(words),
+            "{text}\n{html}"
+        );
+    }
+    let url = format!("http://{}/api/v1/idle?format=html", server.http);
+    let answer = reqwest::get(url).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
 }

@@ -127,6 +127,9 @@ fn idle_follows_the_share_of_each_resource() {
     // chat 535.08 + 72.576 = 607.656; embed 173.88 + 21.504 = 195.384. The cent goes to chat: 0.6 of it against 0.4.
     let services = group_by(&allocation.lines, "service");
     expect(&services, &[("chat", "607.66"), ("embed", "195.38"), (UNALLOCATED, "0.00")]);
+    // The hours go with the cost: of the 16 x 168 vCPU-hours nobody holds any by itself.
+    let vcpu_hours: f64 = services.iter().filter_map(|group| group.hours.get(&Resource::Cpu)).sum();
+    assert!((vcpu_hours - 16.0 * 168.0).abs() < 1e-9, "{services:?}");
     // A distributed cost has left its host: 94.08.
     expect(&group_by(&allocation.lines, "host"), &[("h1", "708.96"), (UNALLOCATED, "94.08")]);
 }

@@ -34,7 +34,8 @@ impl JobRow {
 /// One row per job key, by key.
 pub fn training_jobs(lines: &[Line]) -> Vec<JobRow> {
     let mut rows: BTreeMap<&str, (JobRow, f64, f64)> = BTreeMap::new();
-    for line in lines.iter().filter(|line| matches!(line.kind, LineKind::Workload | LineKind::Shared)) {
+    let had = |line: &&Line| line.asset.is_some() && matches!(line.kind, LineKind::Workload | LineKind::Shared);
+    for line in lines.iter().filter(had) {
         let Some(job) = line.labels.get(JOB).filter(|job| !job.is_empty()) else { continue };
         let (row, used, known) = rows.entry(job).or_default();
         row.job.clone_from(job);

@@ -104,14 +104,24 @@ proptest! {
     fn lines_sum_to_the_bill_however_they_are_distributed_and_grouped(
         fleet in fleets(), idle in distributions(), shared in distributions(), overhead in distributions(),
     ) {
+        let undistributed = allocate(&fleet, &Distributions::default()).unwrap();
         let allocation = allocate(&fleet, &Distributions { idle, shared, overhead }).unwrap();
         let sum: Cost = allocation.lines.iter().map(|line| line.cost).sum();
         prop_assert_eq!((sum.list, sum.effective), (allocation.bill.list, allocation.bill.effective));
         prop_assert!(close(sum.unpriced_hours, allocation.bill.unpriced_hours));
         let cents: Vec<Money> = allocation.lines.iter().map(|line| line.cost.effective).collect();
         prop_assert_eq!(round_parts(&cents, 2).into_iter().sum::<Money>(), allocation.bill.effective.rounded(2));
+        for resource in [Resource::Gpu, Resource::Cpu, Resource::Memory] {
+            let hours = |allocation: &Allocation| -> f64 {
+                allocation.lines.iter().filter(|line| line.resource == Some(resource)).map(|line| line.hours).sum()
+            };
+            prop_assert!(close(hours(&allocation), hours(&undistributed)), "{resource:?}");
+        }
         for dimension in DIMENSIONS {
             let groups = group_by(&allocation.lines, dimension);
+            // What people read are cents; the groups they read sum to the bill in cents.
+            let paid: Vec<Money> = groups.iter().map(|group| group.cost.effective).collect();
+            prop_assert_eq!(round_parts(&paid, 2).into_iter().sum::<Money>(), allocation.bill.effective.rounded(2));
             prop_assert_eq!(&groups.last().unwrap().name, UNALLOCATED);
             let sum: Cost = groups.iter().map(|group| group.cost).sum();
             prop_assert_eq!((sum.list, sum.effective), (allocation.bill.list, allocation.bill.effective));

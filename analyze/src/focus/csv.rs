@@ -139,9 +139,9 @@ fn named(column: &str, row: &FocusRow) -> String {
 
 fn method(row: &FocusRow) -> &'static str {
     match (row.kind, row.holder.is_empty()) {
+        (LineKind::Shared, false) if row.resource_id.is_empty() => "distributed",
         (LineKind::Workload | LineKind::Shared, _) if row.resource == Some(Resource::Gpu) => "allocated GPU time",
-        (LineKind::Workload, _) => "max(request, usage)",
-        (LineKind::Shared, _) if !row.resource_id.is_empty() => "max(request, usage)",
+        (LineKind::Workload | LineKind::Shared, _) => "max(request, usage)",
         (_, true) => "",
         (_, false) => "distributed",
     }

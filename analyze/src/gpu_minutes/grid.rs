@@ -64,12 +64,3 @@ impl Grid {
         minutes.map(|(sum, count)| if *count == 0 { f32::NAN } else { sum / f32::from(*count) }).collect()
     }
 }
-
-/// Adds what a slice of `share` of the card says to what its card says; NaN is nothing.
-pub(super) fn add_share(sums: &mut [f32], more: &[f32], share: f32) {
-    for (sum, more) in sums.iter_mut().zip(more) {
-        if !more.is_nan() {
-            *sum = if sum.is_nan() { more * share } else { *sum + more * share };
-        }
-    }
-}

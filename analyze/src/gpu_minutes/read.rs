@@ -13,7 +13,10 @@ use futures::StreamExt as _;
 
 use super::{
     Gpu, GpuMinutes, Holder, NOBODY,
-    grid::{Grid, Quantity, add_share},
+    grid::{Grid, Quantity},
+    sharers::{Told, most_at_once, once_each},
+    slices::{self, Part},
+    told, usual_step,
 };
 use crate::{
     error::{Error, Result},
@@ -25,7 +28,7 @@ use crate::{
 const GPU_MINUTES_MAX: usize = 115_000_000;
 
 /// Simulated or not, host, id: what names a card.
-type Card = (bool, String, String);
+pub(super) type Card = (bool, String, String);
 
 /// What a series is about.
 #[derive(Debug, Clone, Copy)]
@@ -38,16 +41,26 @@ struct Target {
 /// A card, or a slice of one.
 struct Slot {
     card: Card,
-    /// Share of the card; none is the card itself.
-    share: Option<f32>,
+    /// Name of the slice and its share of the card, NaN where that is unknown; none is the card itself.
+    slice: Option<(String, f32)>,
+}
+
+/// What the series of a card say of it.
+#[derive(Default)]
+struct CardLabels {
+    model: Option<String>,
+    region: Option<String>,
+    /// Whether several series say the same of it, or some speak of slices.
+    is_parted: bool,
 }
 
 /// Cards, slices and holders of the series of a window.
 #[derive(Default)]
 struct Inventory {
-    cards: BTreeMap<Card, (Option<String>, Option<String>, u64)>,
+    cards: BTreeMap<Card, CardLabels>,
     slots: Vec<Slot>,
     holders: Vec<Holder>,
+    holder_numbers: HashMap<Holder, u16>,
     targets: HashMap<i64, Target>,
 }
 
@@ -59,7 +72,7 @@ impl GpuMinutes {
     pub async fn read(ctx: &SessionContext, window: Window) -> Result<Self> {
         let window = window.whole_minutes()?;
         let series = series_query(window);
-        let inventory = Inventory::of(&Rows::query(ctx, &series).await?)?;
+        let mut inventory = Inventory::of(&Rows::query(ctx, &series).await?)?;
         let minute_count = ((window.end_us - window.start_us) / MINUTE_US) as usize;
         if inventory.slots.len().saturating_mul(minute_count) > GPU_MINUTES_MAX {
             return Err(Error::TooManyMinutes { limit: GPU_MINUTES_MAX });
@@ -73,8 +86,15 @@ impl GpuMinutes {
                 row_count += add(&inventory.targets, &mut grids, window, &batch?)?;
             }
         }
-        let gpus = inventory.cards(grids, minute_count);
-        Ok(Self { window, gpus, holders: inventory.holders, row_count, queries: vec![series, points] })
+        let mut queries = vec![series, points];
+        let mut told = HashMap::new();
+        if inventory.cards.values().any(|card| card.is_parted) {
+            let query = told::query(window);
+            told = told::by_card(&Rows::query(ctx, &query).await?)?;
+            queries.push(query);
+        }
+        let gpus = inventory.cards(grids, told, window)?;
+        Ok(Self { window, gpus, holders: inventory.holders, row_count, queries })
     }
 }
 
@@ -113,7 +133,6 @@ impl Inventory {
     fn of(rows: &Rows) -> Result<Self> {
         let mut inventory = Self::default();
         let mut slots: HashMap<(Card, Option<String>), usize> = HashMap::new();
-        let mut holders: HashMap<Holder, u16> = HashMap::new();
         let (ids, roles) = (rows.integers("series_id")?, rows.texts("role")?);
         let (simulated, hosts, gpu_ids) = (rows.flags("simulated")?, rows.texts("host")?, rows.texts("gpu_id")?);
         let (models, regions, slices) = (rows.texts("gpu_model")?, rows.texts("region")?, rows.texts("mig_id")?);
@@ -127,12 +146,12 @@ impl Inventory {
             let Some((_, quantity)) = Quantity::ROLES.iter().find(|(known, _)| *known == role) else { continue };
             let card = (simulated[row], hosts[row].clone().unwrap_or_default(), gpu_id);
             let known = inventory.cards.entry(card.clone()).or_default();
-            known.0 = known.0.take().or_else(|| models[row].clone());
-            known.1 = known.1.take().or_else(|| regions[row].clone());
-            known.2 = known.2.max(shared_by[row].unwrap_or(1).unsigned_abs());
-            let share = slices[row].as_ref().map(|_| shares[row].unwrap_or(f64::NAN) as f32);
+            known.model = known.model.take().or_else(|| models[row].clone());
+            known.region = known.region.take().or_else(|| regions[row].clone());
+            known.is_parted |= shared_by[row] > Some(1) || slices[row].is_some();
+            let slice = slices[row].clone().map(|name| (name, shares[row].unwrap_or(f64::NAN) as f32));
             let grid = *slots.entry((card.clone(), slices[row].clone())).or_insert_with(|| {
-                inventory.slots.push(Slot { card, share });
+                inventory.slots.push(Slot { card, slice });
                 inventory.slots.len() - 1
             });
             let [service, team, namespace, pod, model, model_version] =
@@ -140,57 +159,114 @@ impl Inventory {
             let holder = Holder { service, team, namespace, pod, model, model_version };
             let holder = match holder == Holder::default() {
                 true => NOBODY,
-                false => inventory.holder(&mut holders, holder)?,
+                false => inventory.holder(&holder)?,
             };
             inventory.targets.insert(id, Target { quantity: *quantity, grid, holder });
         }
         Ok(inventory)
     }
 
-    fn holder(&mut self, known: &mut HashMap<Holder, u16>, holder: Holder) -> Result<u16> {
-        if let Some(index) = known.get(&holder) {
+    /// The number of `holder`.
+    fn holder(&mut self, holder: &Holder) -> Result<u16> {
+        if let Some(index) = self.holder_numbers.get(holder) {
             return Ok(*index);
         }
         let index = u16::try_from(self.holders.len()).ok().filter(|index| *index != NOBODY);
         let index = index.ok_or(Error::TooManyHolders { limit: usize::from(NOBODY) })?;
         self.holders.push(holder.clone());
-        known.insert(holder, index);
+        self.holder_numbers.insert(holder.clone(), index);
         Ok(index)
     }
 
-    /// The cards, each with what it or its slices said.
-    fn cards(&self, grids: Vec<Grid>, minute_count: usize) -> Vec<Gpu> {
-        let mut gpus: BTreeMap<&Card, Gpu> = BTreeMap::new();
-        for (card, (model, region, shared_by)) in &self.cards {
-            let nothing = || vec![f32::NAN; minute_count];
-            let gpu = Gpu {
-                host: card.1.clone(),
-                gpu_id: card.2.clone(),
-                model: model.clone(),
-                region: region.clone(),
+    /// The cards, each with what it or its slices said, and who shared it.
+    fn cards(&mut self, grids: Vec<Grid>, mut told: HashMap<Card, Vec<Told>>, window: Window) -> Result<Vec<Gpu>> {
+        let minute_count = ((window.end_us - window.start_us) / MINUTE_US) as usize;
+        let slots = std::mem::take(&mut self.slots);
+        let mut of_cards: HashMap<&Card, Vec<(&Slot, Grid)>> = HashMap::new();
+        for (slot, grid) in slots.iter().zip(grids) {
+            of_cards.entry(&slot.card).or_default().push((slot, grid));
+        }
+        let mut gpus = Vec::with_capacity(self.cards.len());
+        for (card, labels) in std::mem::take(&mut self.cards) {
+            let parts = of_cards.remove(&card).unwrap_or_default();
+            let told = told.remove(&card).unwrap_or_default();
+            let mut gpu = Gpu {
+                host: card.1,
+                gpu_id: card.2,
+                model: labels.model,
+                region: labels.region,
                 simulated: card.0,
-                shared_by: *shared_by,
-                is_sliced: false,
-                duty: nothing(),
-                memory: nothing(),
-                power: nothing(),
+                shared_by: 1,
+                slices: vec![],
+                sharers: vec![],
+                duty: vec![],
+                memory: vec![],
+                power: vec![],
                 holder: vec![NOBODY; minute_count],
             };
-            gpus.insert(card, gpu);
+            add_parts(&mut gpu, parts, minute_count);
+            gpu.sharers = once_each(told, |slice| gpu.step_minutes(slice));
+            gpu.shared_by = most_at_once(&gpu.sharers).max(1);
+            self.name_sole_holders(&mut gpu, window)?;
+            gpus.push(gpu);
         }
-        for (slot, grid) in self.slots.iter().zip(grids) {
-            let Some(gpu) = gpus.get_mut(&slot.card) else { continue };
-            gpu.is_sliced |= slot.share.is_some();
-            // Where the card itself reports, its slices are copies without values.
-            add_share(&mut gpu.duty, &grid.duty(), slot.share.unwrap_or(1.0));
-            add_share(&mut gpu.memory, &grid.memory, 1.0);
-            add_share(&mut gpu.power, &grid.power, 1.0);
-            for (holder, more) in gpu.holder.iter_mut().zip(grid.holder) {
-                *holder = if more == NOBODY { *holder } else { more };
+        Ok(gpus)
+    }
+
+    /// Where one alone has the whole card, it is the holder, whichever exporter the values came from.
+    fn name_sole_holders(&mut self, gpu: &mut Gpu, window: Window) -> Result<()> {
+        if gpu.sharers.is_empty() || gpu.is_sliced() {
+            return Ok(());
+        }
+        let count = gpu.holder.len();
+        let minute = |time_us: i64| ((time_us - window.start_us).max(0) / MINUTE_US).min(count as i64) as usize;
+        let mut present = vec![0_u16; count];
+        for sharer in &gpu.sharers {
+            for count in &mut present[minute(sharer.period.start_us)..minute(sharer.period.end_us)] {
+                *count = count.saturating_add(1);
             }
         }
-        gpus.into_values().collect()
+        for at in 0..gpu.sharers.len() {
+            let holder = self.holder(&gpu.sharers[at].holder)?;
+            let period = gpu.sharers[at].period;
+            let (from, until) = (minute(period.start_us), minute(period.end_us));
+            for (at, count) in present[from..until].iter().enumerate() {
+                if *count == 1 && gpu.is_seen(from + at) {
+                    gpu.holder[from + at] = holder;
+                }
+            }
+        }
+        Ok(())
     }
+}
+
+/// Fills `gpu` with what it and its slices said.
+fn add_parts(gpu: &mut Gpu, mut parts: Vec<(&Slot, Grid)>, minute_count: usize) {
+    if let [(Slot { slice: None, .. }, _)] = parts.as_slice()
+        && let Some((_, grid)) = parts.pop()
+    {
+        (gpu.duty, gpu.memory, gpu.power, gpu.holder) = (grid.duty(), grid.memory, grid.power, grid.holder);
+        return;
+    }
+    let (mut duty, mut memory, mut power) = (vec![], vec![], vec![]);
+    for (slot, grid) in parts {
+        let (share, duties) = (slot.slice.as_ref().map_or(1.0, |(_, share)| *share), grid.duty());
+        if let Some((name, _)) = &slot.slice {
+            let is_seen = |minute: &usize| {
+                !(duties[*minute].is_nan() && grid.memory[*minute].is_nan() && grid.power[*minute].is_nan())
+            };
+            let seen: Vec<usize> = (0..minute_count).filter(is_seen).collect();
+            gpu.slices.push((name.clone(), usual_step(&seen)));
+        }
+        // Where the card itself reports, its slices are copies without values.
+        duty.push(Part { values: duties, share });
+        memory.push(Part { values: grid.memory, share: 1.0 });
+        power.push(Part { values: grid.power, share: 1.0 });
+        for (holder, more) in gpu.holder.iter_mut().zip(grid.holder) {
+            *holder = if more == NOBODY { *holder } else { more };
+        }
+    }
+    [gpu.duty, gpu.memory, gpu.power] = [duty, memory, power].map(|parts| slices::sum(&parts, minute_count));
 }
 
 /// Takes the points of a batch; how many it has.

@@ -3,6 +3,7 @@
 //! "Idle" and "no telemetry" never look alike: a GPU without enough samples has no other state.
 
 pub mod alert;
+mod page;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -206,16 +207,24 @@ async fn known(ctx: &SessionContext, window: Window) -> Result<Vec<GpuExaminatio
         .collect())
 }
 
+/// Use of a card: what its MIG slices say, each over the time, adds up by their shares. Of the 95th percentile and the peak that
+/// is the most that it can have been. A slice of unknown size leaves the card unknown.
 fn utilization_query(window: Window) -> String {
+    let sum = |what: &str| format!("CASE WHEN count(share) = count(*) THEN sum({what} * share) END AS {what}");
     format!(
-        "SELECT simulated, host, gpu_id, max(gpu_model) AS gpu_model, max(service_name) AS service, \
+        "SELECT simulated, host, gpu_id, max(gpu_model) AS gpu_model, max(service) AS service, {}, {}, {}, \
+         sum(row_count) AS row_count, sum(received) AS received, max(received * step_us) AS seen_us FROM \
+         (SELECT simulated, host, gpu_id, max(share) AS share, max(gpu_model) AS gpu_model, max(service_name) AS service, \
          avg(value) AS mean, percentile_cont(value, 0.95) AS p95, max(value) AS peak, count(*) AS row_count, \
          sum(CASE WHEN step IS NULL OR step > 0 THEN 1 ELSE 0 END) AS received, \
          median(CASE WHEN step > 0 THEN CAST(step AS DOUBLE) END) AS step_us FROM (SELECT *, CAST(time AS BIGINT) - \
-         lag(CAST(time AS BIGINT)) OVER (PARTITION BY simulated, host, gpu_id ORDER BY time) AS step FROM \
-         (SELECT {SIMULATED} AS simulated, {KEY}, gpu_model, service_name, time, value FROM gpu \
+         lag(CAST(time AS BIGINT)) OVER (PARTITION BY simulated, host, gpu_id, mig_id ORDER BY time) AS step FROM \
+         (SELECT {SIMULATED} AS simulated, {KEY}, mig_id, share, gpu_model, service_name, time, value FROM gpu \
          WHERE role = 'gpu.utilization' AND {} AND value IS NOT NULL AND NOT isnan(value) AND gpu_id IS NOT NULL)) \
-         GROUP BY simulated, host, gpu_id",
+         GROUP BY simulated, host, gpu_id, mig_id) GROUP BY simulated, host, gpu_id",
+        sum("mean"),
+        sum("p95"),
+        sum("peak"),
         window.condition("time")
     )
 }
@@ -244,7 +253,7 @@ fn add_usage(gpus: &mut Vec<GpuExamination>, rows: &Rows, window: Window) -> Res
     let (simulated, hosts, ids) = (rows.flags("simulated")?, rows.texts("host")?, rows.texts("gpu_id")?);
     let (models, services) = (rows.texts("gpu_model")?, rows.texts("service")?);
     let (means, p95s, peaks) = (rows.numbers("mean")?, rows.numbers("p95")?, rows.numbers("peak")?);
-    let (received, steps) = (rows.integers("received")?, rows.numbers("step_us")?);
+    let (received, seen_us) = (rows.integers("received")?, rows.numbers("seen_us")?);
     for row in 0..rows.len() {
         let at = position(gpus, hosts[row].clone(), ids[row].clone(), simulated[row]);
         let gpu = &mut gpus[at];
@@ -253,8 +262,7 @@ fn add_usage(gpus: &mut Vec<GpuExamination>, rows: &Rows, window: Window) -> Res
         (gpu.mean, gpu.p95, gpu.peak) = (means[row], p95s[row], peaks[row]);
         gpu.received_count = received[row].unwrap_or(0).unsigned_abs();
         // One sample has no interval, so nothing is known about how many were expected.
-        let seen_us = steps[row].unwrap_or(0.0) * gpu.received_count as f64;
-        gpu.coverage = (seen_us / (window.end_us - window.start_us) as f64).min(1.0);
+        gpu.coverage = (seen_us[row].unwrap_or(0.0) / (window.end_us - window.start_us) as f64).min(1.0);
     }
     Ok(())
 }

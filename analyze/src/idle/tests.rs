@@ -84,3 +84,40 @@ async fn simulated_gpus_stay_apart_and_are_marked() {
     let batch = report.to_batch(1).unwrap();
     assert_eq!((batch.num_rows(), batch.schema().field(0).name().as_str()), (2, "time"));
 }
+
+#[tokio::test]
+async fn slices_add_up_to_their_card_and_are_not_averaged() {
+    let slice = |name: &'static str, value: f64| {
+        let mut all = samples("sliced", 120, move |_| value, 5.0 * GIB);
+        all.iter_mut().for_each(|sample| sample.labels.push(("mig_id", name.to_owned())));
+        all
+    };
+    let all = [slice("one", 0.7), slice("two", 0.35)].concat();
+    let request = IdleRequest::new(Window::new(0, 2 * HOUR_US).unwrap());
+    let report = examine(&session(&all, &[]), None, &request, 0).await.unwrap();
+    let [gpu] = report.gpus.as_slice() else { panic!("{:?}", report.gpus) };
+    // 0.7 / 7 + 0.35 x 2 / 7 of the card; both are there all the time.
+    assert!((gpu.mean.unwrap() - 0.2).abs() < 1e-9 && (gpu.peak.unwrap() - 0.2).abs() < 1e-9, "{gpu:?}");
+    assert_eq!((gpu.state, gpu.coverage, gpu.memory_bytes), (State::IdleHeld, 1.0, Some(10.0 * GIB)));
+}
+
+#[tokio::test]
+async fn the_page_tells_every_state_and_real_from_simulated() {
+    let mut report = report().await;
+    let page = report.page();
+    assert_eq!(page.tiles.iter().map(|tile| tile.value.clone().unwrap()).collect::<Vec<_>>(), ["1", "1", "2", "2"]);
+    let html = report.to_html();
+    for words in
+        ["<h2>Services</h2>", "insufficient telemetry", "GPUs of each service by state", "SQL of these numbers"]
+    {
+        assert!(html.contains(words), "{words}");
+    }
+    assert!(!html.contains("SIMULATED") && !html.contains("<script"));
+    for gpu in &mut report.gpus {
+        gpu.simulated = true;
+    }
+    report.services.iter_mut().for_each(|service| service.simulated = true);
+    let html = report.to_html();
+    assert!(html.contains("<h2>GPUs (SIMULATED)</h2>") && html.contains("simulated: idle-held"));
+    crate::page::look(&html, "idle");
+}

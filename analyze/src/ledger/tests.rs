@@ -141,3 +141,56 @@ async fn of_a_daily_run_only_the_newest_proposal_is_open_and_none_counts_twice()
     decide(&ctx, &store, &ids[2], Decision::Reject, None, third_day_us).await.unwrap();
     store.close().await.unwrap();
 }
+
+/// Two weeks until some days after the first run.
+fn asked(days: i64) -> RecommendRequest {
+    let now_us = DECIDED_US + days * DAY_US;
+    RecommendRequest {
+        window: Window::new(now_us - DECIDED_US, now_us).unwrap(),
+        zone: chrono_tz::UTC,
+        prices: None,
+        manifests: None,
+        now_us,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_daily_run_proposes_unchanged_is_renewed_and_what_changes_is_superseded() {
+    let (_dir, store) = store().await;
+    let mut recorded: Vec<RecordBatch> = Vec::new();
+    let mut ids = Vec::new();
+    for day in [0, 1, 13] {
+        let ctx = session(&idle(8, day..14 + day), &[]);
+        if let Some(first) = recorded.first() {
+            let joined = datafusion::arrow::compute::concat_batches(first.schema_ref(), &recorded).unwrap();
+            add_result(&ctx, recommend::TABLE, joined);
+        }
+        let report = recommend(&ctx, Some(&store), &asked(day)).await.unwrap();
+        assert_eq!(report.settled, [], "nothing changed on day {day}");
+        ids.push(report.services[0].id.clone().unwrap());
+        recorded.push(report.to_batch().unwrap());
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    // Six days after the expiry of the first row it can still be accepted: the last one counts.
+    let joined = datafusion::arrow::compute::concat_batches(recorded[0].schema_ref(), &recorded).unwrap();
+    let late_us = DECIDED_US + 20 * DAY_US;
+    let ctx = session(&[], &[]);
+    add_result(&ctx, recommend::TABLE, joined.clone());
+    let accepted = decide(&ctx, &store, &ids[0], Decision::Accept, None, late_us).await.unwrap();
+    assert_eq!(accepted.predicted_gpu_hours, Some(336.0));
+    // A service of twelve cards is another question, with another answer.
+    let ctx = session(&idle(12, 20..34), &[]);
+    add_result(&ctx, recommend::TABLE, joined);
+    let report = recommend(&ctx, Some(&store), &asked(20)).await.unwrap();
+    let changed = report.services[0].id.clone().unwrap();
+    assert_ne!(changed, ids[0]);
+    // What this run recorded is seen by the next.
+    let both = [recorded[0].clone(), report.to_batch().unwrap()];
+    let ctx = session(&[], &[]);
+    let joined = datafusion::arrow::compute::concat_batches(both[0].schema_ref(), &both).unwrap();
+    add_result(&ctx, recommend::TABLE, joined);
+    let settled = settle(&ctx, &store, asked(20).now_us).await.unwrap();
+    let lines: Vec<String> = settled.iter().map(Entry::text).collect();
+    assert_eq!(lines, [format!("{} held: superseded, 336 GPU-h a week promised (by {changed})", ids[0])]);
+    store.close().await.unwrap();
+}

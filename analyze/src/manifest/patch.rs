@@ -26,7 +26,9 @@ pub struct ContainerResources {
 pub struct MigChange<'a> {
     /// Node.
     pub node: &'a str,
-    /// Profile of all its instances.
+    /// Cards to cut, the first ones by number, and all cards of the node; the others stay whole.
+    pub cards: (u32, u32),
+    /// Profile of all instances.
     pub profile: Profile,
     /// Value of its label `nvidia.com/mig.config` today; `all-disabled` where cards are whole.
     pub former_config: &'a str,
@@ -101,6 +103,20 @@ pub fn cron_job(
     })
 }
 
+/// Lines of a crontab that start `command` when each window opens, after those that are there.
+pub fn crontab(lines: &[CronLine], command: &str) -> Change {
+    let (name, before) = ("off-peak.crontab", "before.crontab");
+    let mut text = String::new();
+    for line in lines {
+        text += &format!("# the window is open for {} hours\n{}", line.hour_count, line.crontab(command));
+    }
+    Change {
+        files: vec![File { name: name.to_owned(), text }],
+        apply: vec![format!("crontab -l > {before}"), format!("cat {before} {name} | crontab -")],
+        undo: vec![format!("crontab {before}")],
+    }
+}
+
 /// Values for a chart as `helm create` makes them: `replicaCount` and `autoscaling`. Other charts name them otherwise.
 /// The command leaves `CHART` and `NAMESPACE` to whoever runs it: the release does not say them.
 ///
@@ -149,21 +165,21 @@ pub fn helm_values(
 /// # Errors
 /// [`ManifestError::Name`].
 pub fn mig(target: &Target, change: &MigChange<'_>, comment: &str) -> Result<Change, ManifestError> {
-    let MigChange { node, profile, former_config, container } = change;
+    let MigChange { node, cards: (cut, all), profile, former_config, container } = change;
     checked("node", node)?;
     checked("container", container)?;
     checked("mig.config", former_config)?;
-    let config_name = format!("driftwatt-{}", profile.name);
-    let config = json!({
-        "version": "v1",
-        "mig-configs": {
-            &config_name: [{
-                "devices": "all",
-                "mig-enabled": true,
-                "mig-devices": { profile.name: profile.instance_count },
-            }],
-        },
-    });
+    let instances = json!({ profile.name: profile.instance_count });
+    let (config_name, parts) = if cut < all {
+        let (numbers, rest): (Vec<u32>, Vec<u32>) = ((0..*cut).collect(), (*cut..*all).collect());
+        let cut_cards = json!({ "devices": numbers, "mig-enabled": true, "mig-devices": instances });
+        let whole_cards = json!({ "devices": rest, "mig-enabled": false, "mig-devices": {} });
+        (format!("driftwatt-{}-on-{cut}", profile.name), json!([cut_cards, whole_cards]))
+    } else {
+        let cut_cards = json!({ "devices": "all", "mig-enabled": true, "mig-devices": instances });
+        (format!("driftwatt-{}", profile.name), json!([cut_cards]))
+    };
+    let config = json!({ "version": "v1", "mig-configs": { &config_name: parts } });
     let instance = format!("nvidia.com/mig-{}", profile.name);
     let limits = |card: Value, slice: Value| {
         of_container(container, json!({ "limits": { "nvidia.com/gpu": card, &instance: slice } }))
@@ -183,6 +199,28 @@ pub fn mig(target: &Target, change: &MigChange<'_>, comment: &str) -> Result<Cha
     both.apply = around(&config_name, &both.apply);
     both.undo = around(former_config, &both.undo);
     Ok(both)
+}
+
+/// Cards of a node that `replicas_per_gpu` pods share by time slices; a pod's `nvidia.com/gpu: 1` then is one share.
+///
+/// The file is a configuration of NVIDIA's device plugin; the label selects it where the GPU operator or the plugin's chart knows it
+/// under this name. Memory is not divided: whoever takes too much of it takes it from the others.
+///
+/// # Errors
+/// [`ManifestError::Name`].
+pub fn time_slicing(node: &str, replicas_per_gpu: u32, comment: &str) -> Result<Change, ManifestError> {
+    checked("node", node)?;
+    let name = "time-slicing.yaml";
+    let config = json!({
+        "version": "v1",
+        "sharing": { "timeSlicing": { "resources": [{ "name": "nvidia.com/gpu", "replicas": replicas_per_gpu }] } },
+    });
+    let label = "nvidia.com/device-plugin.config";
+    Ok(Change {
+        files: vec![file(name, comment, &config)],
+        apply: vec![format!("kubectl label node {node} {label}=driftwatt-{replicas_per_gpu}-a-card --overwrite")],
+        undo: vec![format!("kubectl label node {node} {label}-")],
+    })
 }
 
 /// A change of `target` by a patch and one back.

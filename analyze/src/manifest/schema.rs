@@ -49,6 +49,8 @@ fn check_named(types: &Value, name: &str, value: &Value, path: &str, found: &mut
         "string" => value.is_string(),
         "integer" => value.is_u64(),
         "boolean" => value.is_boolean(),
+        // `all`, or numbers of cards.
+        "devices" => value == "all" || value.as_array().is_some_and(|list| list.iter().all(Value::is_u64)),
         "quantity" => value.as_str().is_some_and(is_quantity),
         // An object's kind has the name of its type.
         _ if value == name => true,

@@ -1,3 +1,5 @@
+use std::str::FromStr as _;
+
 use serde_json::{Value, json};
 
 use super::{schema::violations, *};
@@ -163,6 +165,25 @@ fn a_schedule_moves_with_its_zone_and_back() {
 }
 
 #[test]
+fn crontab_lines_are_read_by_cron_and_restored() {
+    let line = |schedule: &str, hour_count| CronLine {
+        schedule: schedule.into(),
+        time_zone: "Europe/Berlin".into(),
+        hour_count,
+    };
+    let change = crontab(&[line("0 18 * * 5", 63), line("0 18 * * 1,2,3,4", 15)], "train --share 50%");
+    let text = text(&change, "off-peak.crontab");
+    let expected = "# the window is open for 63 hours\nCRON_TZ=Europe/Berlin\n0 18 * * 5 train --share 50\\%\n\
+                    # the window is open for 15 hours\nCRON_TZ=Europe/Berlin\n0 18 * * 1,2,3,4 train --share 50\\%\n";
+    assert_eq!(text, expected);
+    for line in text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
+        let fields: Vec<&str> = line.split(' ').take(5).collect();
+        assert!(croner::Cron::from_str(&fields.join(" ")).is_ok(), "{line}");
+    }
+    assert_eq!(change.undo, ["crontab before.crontab"]);
+}
+
+#[test]
 fn helm_values_are_those_of_helm_create() {
     let refused = helm_values("chat", (7, 7), (None, Some(&small_spec())), "why").unwrap_err().to_string();
     assert!(refused.contains("has no value in a chart"), "{refused}");
@@ -180,7 +201,7 @@ fn helm_values_are_those_of_helm_create() {
 #[test]
 fn a_card_is_cut_and_made_whole_again() {
     let profile = profiles("NVIDIA H100 80GB HBM3", Some(80.0 * 1_073_741_824.0)).unwrap()[2];
-    let cut = MigChange { node: "gpu-1", profile, former_config: "all-disabled", container: "server" };
+    let cut = MigChange { node: "gpu-1", cards: (8, 8), profile, former_config: "all-disabled", container: "server" };
     let change = mig(&target(), &cut, "fits a slice").unwrap();
     check_complete(&change);
     assert_eq!(change.apply[1], "kubectl label node gpu-1 nvidia.com/mig.config=driftwatt-2g.20gb --overwrite");
@@ -194,6 +215,24 @@ fn a_card_is_cut_and_made_whole_again() {
         text(&change, "do-mig-resource.yaml")
             .contains("nvidia.com/gpu: null\n              nvidia.com/mig-2g.20gb: \"1\"")
     );
+}
+
+#[test]
+fn some_cards_of_a_node_are_cut_or_shared_and_the_others_stay_whole() {
+    let profile = profiles("NVIDIA H100 80GB HBM3", Some(80.0 * 1_073_741_824.0)).unwrap()[2];
+    let cut = MigChange { node: "gpu-1", cards: (2, 4), profile, former_config: "all-disabled", container: "server" };
+    let change = mig(&target(), &cut, "").unwrap();
+    assert!(change.apply[1].ends_with("nvidia.com/mig.config=driftwatt-2g.20gb-on-2 --overwrite"), "{change:?}");
+    let parted = read(text(&change, "mig-parted.yaml"));
+    let parts = &parted["mig-configs"]["driftwatt-2g.20gb-on-2"];
+    assert_eq!(parts[0]["devices"], json!([0, 1]));
+    assert_eq!((&parts[1]["devices"], &parts[1]["mig-enabled"]), (&json!([2, 3]), &json!(false)));
+    let shared = time_slicing("gpu-1", 3, "three fit").unwrap();
+    check_complete(&shared);
+    assert_eq!(shared.undo, ["kubectl label node gpu-1 nvidia.com/device-plugin.config-"]);
+    let resources = &read(text(&shared, "time-slicing.yaml"))["sharing"]["timeSlicing"]["resources"];
+    assert_eq!(*resources, json!([{ "name": "nvidia.com/gpu", "replicas": 3 }]));
+    assert!(time_slicing("gpu 1", 3, "").is_err());
 }
 
 /// The lines of the emitter's subset of YAML, read back.
@@ -247,7 +286,7 @@ fn read_block<'a>(lines: &'a [(usize, &'a str)], indent: usize) -> (Value, &'a [
 #[test]
 fn every_file_reads_back_as_its_kind() {
     let profile = profiles("NVIDIA H100 80GB HBM3", Some(80.0 * 1_073_741_824.0)).unwrap()[2];
-    let cut = MigChange { node: "gpu-1", profile, former_config: "all-disabled", container: "server" };
+    let cut = MigChange { node: "gpu-1", cards: (8, 8), profile, former_config: "all-disabled", container: "server" };
     let line = CronLine { schedule: "0 18 * * 5".into(), time_zone: "UTC".into(), hour_count: 63 };
     let small = ContainerResources { cpu_request: Some(0.5), memory_limit: Some(1e9), ..ContainerResources::default() };
     let changes = [
@@ -257,6 +296,8 @@ fn every_file_reads_back_as_its_kind() {
         ("HelmValues", helm_values("chat", (7, 6), (Some(&cpu_spec()), None), "x")),
         ("HorizontalPodAutoscaler", hpa(&target(), "chat", Some(&small_spec()), &full_spec(), 7, "x")),
         ("WorkloadPatch", mig(&target(), &cut, "x")),
+        ("WorkloadPatch", mig(&target(), &MigChange { cards: (3, 8), ..cut }, "x")),
+        ("DevicePlugin", time_slicing("gpu-1", 3, "x")),
     ];
     for (kind, change) in changes {
         for file in change.unwrap().files {

@@ -7,7 +7,10 @@ use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
 use serde::Serialize;
 
-use super::{CronLine, HourlyEnergy, OffPeakPlan, OffPeakRules, PeakJob, TrainingJob, cron_lines, peak_jobs, plan};
+use super::{
+    CronLine, HourlyEnergy, OffPeakFiles, OffPeakPlan, OffPeakRules, PeakJob, TrainingJob, cron_lines, files::CronJobs,
+    peak_jobs, plan,
+};
 use crate::{
     PriceBook,
     demand::{Calendar, Demand, Envelope},
@@ -35,6 +38,8 @@ pub struct OffPeakRequest {
     pub prices: Option<PriceBook>,
     /// Limits.
     pub rules: OffPeakRules,
+    /// Whether files are wanted.
+    pub files: bool,
     /// Now, UTC microseconds.
     pub now_us: i64,
 }
@@ -56,6 +61,9 @@ pub struct OffPeakFleet {
     pub jobs: Vec<PeakJob>,
     /// Jobs seen in all.
     pub job_count: usize,
+    /// Files, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<OffPeakFiles>,
 }
 
 /// The answer.
@@ -89,8 +97,16 @@ pub async fn examine(ctx: &SessionContext, store: Option<&Store>, request: &OffP
     let query = jobs_query(minutes.window);
     let jobs = jobs(&Rows::query(ctx, &query).await?, minutes.window)?;
     let kinds: BTreeSet<bool> = minutes.gpus.iter().map(|gpu| gpu.simulated).collect();
-    let fleets = kinds.into_iter().map(|simulated| fleet(&minutes, &jobs, simulated, request)).collect();
-    let queries = minutes.queries.iter().cloned().chain([query]).collect();
+    let mut fleets: Vec<OffPeakFleet> =
+        kinds.into_iter().map(|simulated| fleet(&minutes, &jobs, simulated, request)).collect();
+    let mut queries: Vec<String> = minutes.queries.iter().cloned().chain([query]).collect();
+    if request.files {
+        let cron_jobs = CronJobs::read(ctx, minutes.window).await?;
+        for fleet in &mut fleets {
+            fleet.manifests = Some(cron_jobs.files(fleet.simulated, &fleet.plan, &fleet.jobs));
+        }
+        queries.extend(cron_jobs.queries);
+    }
     let report = OffPeakReport { request: request.clone(), fleets, queries };
     if let Some(store) = store
         && !report.fleets.is_empty()
@@ -161,6 +177,7 @@ fn fleet(minutes: &GpuMinutes, jobs: &[JobOnCard], simulated: bool, request: &Of
         cron: cron_lines(&plan.windows, request.zone),
         jobs: peak_jobs(&plan, &trained),
         job_count: trained.len(),
+        manifests: None,
         plan,
     }
 }

@@ -169,15 +169,13 @@ fn jobs_are_told_in_local_time_over_a_clock_change() {
     assert!(peak_jobs(&plan, &[TrainingJob { end_us: 0, ..job(friday_us) }]).is_empty(), "it ends before it starts");
 }
 
-#[tokio::test]
-async fn a_job_at_noon_is_found_in_the_telemetry_and_its_time_counts_as_free() {
-    const DAYS: i64 = 7;
+/// A week of two cards that serve, and of one that has a job for two hours around noon of the first day and is silent else.
+fn noon() -> Vec<Sample> {
     let mut samples = Vec::new();
     for (id, pod) in [("a", "serve-0"), ("b", "serve-1"), ("c", "train-0")] {
         let labels = labels(&[("host_name", "h1"), ("gpu_id", id), ("k8s_pod", pod)]);
-        for minute in (0..DAYS * 1_440).step_by(5) {
+        for minute in (0..7 * 1_440).step_by(5) {
             let is_noon = (12..14).contains(&(minute / 60 % 24));
-            // The job is there for two hours of the first day only; its card is silent about anybody else.
             let at_job = pod == "train-0" && minute < 14 * 60 && is_noon;
             let duty = match pod {
                 "train-0" if at_job => 0.9,
@@ -190,21 +188,35 @@ async fn a_job_at_noon_is_found_in_the_telemetry_and_its_time_counts_as_free() {
             samples.extend([at("gpu.utilization", duty + (minute % 7) as f64 / 1_000.0), at("gpu.power", 500.0)]);
         }
     }
-    let job = SeriesRow {
+    samples
+}
+
+fn week(files: bool) -> OffPeakRequest {
+    let window = Window::new(MONDAY_US, MONDAY_US + 7 * DAY_US).unwrap();
+    let rules = OffPeakRules::default();
+    OffPeakRequest { window, zone: UTC, prices: None, rules, files, now_us: window.end_us }
+}
+
+/// A series that is there on the first day.
+fn first_day(
+    pairs: &[(&'static str, &str)],
+    attributes: &[(&'static str, &'static str)],
+    metric: [&'static str; 3],
+) -> SeriesRow {
+    SeriesRow {
         last_us: MONDAY_US + 13 * HOUR_US,
-        labels: labels(&[("k8s_pod", "train-0")]),
-        attributes: vec![("k8s.job.name", "nightly")],
+        labels: labels(pairs),
+        attributes: attributes.to_vec(),
+        metric,
         ..SeriesRow::default()
-    };
-    let ctx = session(&samples, &[job]);
-    let request = OffPeakRequest {
-        window: Window::new(MONDAY_US, MONDAY_US + DAYS * DAY_US).unwrap(),
-        zone: UTC,
-        prices: None,
-        rules: OffPeakRules::default(),
-        now_us: MONDAY_US + DAYS * DAY_US,
-    };
-    let report = examine(&ctx, None, &request).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_job_at_noon_is_found_in_the_telemetry_and_on_its_page_and_its_time_counts_as_free() {
+    let mut samples = noon();
+    let job = first_day(&[("k8s_pod", "train-0")], &[("k8s.job.name", "nightly")], [""; 3]);
+    let report = examine(&session(&samples, &[job]), None, &week(false)).await.unwrap();
     let fleet = &report.fleets[0];
     assert_eq!((report.fleets.len(), fleet.gpu_count, fleet.job_count), (1, 3, 1));
     // A third of the cards is silent but for two hours: too little to call hours free.
@@ -212,17 +224,50 @@ async fn a_job_at_noon_is_found_in_the_telemetry_and_its_time_counts_as_free() {
     assert!(report.to_text().contains("Too little was measured"), "{}", report.to_text());
     assert_eq!(fleet.jobs[0].job.name, "nightly");
     assert!((fleet.jobs[0].peak_gpu_hours - 2.0).abs() < 0.1, "{:?}", fleet.jobs[0]);
+    let html = report.to_html();
+    for words in ["the rule of thumb holds", "1 of 1 jobs ran at peak", "nightly", "unknown"] {
+        assert!(html.contains(words), "{words}\n{html}");
+    }
+    crate::page::look(&html, "offpeak-jobs");
     // With the two serving cards alone the hours are known: at noon 2 x 0.9 of demand leave nothing of 2 x 0.9.
     samples.retain(|sample| !sample.labels.contains(&("k8s_pod", "train-0".into())));
-    let report = examine(&session(&samples, &[]), None, &request).await.unwrap();
+    let report = examine(&session(&samples, &[]), None, &week(false)).await.unwrap();
     let fleet = &report.fleets[0];
     assert_eq!((fleet.plan.source, fleet.job_count), (WindowSource::Measured, 0));
     assert!(!fleet.plan.hours[12].is_off_peak && fleet.plan.hours[11].is_off_peak, "{:?}", &fleet.plan.hours[10..14]);
     assert_eq!(spans(&fleet.plan)[0].1, 22, "from 14:00 to 12:00 of the next day");
+    let html = report.to_html();
+    for words in ["Free GPUs by hour of the week", "0 14 * * *", "Mon 14:00", "No job named itself"] {
+        assert!(html.contains(words), "{words}\n{html}");
+    }
+    assert!(!html.contains(">-0"), "nothing has no sign");
+    crate::page::look(&html, "offpeak");
     let text = report.to_text();
     assert!(text.contains("CRON_TZ=UTC\n0 14 * * *") && text.contains("No job named itself"), "{text}");
     let batch = report.to_batch().unwrap();
     assert_eq!(batch.num_rows(), HOUR_OF_WEEK_COUNT);
+}
+
+#[tokio::test]
+async fn a_cron_job_at_peak_gets_another_schedule_and_the_windows_lines_for_cron() {
+    let names = [("k8s.job.name", "nightly"), ("k8s.cronjob.name", "train")];
+    let job = first_day(&[("k8s_pod", "train-0"), ("k8s_namespace", "ml")], &names, [""; 3]);
+    let info = ["kube_cronjob_info", "gauge", ""];
+    let schedule = first_day(&[("k8s_namespace", "ml")], &[("cronjob", "train"), ("schedule", "0 12 * * *")], info);
+    let report = examine(&session(&noon(), &[job.clone(), schedule]), None, &week(true)).await.unwrap();
+    let made = report.fleets[0].manifests.as_ref().unwrap();
+    let names: Vec<&str> = made.folders.iter().map(|folder| folder.name.as_str()).collect();
+    assert_eq!((names.as_slice(), made.notes.len()), (&["crontab", "schedule1"][..], 0), "{:?}", made.notes);
+    let [to, from] = [0, 1].map(|at| made.folders[1].change.files[at].text.as_str());
+    // From the first to the last point, and its minute: 1 h 56 min.
+    assert!(to.contains("nightly ran at peak for 1.9 GPU-hours; it takes 1.9 hours on 1.0 GPUs"), "{to}");
+    assert!(to.ends_with("spec:\n  schedule: \"0 18 * * *\"\n  timeZone: \"UTC\"\n"), "{to}");
+    assert!(from.ends_with("  schedule: \"0 12 * * *\"\n  timeZone: null\n"), "{from}");
+    assert!(made.folders[1].readme.contains("kubectl -n ml patch cronjob train"), "{}", made.folders[1].readme);
+    // Without its present schedule nothing could put it back.
+    let report = examine(&session(&noon(), &[job]), None, &week(true)).await.unwrap();
+    let made = report.fleets[0].manifests.as_ref().unwrap();
+    assert!(made.folders.len() == 1 && made.notes[0].contains("kube_cronjob_info"), "{:?}", made.notes);
 }
 
 #[tokio::test]
@@ -248,10 +293,7 @@ async fn a_job_that_comes_back_leaves_the_days_between_to_serving() {
         attributes: vec![("k8s.job.name", "nightly")],
         ..SeriesRow::default()
     };
-    let window = Window::new(MONDAY_US, MONDAY_US + 7 * DAY_US).unwrap();
-    let request =
-        OffPeakRequest { window, zone: UTC, prices: None, rules: OffPeakRules::default(), now_us: window.end_us };
-    let report = examine(&session(&samples, &[job]), None, &request).await.unwrap();
+    let report = examine(&session(&samples, &[job]), None, &week(false)).await.unwrap();
     // At noon all three cards work: 3 less 3 x 0.9.
     let noon = &report.fleets[0].plan.hours[12];
     assert!(noon.free_gpus.is_some_and(|free| free < 0.5), "{noon:?}");

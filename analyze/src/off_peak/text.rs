@@ -13,7 +13,7 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const SHOWN_MAX: usize = 10;
 
 /// `Mon 09:00` of an hour of the week.
-fn hour_text(hour: usize) -> String {
+pub(super) fn hour_text(hour: usize) -> String {
     format!("{} {:02}:00", DAYS[hour / 24 % 7], hour % 24)
 }
 

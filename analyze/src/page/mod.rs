@@ -1,9 +1,12 @@
 //! The frame of every report: one HTML file with nothing to fetch and no script, for screens of any width, light and dark,
 //! and for paper. All text is escaped; only charts go in as they are.
 
+mod cell;
 mod plain;
 
 use std::fmt::Write as _;
+
+pub(crate) use cell::{columns, number, number_or_dash, text};
 
 use crate::{
     chart::{self, Svg},
@@ -145,6 +148,16 @@ pub fn of_text(title: &str, text: &str) -> String {
 pub fn noted(html: &str, note: &str) -> String {
     let shown = format!("<body><p style=\"max-width:72rem;margin:1rem auto;padding:0 1rem\">{}</p>", escape_html(note));
     html.replacen("<body>", &shown, 1)
+}
+
+/// Checks a page of a test, and puts it into the folder `DRIFTWATT_LOOK_IN`, where that is set, to be looked at
+/// (docs/delivery.md).
+#[cfg(test)]
+pub(crate) fn look(html: &str, name: &str) {
+    tests::check_whole(html);
+    if let Some(folder) = std::env::var_os("DRIFTWATT_LOOK_IN") {
+        std::fs::write(std::path::Path::new(&folder).join(format!("{name}.html")), html).unwrap();
+    }
 }
 
 impl Page {
@@ -289,4 +302,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -25,6 +25,8 @@ pub enum PriceBookError {
         "price book: {key} has two prices in a part of [{first}] and [{second}]; end the first where the second starts, and keep it out of the top level, which holds always"
     )]
     Overlap { key: String, first: Period, second: Period },
+    #[error("price book: [distribute] has an empty metric; name a stored metric that services have")]
+    DistributeMetric,
     #[error("price book: two commitments are named {name:?}; give each its own name")]
     CommitmentName { name: String },
     #[error(

@@ -50,6 +50,9 @@ fn a_key_that_is_wrong_is_named_with_what_to_do() {
         ("vcpu_hour = nan", ["vcpu_hour is NaN", "number"]),
         ("gpu_hours = {}", ["unknown field `gpu_hours`", "line 2"]),
         ("vcpu_hour = \"4 cents\"", ["a price is a number, or { list", "line 2"]),
+        ("[distribute]\nidle = \"half\"", ["unknown variant `half`", "`share`"]),
+        ("[distribute]\nrest = \"share\"", ["unknown field `rest`", "`overhead`"]),
+        ("[distribute]\nidle = { metric = \" \" }", ["[distribute] has an empty metric", "name a stored metric"]),
         ("pue = 0.9", ["pue is 0.9", "at least 1"]),
         ("[memory_gb]\nh = -1", ["memory_gb.\"h\" is -1", "at least 0"]),
         ("[gpu_hour]\nL4 = { list = 1.0 }", ["list", "effective"]),
@@ -59,6 +62,17 @@ fn a_key_that_is_wrong_is_named_with_what_to_do() {
         let message = refused(text);
         assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
     }
+}
+
+#[test]
+fn who_pays_for_what_nobody_holds_is_recorded_as_it_is_read() {
+    let text = "[distribute]\nidle = \"share\"\noverhead = { metric = \"bytes.sent\" }";
+    let distribute = book(text).distribute().clone();
+    assert_eq!((distribute.idle.as_ref(), distribute.shared.as_ref()), (Some(&DistributeBy::Share), None));
+    assert_eq!(distribute.metrics().collect::<Vec<_>>(), ["bytes.sent"]);
+    let recorded = serde_json::to_value(book(text)).unwrap();
+    assert_eq!(recorded["distribute"], serde_json::json!({"idle": "share", "overhead": {"metric": "bytes.sent"}}));
+    assert!(serde_json::to_value(book("vcpu_hour = 1")).unwrap().get("distribute").is_none());
 }
 
 #[test]

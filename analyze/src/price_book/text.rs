@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Distribute;
+
 /// Everything in the file. Price keys at the top level hold at all times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +37,8 @@ pub(super) struct BookText {
     pub(super) period: Vec<PricesText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) commitment: Vec<CommitmentText>,
+    #[serde(default, skip_serializing_if = "Distribute::is_default")]
+    pub(super) distribute: Distribute,
 }
 
 /// Prices that hold from one time until another.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{RecommendRequest, workload::Workload};
+use super::{RecommendRequest, parting::Placement, workload::Workload};
 use crate::{
     demand::{Calendar, Demand},
     hpa_advice::{Advice, AdviceRules, Examined, HpaProposal, Warning, advise},
-    manifest::{self, Change, KedaForm, PrometheusSource},
+    manifest::{self, Change, Folder, KedaForm, PrometheusSource},
     recommendation::Verdict,
     sizing::ServiceShape,
     veto::Veto,
@@ -34,23 +34,13 @@ pub struct ServiceManifests {
     pub notes: Vec<String>,
 }
 
-/// A change with the text that says how to apply it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Folder {
-    /// `replicas`, `hpa` or `keda`.
-    pub name: &'static str,
-    /// How to apply it and take it back.
-    pub readme: String,
-    /// The change.
-    pub change: Change,
-}
-
 /// What they are made of.
 pub(super) struct Made<'a> {
     pub(super) shape: &'a ServiceShape,
     pub(super) demand: &'a Demand,
     pub(super) verdict: &'a Verdict,
     pub(super) workload: Workload,
+    pub(super) placement: Placement,
     pub(super) has_hpa: bool,
     pub(super) request: &'a RecommendRequest,
 }
@@ -63,7 +53,12 @@ impl Made<'_> {
         }
         if let (Verdict::Shrink(found), Ok(target)) = (self.verdict, &self.workload.target) {
             let change = manifest::replicas(target, found.current, found.proposed, &manifest::comment(found));
-            made.folders.push(Folder::new("replicas", change));
+            made.folders.push(folder("replicas", change));
+            match self.placement.change(target, self.shape, found) {
+                Ok(Some((name, change))) => made.folders.push(folder(name, change)),
+                Ok(None) => {}
+                Err(reason) => made.notes.push(reason),
+            }
         }
         match self.advice() {
             Ok(Advice::Change(proposal)) => self.autoscaler(&proposal, wanted, &mut made),
@@ -116,7 +111,7 @@ impl Made<'_> {
         let replicas = self.shape.replica_count;
         if let Some(flat) = &proposal.flat {
             match manifest::hpa(target, target.name(), None, &flat.spec, replicas, &comment) {
-                Ok(change) => made.folders.push(Folder::new("hpa", change)),
+                Ok(change) => made.folders.push(folder("hpa", change)),
                 Err(error) => made.notes.push(format!("no HorizontalPodAutoscaler: {error}")),
             }
         }
@@ -129,7 +124,7 @@ impl Made<'_> {
             prometheus: prometheus.as_ref(),
         };
         match manifest::scaled_object(target, target.name(), None, &form, replicas, &comment) {
-            Ok(change) => made.folders.push(Folder::new("keda", change)),
+            Ok(change) => made.folders.push(folder("keda", change)),
             Err(error) => made.notes.push(format!("no ScaledObject of KEDA: {error} (--prometheus URL)")),
         }
     }
@@ -154,19 +149,27 @@ impl ServiceManifests {
     }
 }
 
-impl Folder {
-    fn new(name: &'static str, change: Change) -> Self {
-        let instead = match name {
-            "replicas" => "",
-            "hpa" => {
-                "This stands instead of a fixed number of replicas: do not apply the folder `replicas` as well.\n\
+/// The folder `name` of `change`, with what to know before it is applied.
+fn folder(name: &'static str, change: Change) -> Folder {
+    let instead = match name {
+        "replicas" => "",
+        "mig" => {
+            "The same replicas on fewer cards, instead of fewer replicas: do not apply the folder `replicas` as well.\n\
+                 First put the configuration of mig-parted.yaml into the one that the MIG manager of the GPU operator reads.\n\n"
+        }
+        "sharing" => {
+            "The same replicas on fewer cards, instead of fewer replicas: do not apply the folder `replicas` as well.\n\
+                 First put time-slicing.yaml into the configuration of NVIDIA's device plugin under the name of the label.\n\
+                 Time slices divide no memory: replicas that grow take it from each other.\n\n"
+        }
+        "hpa" => {
+            "This stands instead of a fixed number of replicas: do not apply the folder `replicas` as well.\n\
                       Metrics per pod need an adapter for custom.metrics.k8s.io in the cluster.\n\n"
-            }
-            _ => {
-                "This stands instead of the folders `hpa` and `replicas`: apply one of them.\n\
+        }
+        _ => {
+            "This stands instead of the folders `hpa` and `replicas`: apply one of them.\n\
                   The query selects by the labels `namespace` and `service`: check that your Prometheus has them.\n\n"
-            }
-        };
-        Self { name, readme: format!("{instead}{}", change.readme()), change }
-    }
+        }
+    };
+    Folder::new(name, instead, change)
 }

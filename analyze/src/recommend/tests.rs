@@ -1,6 +1,7 @@
 //! Two weeks of services whose verdict is known.
 
 use super::*;
+use crate::manifest::Folder;
 use crate::test_session::{Sample, SeriesRow, labels, session};
 
 const STEP_MINUTES: i64 = 5;
@@ -129,6 +130,55 @@ async fn files_are_written_for_a_workload_that_is_known_and_else_what_is_missing
     assert!(lost.folders.is_empty() && lost.notes[0].contains("send k8s.deployment.name"), "{:?}", lost.notes);
 }
 
+/// Eight replicas of a model of 8 GB on the cards of a host, with their folders.
+async fn parted(gpu_model: &str, more: &[Sample]) -> (Vec<Folder>, Vec<String>) {
+    let mut samples = service("held", 8, |_| Some(0.0));
+    for sample in &mut samples {
+        sample.labels.retain(|(name, _)| *name != "gpu_model");
+        sample.labels.extend([("gpu_model", gpu_model.to_owned()), ("k8s_container", "server".to_owned())]);
+        match sample.role {
+            "gpu.memory.used" => sample.value = 8e9,
+            "gpu.memory.total" => sample.value = 80.0 * 1_073_741_824.0,
+            _ => {}
+        }
+    }
+    samples.extend_from_slice(more);
+    let row = SeriesRow {
+        last_us: DAYS * DAY_US - 1,
+        labels: labels(&[("k8s_pod", "held-0"), ("k8s_namespace", "prod")]),
+        attributes: vec![("k8s.deployment.name", "held")],
+        ..SeriesRow::default()
+    };
+    let wanted = RecommendRequest { manifests: Some(ManifestRequest::default()), ..request(None) };
+    let report = recommend(&session(&samples, &[row]), None, &wanted).await.unwrap();
+    let held = report.services.into_iter().find(|service| service.service == "held").unwrap();
+    let made = held.manifests.unwrap();
+    (made.folders, made.notes)
+}
+
+#[tokio::test]
+async fn replicas_that_fit_a_slice_get_files_for_mig_and_others_for_time_slices() {
+    let (folders, notes) = parted("NVIDIA H100 80GB HBM3", &[]).await;
+    let mig = folders.iter().find(|folder| folder.name == "mig").unwrap_or_else(|| panic!("{notes:?}"));
+    // 8e9 / 0.9 bytes fit 1g.10gb, seven to a card: two cards for eight replicas.
+    let file = |name: &str| mig.change.files.iter().find(|file| file.name == name).unwrap().text.clone();
+    assert!(file("mig-parted.yaml").contains("\"1g.10gb\": 7"), "{}", file("mig-parted.yaml"));
+    assert!(file("mig-parted.yaml").contains("fit 2 of the 8 cards of h1, 7 on each"), "{}", file("mig-parted.yaml"));
+    assert!(file("do-mig-resource.yaml").contains("name: \"server\""));
+    assert!(mig.readme.contains("do not apply the folder `replicas` as well") && mig.readme.contains("drain h1"));
+    // A card without MIG: 80 GiB x 0.9 / 8 GB is nine replicas, which all fit one card.
+    let (folders, notes) = parted("NVIDIA L40S", &[]).await;
+    let sharing = folders.iter().find(|folder| folder.name == "sharing").unwrap_or_else(|| panic!("{notes:?}"));
+    assert!(sharing.change.files[0].text.contains("  replicas: 9\n"), "{}", sharing.change.files[0].text);
+    // A card of another service on the node: nothing may be cut there.
+    let (folders, notes) = parted("NVIDIA H100 80GB HBM3", &service("other", 1, |_| Some(0.0))).await;
+    assert!(folders.iter().all(|folder| folder.name != "mig"));
+    assert!(
+        notes.iter().any(|note| note.contains("no node has 2 cards that are whole and that only this")),
+        "{notes:?}"
+    );
+}
+
 #[tokio::test]
 async fn an_autoscaler_is_proposed_from_the_queue_that_was_measured() {
     let mut samples = service("chat", 12, office);
@@ -199,7 +249,35 @@ async fn minutes_of_more_or_less_than_the_window_give_the_same_verdicts() {
     assert_eq!(expected.len(), 3);
     for (from, until) in [(0, 14), (-3, 20), (0, 12)] {
         let minutes = GpuMinutes::read(&ctx, Window::new(from * DAY_US, until * DAY_US).unwrap()).await.unwrap();
-        let found = recommend_of(&ctx, None, &minutes, &asked).await.unwrap();
+        let found = recommend_of(&ctx, &minutes, &asked).await.unwrap();
         assert_eq!(verdicts(&found), expected, "minutes of days {from} to {until}");
     }
+}
+
+#[tokio::test]
+async fn the_page_has_proposals_states_and_reasons() {
+    let mut samples = service("held", 8, |_| Some(0.0));
+    samples.extend(service("busy", 2, |minute| Some(0.8 + (minute % 7) as f64 / 100.0)));
+    samples.extend(service("silent", 2, |minute| (minute / 1_440 % 2 == 0).then_some(0.0)));
+    let report =
+        recommend(&session(&samples, &[]), None, &request(Some("currency = \"EUR\"\ngpu_hour = { L4 = 0.5 }"))).await;
+    let report = report.unwrap();
+    let html = report.to_html();
+    let id = report.services.iter().find_map(|service| service.id.clone()).unwrap();
+    for words in [
+        &id,
+        "8 → 6",
+        "168.00 EUR",
+        "silent: unknown: only 50 %",
+        "GPU-hours by state",
+        "replayed minutes without capacity",
+    ] {
+        assert!(html.contains(words), "{words}\n{html}");
+    }
+    crate::page::look(&html, "recommend");
+    let without = RecommendReport { request: request(None), ..report };
+    let html = without.to_html();
+    assert!(html.contains("There is no price book") && !html.contains(" EUR"), "a price that is not known is no 0");
+    let nothing = recommend(&session(&[], &[]), None, &request(None)).await.unwrap().to_html();
+    assert!(nothing.contains("No service named itself"), "{nothing}");
 }

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    asker::CardKey,
-    card_facts::{CardFacts, Sharer},
     cards::{Card, Who},
+    distributed::ServiceMetrics,
     hosts::{Host, HostKey, Hosts},
     labels::{self, NO_TELEMETRY, UNNAMED},
 };
 use crate::{
-    allocation::{Allocation, Asset, Claim, Distributions, Fleet, Holder, Holding, Overhead, Resource, allocate},
+    allocation::{Allocation, Asset, Claim, Fleet, Holder, Holding, Overhead, Resource, allocate},
     error::Result,
-    gpu_minutes::GpuMinutes,
+    gpu_minutes::{GpuMinutes, sharers::Sharer},
     price_book::{Charge, Cost, Item, Metered, Period, PriceBook},
     window::{MINUTE_US, Window},
 };
@@ -38,8 +37,8 @@ pub(super) struct Meters<'a> {
     pub(super) book: &'a PriceBook,
     pub(super) minutes: &'a GpuMinutes,
     pub(super) cards: &'a [Card],
-    pub(super) facts: &'a CardFacts,
     pub(super) hosts: &'a Hosts,
+    pub(super) service_metrics: &'a ServiceMetrics,
 }
 
 /// A thing to be paid for, before its price.
@@ -68,7 +67,8 @@ impl Meters<'_> {
         self.hold_cards(&mut fleet);
         self.hold_hosts(&mut fleet, &there);
         fleet.assets = there.into_iter().map(|thing| thing.asset).collect();
-        let allocation = allocate(&fleet, &Distributions::default())?;
+        let distributions = self.service_metrics.distributions(self.book.distribute(), self.simulated, &fleet);
+        let allocation = allocate(&fleet, &distributions)?;
         Ok(Bill { allocation, card_costs, unpriced, left_out, monitoring: self.monitoring() })
     }
 
@@ -153,11 +153,6 @@ impl Meters<'_> {
         self.book.memory_gb(&key.1).or(host.memory_gb)
     }
 
-    fn key(&self, card: &Card) -> CardKey {
-        let gpu = &self.minutes.gpus[card.index];
-        (self.simulated, gpu.host.clone(), gpu.gpu_id.clone())
-    }
-
     /// Who had which card.
     fn hold_cards(&self, fleet: &mut Fleet) {
         for card in self.cards {
@@ -165,7 +160,7 @@ impl Meters<'_> {
                 let at = |minute: usize| self.minutes.window.start_us + minute as i64 * MINUTE_US;
                 let period = Period { start_us: at(run.from), end_us: at(run.until) };
                 if run.who == Who::Several {
-                    hold_shared(fleet, card, self.facts.sharers(&self.key(card)), period);
+                    hold_shared(fleet, card, &self.minutes.gpus[card.index].sharers, period);
                 } else if let Some(holder) = self.holder(fleet, run.who) {
                     let claim = Claim::Shared { weight: 1.0, busy: run.duty };
                     fleet.holdings.push(of_card(card, holder, period, claim));
@@ -195,7 +190,7 @@ impl Meters<'_> {
         let mut cards: BTreeMap<&str, Vec<&Card>> = BTreeMap::new();
         let mut sharers: BTreeMap<&str, &[Sharer]> = BTreeMap::new();
         for card in self.cards {
-            sharers.insert(&card.asset, self.facts.sharers(&self.key(card)));
+            sharers.insert(&card.asset, &self.minutes.gpus[card.index].sharers);
             cards.entry(&self.minutes.gpus[card.index].host).or_default().push(card);
         }
         for thing in there.iter().filter(|thing| thing.asset.resource != Resource::Gpu) {

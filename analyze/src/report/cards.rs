@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::card_facts::Sharer;
 use crate::{
-    gpu_minutes::{Gpu, NOBODY},
+    gpu_minutes::{
+        Gpu, NOBODY,
+        sharers::{BRIDGED_US, Sharer},
+        usual_step,
+    },
     gpu_state::{Cause, GpuSample, GpuState, GpuUse, StateRules, Workload, classify},
     price_book::Period,
     window::{HOUR_US, MINUTE_US, Window},
 };
-
-/// Longest silence between two points of one holder that is taken to be its own.
-pub(super) const BRIDGED_US: i64 = HOUR_US;
 
 /// Whose a stretch of time is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,9 +63,9 @@ pub(super) struct Card {
 }
 
 impl Card {
-    /// The card of `gpu`, which `sharers` have parts of, in `window`; none where nothing was measured.
-    pub(super) fn new(index: usize, gpu: &Gpu, window: Window, sharers: &[Sharer]) -> Option<Self> {
-        let seen: Vec<usize> = (0..gpu.duty.len()).filter(|minute| is_seen(gpu, *minute)).collect();
+    /// The card of `gpu` in `window`; none where nothing was measured.
+    pub(super) fn new(index: usize, gpu: &Gpu, window: Window) -> Option<Self> {
+        let seen = gpu.seen();
         let (first, last) = (*seen.first()?, *seen.last()?);
         // The last point speaks for as long as any other.
         let until = (last + usual_step(&seen)).min(gpu.duty.len());
@@ -88,7 +88,7 @@ impl Card {
         // A card that was always busy says nothing of memory by its states.
         is_memory_known &= gpu.memory.iter().any(|bytes| !bytes.is_nan());
         let mut whose = holders(gpu, first, &states);
-        share(&mut whose, here.start_us, sharers);
+        share(&mut whose, here.start_us, &gpu.sharers);
         let runs = runs(gpu, first, &whose);
         Some(Self { index, asset: asset_name(gpu), here, runs, state_us, busy_hours, is_memory_known })
     }
@@ -107,17 +107,6 @@ impl Card {
 /// A UUID names a card wherever it is; a number does so only with its host.
 pub(super) fn asset_name(gpu: &Gpu) -> String {
     if gpu.gpu_id.len() >= 36 { gpu.gpu_id.clone() } else { format!("{}/{}", gpu.host, gpu.gpu_id) }
-}
-
-fn is_seen(gpu: &Gpu, minute: usize) -> bool {
-    !(gpu.duty[minute].is_nan() && gpu.memory[minute].is_nan() && gpu.power[minute].is_nan())
-}
-
-/// Median step between minutes with a point; 1 where there is none.
-fn usual_step(seen: &[usize]) -> usize {
-    let mut steps: Vec<usize> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let middle = steps.len() / 2;
-    if steps.is_empty() { 1 } else { *steps.select_nth_unstable(middle).1 }
 }
 
 fn samples(gpu: &Gpu, seen: &[usize], window: Window) -> Vec<GpuSample> {
@@ -139,7 +128,7 @@ fn holders(gpu: &Gpu, first: usize, states: &[GpuState]) -> Vec<(Who, bool)> {
         let minute = first + at;
         let is_measured = *state != GpuState::NoTelemetry;
         let who = match gpu.holder[minute] {
-            NOBODY if is_measured && !is_seen(gpu, minute) && at > 0 => holders[at - 1].0,
+            NOBODY if is_measured && !gpu.is_seen(minute) && at > 0 => holders[at - 1].0,
             NOBODY => match state {
                 GpuState::NoTelemetry => Who::NoTelemetry,
                 GpuState::Free => Who::Nobody,
@@ -235,7 +224,8 @@ mod tests {
             region: None,
             simulated: false,
             shared_by: 1,
-            is_sliced: false,
+            slices: vec![],
+            sharers: sharers.to_vec(),
             duty: vec![f32::NAN; 120],
             memory: vec![f32::NAN; 120],
             power: vec![f32::NAN; 120],
@@ -247,7 +237,7 @@ mod tests {
                 gpu.power[minute] = 60.5 + minute as f32 / 100.0;
             }
         }
-        Card::new(0, &gpu, Window::new(0, 120 * MINUTE_US).unwrap(), sharers).unwrap()
+        Card::new(0, &gpu, Window::new(0, 120 * MINUTE_US).unwrap()).unwrap()
     }
 
     fn sharer(slice: Option<&str>, from: i64, until: i64) -> Sharer {

@@ -3,8 +3,8 @@
 use super::{FleetReport, Saving, WeeklyReport, labels::Dimension, rows::Row};
 use crate::{
     money::Money,
-    page::{Block, Cell, Column, Page, Section, Table, Tile},
-    price_book::Cost,
+    page::{Block, Cell, Page, Section, Table, Tile, columns, number, number_or_dash, text},
+    price_book::{Cost, DistributeBy},
     waterfall::Rung,
 };
 
@@ -79,7 +79,7 @@ impl WeeklyReport {
     }
 
     fn notes(&self) -> Vec<String> {
-        [
+        let fixed = [
             "Average, p95 and peak of GPUs are of one-minute means; p95 is the value that 95 % of the minutes do not exceed.",
             "A GPU is charged from its first to its last point in the window, whatever it did; who held it is what its series say.",
             "The rows of each table of costs sum to the bill; (unallocated) is what has no such label, with idle and unmeasured time.",
@@ -87,9 +87,23 @@ impl WeeklyReport {
              holds the GPUs of the host.",
             "Used cost counts only the busy part of GPUs: that of the measured hours, applied to all. A unit cost holds at the load \
              beside it.",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ];
+        fixed.map(str::to_owned).into_iter().chain(self.given()).collect()
+    }
+
+    /// Which costs were given to whom, where the price book says so.
+    fn given(&self) -> Option<String> {
+        let distribute = self.request.prices.as_ref()?.distribute();
+        let said = distribute.parts().into_iter().filter_map(|(part, by)| {
+            Some(match by? {
+                DistributeBy::Uniform => format!("{part} cost to all alike"),
+                DistributeBy::Share => format!("{part} cost by what each pays"),
+                DistributeBy::Metric(metric) => format!("{part} cost by the metric {metric}"),
+            })
+        });
+        let said: Vec<String> = said.collect();
+        let sentence = "is given to those who hold something, with its hours; it has left its host and card";
+        (!said.is_empty()).then(|| format!("As the price book says, {} {sentence}.", said.join(", ")))
     }
 
     fn inputs(&self) -> Vec<(String, String)> {
@@ -316,31 +330,4 @@ impl Writer<'_> {
         }
         Block::List(shown)
     }
-}
-
-/// A cell.
-fn text(text: &str) -> Cell {
-    Cell::Text(text.to_owned())
-}
-
-/// Texts to the left, numbers to the right.
-fn columns(texts: &[&str], numbers: &[&str]) -> Vec<Column> {
-    let column = |is_number| move |name: &&str| Column { name: (*name).to_owned(), is_number };
-    texts.iter().map(column(false)).chain(numbers.iter().map(column(true))).collect()
-}
-
-/// A number with `decimals`, or what stands for none.
-fn number(value: Option<f64>, scale: f64, decimals: usize) -> Cell {
-    value.map_or(Cell::Unknown, |value| Cell::Text(decimal(value * scale, decimals)))
-}
-
-/// A number with `decimals`; nothing has no sign.
-fn decimal(value: f64, decimals: usize) -> String {
-    // A sum of nothing is -0.
-    format!("{:.decimals$}", value + 0.0)
-}
-
-/// The same where none means that there is nothing.
-fn number_or_dash(value: Option<f64>, scale: f64, decimals: usize) -> Cell {
-    value.map_or_else(|| text("–"), |value| Cell::Text(decimal(value * scale, decimals)))
 }

@@ -104,6 +104,11 @@ fn add_costs(rows: &mut BTreeMap<String, Figures>, dimension: Dimension, parts: 
             row.other_cost += line.cost;
         }
     }
+    // A line of idle cost that was given to others names no card.
+    for stint in parts.stints.iter().filter(|stint| stint.part == "idle") {
+        let name = dimension.value(&stint.labels, stint.part).unwrap_or(UNALLOCATED);
+        gpus.entry(name).or_default().extend(stint.labels.get("gpu").map(String::as_str));
+    }
     for (name, gpus) in gpus {
         if let Some(row) = rows.get_mut(name) {
             row.gpu_count = gpus.len() as u64;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 
 use super::{
-    asker::{Asker, CardKey, Query},
+    asker::{Asker, Query},
     bill::{Bill, Meters},
     card_facts::CardFacts,
     cards::{Card, Who},
+    distributed::ServiceMetrics,
     figures::{self, Figures},
     hosts::Hosts,
     labels::Dimension,
@@ -57,6 +58,7 @@ pub(super) struct Telemetry {
     pub(super) facts: CardFacts,
     pub(super) hosts: Hosts,
     pub(super) work: WorkDone,
+    pub(super) service_metrics: ServiceMetrics,
 }
 
 impl Week {
@@ -77,17 +79,18 @@ impl Week {
                 GpuMinutes { window, gpus, holders, row_count: 0, queries: vec![] }
             }
         };
-        let facts = CardFacts::read(&mut asker, &present, &minutes).await?;
+        let facts = CardFacts::read(&mut asker, &present).await?;
         let hosts = Hosts::read(&mut asker, &present).await?;
         let work = WorkDone::read(&mut asker, &present).await?;
+        let service_metrics = ServiceMetrics::read(&mut asker, book.distribute()).await?;
         let row_count = minutes.row_count + hosts.row_count;
-        let mut queries: Vec<Query> = ["series of GPUs", "points of GPUs"]
+        let mut queries: Vec<Query> = ["series of GPUs", "points of GPUs", "who shares a card"]
             .into_iter()
             .zip(&minutes.queries)
             .map(|(what, sql)| Query { what, sql: sql.clone() })
             .collect();
         queries.append(&mut asker.queries);
-        let telemetry = Telemetry { window, minutes, facts, hosts, work };
+        let telemetry = Telemetry { window, minutes, facts, hosts, work, service_metrics };
         let mut fleets = BTreeMap::new();
         for simulated in [false, true] {
             let has_gpu = telemetry.minutes.gpus.iter().any(|gpu| gpu.simulated == simulated);
@@ -101,9 +104,10 @@ impl Week {
 
 impl FleetWeek {
     fn new(telemetry: &Telemetry, simulated: bool, heard_us: i64, book: &PriceBook) -> Result<Self> {
-        let Telemetry { window, minutes, facts, hosts, work } = telemetry;
-        let found = Cards::of(minutes, facts, simulated);
-        let meters = Meters { simulated, window: *window, book, minutes, cards: &found.cards, facts, hosts };
+        let Telemetry { window, minutes, facts, hosts, work, service_metrics } = telemetry;
+        let found = Cards::of(minutes, simulated);
+        let cards = &found.cards;
+        let meters = Meters { simulated, window: *window, book, minutes, cards, hosts, service_metrics };
         let bill = meters.bill()?;
         let mut energies: Vec<Option<CardEnergy>> = Vec::with_capacity(found.cards.len());
         let mut stints: Vec<Stint> = Vec::new();
@@ -145,12 +149,11 @@ pub(super) struct Cards {
 }
 
 impl Cards {
-    fn of(minutes: &GpuMinutes, facts: &CardFacts, simulated: bool) -> Self {
+    fn of(minutes: &GpuMinutes, simulated: bool) -> Self {
         let mut by_asset: BTreeMap<String, Card> = BTreeMap::new();
         let (mut unmeasured, mut twice) = (BTreeSet::new(), Vec::new());
         for (index, gpu) in minutes.gpus.iter().enumerate().filter(|(_, gpu)| gpu.simulated == simulated) {
-            let key: CardKey = (simulated, gpu.host.clone(), gpu.gpu_id.clone());
-            let Some(mut card) = Card::new(index, gpu, minutes.window, facts.sharers(&key)) else {
+            let Some(mut card) = Card::new(index, gpu, minutes.window) else {
                 unmeasured.insert(super::cards::asset_name(gpu));
                 continue;
             };

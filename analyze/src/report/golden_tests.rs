@@ -148,6 +148,69 @@ async fn two_cards_cost_what_they_cost() {
 }
 
 #[tokio::test]
+async fn idle_cost_is_given_by_what_each_pays() {
+    let report = report(&two_cards(), &format!("{PRICES}\n[distribute]\nidle = \"share\"")).await;
+    // Of 18.40 nobody held 3.00 of cards, which go 6.00 : 3.00, and 1.60 of CPUs, which go 3.20 : 1.60.
+    // chat: 9.20 + 2.00 + 1.0667; batch: 4.60 + 1.00 + 0.5333. What was held by nobody is still idle cost.
+    assert_eq!(
+        costs(&report, Dimension::Service),
+        pairs(&[("chat", "12.27"), ("batch", "6.13"), (UNALLOCATED, "0.00")])
+    );
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "13.80"), ("idle", "4.60")]));
+    // It has left its host, but not its kind of card.
+    assert_eq!(costs(&report, Dimension::Host), pairs(&[("h1", "13.80"), (UNALLOCATED, "4.60")]));
+    assert_eq!(costs(&report, Dimension::GpuModel), pairs(&[("L4", "12.00"), (UNALLOCATED, "6.40")]));
+    assert_conserved(&report);
+    let hours = |dimension, name| {
+        let now = &row(&report, dimension, name).now;
+        ((now.gpu_hours * 1e6).round() / 1e6, now.gpu_count)
+    };
+    // 15 h were held, and of 5 idle hours chat has two thirds.
+    assert_eq!(hours(Dimension::Service, "chat"), (13.333_333, 1));
+    assert_eq!((hours(Dimension::Fleet, "all"), hours(Dimension::GpuModel, "L4")), ((20.0, 2), (20.0, 2)));
+    let text = report.to_text();
+    assert!(text.contains("As the price book says, idle cost by what each pays is given to those"), "{text}");
+}
+
+#[tokio::test]
+async fn idle_cost_is_given_by_what_a_counter_of_the_services_gained() {
+    let metric = "bytes.sent";
+    let prices = format!("{PRICES}\n[distribute]\nidle = {{ metric = \"{metric}\" }}\noverhead = \"uniform\"");
+    let window = Window::new(START * HOUR_US, (START + 10) * HOUR_US).unwrap();
+    let request = WeeklyRequest { window, zone: Tz::UTC, prices: Some(book(&prices)), now_us: window.end_us };
+    let of = |service| crate::test_session::SeriesRow {
+        last_us: window.start_us,
+        labels: labels(&[("service_name", service)]),
+        metric: [metric, "sum", "cumulative"],
+        ..Default::default()
+    };
+    let at = |minute: i64| window.start_us + minute * MINUTE_US;
+    // chat sent 30, of which 20 before the window do not count, and batch 10.
+    let points = [
+        (0, at(-1), 20.0, Some(20.0)),
+        (0, at(1), 40.0, Some(20.0)),
+        (0, at(2), 50.0, Some(10.0)),
+        (1, at(1), 70.0, Some(10.0)),
+    ];
+    let ctx = session(&two_cards(), &[of("chat"), of("batch")]);
+    crate::test_session::register_increases(&ctx, metric, &points);
+    let report = weekly(&ctx, None, &request).await.unwrap();
+    // 4.60 by 3 : 1 is 3.45 and 1.15.
+    assert_eq!(
+        costs(&report, Dimension::Service),
+        pairs(&[("chat", "12.65"), ("batch", "5.75"), (UNALLOCATED, "0.00")])
+    );
+    assert_conserved(&report);
+    // Without the metric nobody can be charged, and that is said.
+    let ctx = session(&two_cards(), &[]);
+    crate::test_session::register_increases(&ctx, metric, &[]);
+    let report = weekly(&ctx, None, &request).await.unwrap();
+    assert_eq!(costs(&report, Dimension::Part), pairs(&[("workload", "13.80"), ("idle", "4.60")]));
+    let missing = report.fleets[0].week.missing.join("\n");
+    assert!(missing.contains("Nobody can be charged a share of what is idle"), "{missing}");
+}
+
+#[tokio::test]
 async fn use_waterfall_and_energy_are_those_of_the_minutes() {
     let report = report(&two_cards(), PRICES).await;
     let chat = row(&report, Dimension::Service, "chat").now.clone();
@@ -386,6 +449,69 @@ async fn a_slice_that_is_there_over_midnight_never_has_the_card() {
     let report = report_from(115, &samples, "gpu_hour = { A100 = 7.0 }").await;
     // 10 h x 7.00 / 7.
     assert_eq!(row(&report, Dimension::Service, "small").cost.unwrap().to_text(2), "10.00");
+}
+
+#[tokio::test]
+async fn slices_of_a_slow_source_have_their_part_until_its_last_point_ends() {
+    let sliced = |slice, service| {
+        let card =
+            [("host_name", "h1"), ("gpu_id", "a"), ("gpu_model", "A100"), ("mig_id", slice), ("service_name", service)];
+        Thing::new(&card, START, START + 10).works(0.4, 5.0)
+    };
+    let mut samples = [sliced("one", "small"), sliced("two", "large")].concat();
+    // The last point, of minute 595, speaks for five minutes.
+    samples.retain(|sample| sample.time_us / MINUTE_US % 5 == 0);
+    let report = report(&samples, "gpu_hour = { A100 = 7.0 }").await;
+    // 70.00, of which 1/7 and 2/7 are held to the end.
+    let expected = [(UNALLOCATED, "40.00"), ("large", "20.00"), ("small", "10.00")];
+    assert_eq!(costs(&report, Dimension::Service), pairs(&expected));
+    assert_conserved(&report);
+}
+
+#[tokio::test]
+async fn two_exporters_of_a_card_are_not_two_sharers() {
+    let card = [("host_name", "h1"), ("gpu_id", "g1"), ("gpu_model", "L4"), ("shared_by", "2")];
+    let told = |more: &[(&'static str, &'static str)]| {
+        Thing::new(&[&card[..], more].concat(), START, START + 10).works(0.4, 5.0)
+    };
+    // One names the pod, the other itself; whichever of them speaks for the card, the pod has it.
+    let pod = told(&[("k8s_pod", "chat-1"), ("service_name", "chat"), ("service_instance_id", "x")]);
+    let exporter = told(&[("service_name", "exporter"), ("service_instance_id", "y")]);
+    let same_pod = told(&[("k8s_pod", "chat-1"), ("team", "talk"), ("service_instance_id", "z")]);
+    for samples in [[pod.clone(), exporter.clone()], [exporter, pod.clone()], [pod.clone(), same_pod]] {
+        let report = report(&samples.concat(), PRICES).await;
+        // 10 h x 0.60.
+        assert_eq!(costs(&report, Dimension::Service), pairs(&[("chat", "6.00")]));
+        let chat = row(&report, Dimension::Service, "chat");
+        assert_eq!((chat.now.coverage(), chat.now.gpu_count), (Some(1.0), 1));
+        assert_conserved(&report);
+    }
+}
+
+#[tokio::test]
+async fn the_hours_of_the_chart_and_its_query_add_slices_up_before_they_average() {
+    let sliced = |slice| {
+        let card = [("host_name", "h1"), ("gpu_id", "a"), ("gpu_model", "A100"), ("mig_id", slice)];
+        Thing::new(&card, START, START + 10).works(0.4, 5.0)
+    };
+    let whole = Thing::new(&[("host_name", "h1"), ("gpu_id", "l"), ("gpu_model", "L4")], START, START + 10);
+    let samples = [sliced("one"), sliced("two"), whole.works(0.4, 5.0)].concat();
+    let report = report(&samples, PRICES).await;
+    // 0.4 / 7 + 0.4 x 2 / 7 of one card, 0.4 of the other.
+    let expected = (0.4 * 3.0 / 7.0 + 0.4) / 2.0;
+    let hourly = &report.fleets[0].week.hourly;
+    assert_eq!(hourly.len(), 10);
+    assert!(hourly.iter().all(|busy| (busy.unwrap() - expected).abs() < 1e-6), "{hourly:?}");
+    let queries = report.page().sections.into_iter().flat_map(|section| section.blocks);
+    let query = queries.filter_map(|block| match block {
+        crate::page::Block::Figure(figure) => figure.query,
+        _ => None,
+    });
+    let query = query.collect::<Vec<_>>().pop().unwrap();
+    let rows = crate::rows::Rows::query(&session(&samples, &[]), &query).await.unwrap();
+    let busy = rows.numbers("busy").unwrap();
+    assert_eq!(busy.len(), 10);
+    assert!(busy.iter().all(|busy| (busy.unwrap() - expected).abs() < 1e-9), "{busy:?}");
 }
 
 #[tokio::test]

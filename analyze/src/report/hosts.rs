@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{asker::Asker, cards::BRIDGED_US, present::Present, usage::Stats};
+use super::{asker::Asker, present::Present, usage::Stats};
 use crate::{
     error::Result,
+    gpu_minutes::sharers::BRIDGED_US,
     price_book::Period,
     rows::SIMULATED,
     window::{DAY_US, MINUTE_US},

@@ -165,7 +165,11 @@ fn notice(notice: &Notice) -> Option<String> {
                 "{holder} had {asset} for {hours:.1} h, and neither request nor use is known: nothing is charged to it."
             )
         }
-        Notice::NotDistributed { kind } => format!("Nobody can be charged a share of what is {}.", kind.as_str()),
+        Notice::NotDistributed { kind } => format!(
+            "Nobody can be charged a share of what is {}: nobody named holds anything, or no service has the metric of \
+             [distribute].",
+            kind.as_str()
+        ),
         // Points of pods and of their hosts do not begin and end at one moment.
         Notice::Outside { hours, .. } if *hours < 1.0 => return None,
         Notice::Outside { holder, asset, hours } => {

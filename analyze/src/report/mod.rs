@@ -12,6 +12,7 @@ mod card_facts;
 mod cards;
 mod columns;
 mod content;
+mod distributed;
 mod figures;
 mod fleet;
 mod focus_file;
@@ -25,6 +26,8 @@ mod missing;
 mod present;
 mod risks;
 mod rows;
+#[cfg(test)]
+mod scan_tests;
 mod stints;
 #[cfg(test)]
 mod tests;
@@ -148,7 +151,7 @@ async fn advice(
     let (zone, prices) = (request.zone, request.prices.clone());
     // The report of a past week is always the same: its advice is that of its end.
     let asked = RecommendRequest { window, zone, prices, manifests: None, now_us: window.end_us };
-    recommend_of(ctx, None, minutes, &asked).await.map(Some)
+    recommend_of(ctx, minutes, &asked).await.map(Some)
 }
 
 fn advice_window(request: &WeeklyRequest) -> Option<Window> {

@@ -1,24 +1,113 @@
 //! Verdicts on a small simulated fleet, and what the simulation itself is like.
 
+use chrono_tz::Tz;
+
 use super::{
-    verdicts::{Tally, judge, verdict},
+    verdicts::{all, judge, table, verdict},
     *,
 };
-use crate::recommendation::{LedgerState, Verdict};
+use crate::{
+    recommend::{RecommendRequest, recommend},
+    recommendation::{LedgerState, Verdict},
+    test_session::{Sample, labels, session},
+    window::Window,
+};
 
+/// The table of a seed in docs/idle.md.
+fn published(seed: u64) -> String {
+    let text = include_str!("../../../docs/idle.md");
+    let (_, after) = text.split_once(&format!("\nSeed {seed}")).unwrap_or_else(|| panic!("no table of seed {seed}"));
+    after.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|')).fold(
+        String::new(),
+        |mut table, line| {
+            table.push_str(line);
+            table.push('\n');
+            table
+        },
+    )
+}
+
+/// The limits that verdicts are held to, and what docs/idle.md says of them. Seed 2 by default: no rule was adjusted on it, and
+/// it has the least precision. `DRIFTWATT_VERDICT_SEEDS=1,2,3` checks the other tables, too.
 #[test]
-fn shrink_verdicts_hold_in_the_weeks_that_follow() {
-    let tallies = judge(7, 42, 60);
-    let all = tallies.iter().fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally));
-    // One instant a minute overstates the peaks of small fleets, so fewer are found than at 15 s (`docs/idle.md`).
-    assert!(all.precision().unwrap() >= 0.98 && all.recall().unwrap() >= 0.60, "{tallies:?}");
-    assert!(all.shrinkable_count >= 10, "the question must be asked: {tallies:?}");
-    for (kind, tally) in tallies.iter().filter(|(kind, _)| !kind.is_measured()) {
-        assert_eq!(tally.unknown_count, tally.service_count, "{kind:?} got a verdict");
+fn verdicts_on_two_hundred_services_hold_in_the_weeks_that_follow() {
+    let seeds = std::env::var("DRIFTWATT_VERDICT_SEEDS").unwrap_or_else(|_| "2".to_owned());
+    for seed in seeds.split(',').map(|seed| seed.trim().parse::<u64>().unwrap()) {
+        let tallies = judge(seed, 200, 15);
+        let whole = all(&tallies);
+        assert_eq!(whole.service_count, 200);
+        assert!(whole.precision().unwrap() >= 0.98 && whole.recall().unwrap() >= 0.85, "{}", table(&tallies));
+        for (kind, tally) in &tallies {
+            let expected = if kind.is_measured() { 0 } else { tally.service_count };
+            // No verdict without telemetry, and a working exporter is not taken for a hung one.
+            assert_eq!(tally.unknown_count, expected, "{kind:?}");
+            let asked = matches!(kind, Kind::Idle | Kind::IdleHeld | Kind::Bursty | Kind::Seasonal);
+            assert_eq!(tally.shrinkable_count > 0, asked, "the question must be asked of {kind:?}");
+        }
+        assert_eq!(table(&tallies), published(seed), "docs/idle.md, seed {seed}");
     }
-    let measured = |kind: Kind| tallies.iter().find(|(of, _)| *of == kind).unwrap().1;
-    assert_eq!(measured(Kind::Busy).right_count + measured(Kind::Busy).wrong_count, 0);
-    assert_eq!(measured(Kind::Seasonal).unknown_count, 0, "a working exporter is not taken for a hung one");
+}
+
+/// What the job makes of the same services when it reads them from a store's views.
+#[tokio::test]
+async fn services_that_are_read_get_the_same_verdict_and_are_called_simulated() {
+    let interval_s = 120;
+    let mut samples = Vec::new();
+    let mut expected = Vec::new();
+    for kind in [Kind::IdleHeld, Kind::Busy, Kind::HungExporter] {
+        let service =
+            (0..).map(|seed| SimulatedService::new(kind, seed)).find(|service| service.gpu_count == 4).unwrap();
+        let name = match verdict(&service, interval_s) {
+            Verdict::Shrink(_) => "shrink",
+            Verdict::Keep(_) => "keep",
+            Verdict::Vetoed(_) => "vetoed",
+            Verdict::Unknown(_) => "unknown",
+        };
+        expected.push((kind.as_str().to_owned(), true, name));
+        for index in 0..service.gpu_count {
+            let id = format!("{}-{index}", kind.as_str());
+            let labels = labels(&[("host_name", "sim-host"), ("gpu_id", &id), ("service_name", kind.as_str())]);
+            let total = service.memory_bytes().1;
+            let (role, labels_of) = ("gpu.memory.total", labels.clone());
+            samples.push(Sample { time_us: START_US, role, value: total, labels: labels_of, simulated: true });
+            for sample in service.samples(index, interval_s) {
+                let values = [
+                    ("gpu.utilization", sample.duty),
+                    ("gpu.memory.used", sample.memory_bytes),
+                    ("gpu.power", sample.power_watts),
+                ];
+                samples.extend(values.into_iter().filter_map(|(role, value)| {
+                    Some(Sample {
+                        time_us: sample.time_us,
+                        role,
+                        value: value?,
+                        labels: labels.clone(),
+                        simulated: true,
+                    })
+                }));
+            }
+        }
+    }
+    let end_us = START_US + (OBSERVED_DAYS * DAY_MINUTES) as i64 * MINUTE_US;
+    let request = RecommendRequest {
+        window: Window::new(START_US, end_us).unwrap(),
+        zone: Tz::Europe__Berlin,
+        prices: None,
+        manifests: None,
+        now_us: end_us,
+    };
+    let report = recommend(&session(&samples, &[]), None, &request).await.unwrap();
+    let mut found: Vec<_> = report
+        .services
+        .iter()
+        .map(|service| (service.service.clone(), service.simulated, service.verdict_name()))
+        .collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    let verdicts: Vec<_> = found.iter().map(|(.., verdict)| *verdict).collect();
+    assert_eq!(verdicts, ["keep", "unknown", "shrink"], "{found:?}");
+    assert!(report.to_text().contains("simulated idle-held"), "{}", report.to_text());
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! Verdicts on simulated services against what truly followed.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
 use chrono_tz::Tz;
 
 use super::{DAY_MINUTES, KINDS, Kind, OBSERVED_DAYS, START_US, SimulatedService};
@@ -57,15 +62,60 @@ impl Tally {
     }
 }
 
-/// Examines `count` services, the kinds in turn, sampled every `interval_s`.
+/// Examines `count` services, the kinds in turn, sampled every `interval_s`, on all cores.
 pub fn judge(seed: u64, count: usize, interval_s: u32) -> Vec<(Kind, Tally)> {
+    let next = AtomicUsize::new(0);
+    let examine = || {
+        let mut tallies = [Tally::default(); KINDS.len()];
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return tallies;
+            }
+            let kind = number % KINDS.len();
+            let service = SimulatedService::new(KINDS[kind], seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
+            tallies[kind] = tallies[kind].plus(one(&service, interval_s));
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut tallies: Vec<(Kind, Tally)> = KINDS.iter().map(|kind| (*kind, Tally::default())).collect();
-    for number in 0..count {
-        let (kind, tally) = &mut tallies[number % KINDS.len()];
-        let service = SimulatedService::new(*kind, seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
-        *tally = tally.plus(one(&service, interval_s));
-    }
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(examine)).collect();
+        for found in workers.into_iter().flat_map(thread::ScopedJoinHandle::join) {
+            for ((_, tally), found) in tallies.iter_mut().zip(found) {
+                *tally = tally.plus(found);
+            }
+        }
+    });
     tallies
+}
+
+/// All kinds together.
+pub fn all(tallies: &[(Kind, Tally)]) -> Tally {
+    tallies.iter().fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally))
+}
+
+/// The table of docs/idle.md, in Markdown.
+pub fn table(tallies: &[(Kind, Tally)]) -> String {
+    let mut text = String::from(
+        "| kind | services | shrinkable | found | right | wrong | no verdict | precision | recall |\n|---|---|---|---|---|---|---|---|---|\n",
+    );
+    let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let whole = ("all", all(tallies));
+    for (name, tally) in tallies.iter().map(|(kind, tally)| (kind.as_str(), *tally)).chain([whole]) {
+        let counts = [
+            tally.service_count,
+            tally.shrinkable_count,
+            tally.found_count,
+            tally.right_count,
+            tally.wrong_count,
+            tally.unknown_count,
+        ];
+        let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+        let (precision, recall) = (share(tally.precision()), share(tally.recall()));
+        text += &format!("| {name} | {} | {precision} | {recall} |\n", counts.join(" | "));
+    }
+    text
 }
 
 fn one(service: &SimulatedService, interval_s: u32) -> Tally {

@@ -63,14 +63,22 @@ pub(super) fn hourly(writer: &Writer<'_>) -> Figure {
     Figure {
         svg: drawn.to_svg(),
         caption: format!("Mean duty of the GPUs by the hour, days in {}", writer.report.request.zone.name()),
-        query: Some(format!(
-            "SELECT date_trunc('hour', time) AS hour, avg(value * share) AS busy FROM gpu WHERE role = 'gpu.utilization' \
-             AND {}{SIMULATED} AND time >= {} AND time < {} GROUP BY 1 ORDER BY 1",
-            writer.not(),
-            bound(writer.report.request.window.start_us),
-            bound(writer.report.request.window.end_us)
-        )),
+        query: Some(hourly_query(writer)),
     }
+}
+
+/// SQL for the mean duty by the hour: slices of a card are added up in each minute, and only then minutes and cards are averaged.
+fn hourly_query(writer: &Writer<'_>) -> String {
+    let window = writer.report.request.window;
+    format!(
+        "SELECT date_trunc('hour', minute) AS hour, avg(busy) AS busy FROM (SELECT minute, host, gpu_id, sum(mean * share) AS busy \
+         FROM (SELECT date_trunc('minute', time) AS minute, coalesce(host_name, '') AS host, gpu_id, mig_id, share, \
+         avg(value) AS mean FROM gpu WHERE role = 'gpu.utilization' AND {}{SIMULATED} AND time >= {} AND time < {} \
+         AND gpu_id IS NOT NULL AND value IS NOT NULL GROUP BY 1, 2, 3, 4, 5) GROUP BY 1, 2, 3) GROUP BY 1 ORDER BY 1",
+        writer.not(),
+        bound(window.start_us),
+        bound(window.end_us)
+    )
 }
 
 fn bound(time_us: i64) -> String {
