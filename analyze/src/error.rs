@@ -79,6 +79,10 @@ pub enum Error {
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
     FileFormat { file: String },
+    #[error("{file} cannot be read: {reason}")]
+    BrokenFile { file: String, reason: String },
+    #[error("the column {column} {reason}")]
+    ImportColumn { column: String, reason: String },
     #[error("this is no record of a checked batch: {reason}")]
     Record { reason: String },
     #[error(transparent)]
@@ -120,6 +124,8 @@ impl Error {
             | Self::TooFewWeeks { .. }
             | Self::NoFeatures { .. }
             | Self::FileFormat { .. }
+            | Self::BrokenFile { .. }
+            | Self::ImportColumn { .. }
             | Self::Record { .. }
             | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {

@@ -30,6 +30,7 @@ pub use checked::{BatchKind, CheckInputs, CheckedFile};
 pub use contract::{Contract, Note, Table};
 pub use dataset::{ContractTag, DatasetRecord, TABLE, TABLE_EXISTS_SQL, history_sql, past_batches};
 pub use error::{Error, Place, Result};
+pub(crate) use file::open as open_rows;
 pub use file::{batch_name, check_file, content_digest};
 pub use history::{BatchSummary, ColumnSummary, PAST_BATCHES_MAX, PastBatch};
 pub use import::{Import, Unmapped};

@@ -54,6 +54,8 @@ mod grafana_postgres;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod inlets;
 #[cfg(test)]
 mod limits;
