@@ -408,7 +408,17 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
     /// CSV with a header, Parquet or JSON lines; a folder, or a .txt, .lst or .manifest with one path a line, for images
-    file: PathBuf,
+    #[arg(required_unless_present = "metric")]
+    file: Option<PathBuf>,
+    /// Instead of a file: the points of this metric, in --server or --data; columns time, value and the labels that the contract names
+    #[arg(long, conflicts_with_all = ["file", "quarantine"], requires = "window")]
+    metric: Option<String>,
+    /// Labels that its series must have: region=eu. Separate several with commas
+    #[arg(long = "where", default_value = "", requires = "metric")]
+    filter: String,
+    /// When they were measured, UTC: FROM/TO
+    #[arg(long, requires = "metric")]
+    window: Option<String>,
     /// The rules: an Open Data Contract (docs/gates.md), or what `--rules` says
     #[arg(long)]
     contract: PathBuf,

@@ -24,6 +24,8 @@ mod reference;
 mod result;
 mod rule;
 mod scan;
+mod stream;
+mod stream_gate;
 
 pub use batch_name::{BatchName, Oddity, Period};
 pub use checked::{BatchKind, CheckInputs, CheckedFile};
@@ -40,3 +42,5 @@ pub use reference::read_reference;
 pub use result::{Outcome, RuleResult, Status};
 pub use rule::{Dimension, Interval, LabelFormat, LogicalType, Rule, RuleKind, Severity};
 pub use scan::{Reference, References, Sample, Scan, mask};
+pub use stream::{StreamBatch, check_stream};
+pub(crate) use stream_gate::{StreamGates, StreamVerdict};

@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     Tz, Window,
     drift::{
-        self, Filter, RunRequest, Side, Subject,
+        self, Filter, RunRequest, Side, Source, Subject,
         decision::Thresholds,
         reference_window::{ReferenceKind, seasonal_windows, trailing_window},
     },
@@ -248,6 +248,11 @@ pub(crate) struct DriftQuestion {
     /// Labels of the current side only
     #[arg(long, default_value = "")]
     pub(crate) current_where: String,
+    /// auto (samples where there are any, else histograms), samples, histograms, or states: kept by the hour and brought up to
+    /// date, so that a long reference is not read again; windows of whole hours [default: auto]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
     /// PSI from which a change is a warning [default: 0.1]
     #[arg(long)]
     pub(crate) psi_warn: Option<f64>,
@@ -311,7 +316,7 @@ pub(crate) struct MarkQuestion {
     pub(crate) model: Option<String>,
 }
 
-fn span(text: &str) -> anyhow::Result<Window> {
+pub(super) fn span(text: &str) -> anyhow::Result<Window> {
     let (from, to) =
         text.split_once('/').with_context(|| format!("{text:?} is not a window like 2026-11-09/2026-11-16"))?;
     window(from, to)
@@ -346,7 +351,13 @@ impl DriftQuestion {
             reference: Side { windows, ..own(&self.reference_where)? },
             reference_kind,
             current: own(&self.current_where)?,
+            source: self.source()?,
         })
+    }
+
+    fn source(&self) -> anyhow::Result<Source> {
+        let Some(text) = self.source.as_deref() else { return Ok(Source::Auto) };
+        Source::parse(text).with_context(|| format!("{text:?} is no source: write auto, samples, histograms or states"))
     }
 
     pub(super) fn thresholds(&self) -> anyhow::Result<Thresholds> {

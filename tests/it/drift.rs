@@ -170,6 +170,7 @@ async fn questions_without_an_answer_say_why() {
         (&[], "--metric"),
         (&["--metric", "driftwatt.input.length[region]"], "no counter"),
         (&["--metric", "a", "--format", "csv"], "text, json or html"),
+        (&["--metric", "a", "--source", "rows"], "auto, samples, histograms or states"),
         (&["--metric", "driftwatt.input.length", "--reference", "seasonal"], "--reference trailing"),
     ] {
         let refused = ask(&server, end, arguments);

@@ -36,6 +36,8 @@ mod doubtful_values;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
+mod drift_states;
+#[cfg(test)]
 mod exporter;
 #[cfg(test)]
 mod failing_disk;
@@ -97,6 +99,8 @@ mod smtp;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod soak;
+#[cfg(test)]
+mod stream_gates;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]

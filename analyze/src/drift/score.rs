@@ -125,6 +125,7 @@ impl DriftScore {
     /// Where the values came from, in a word.
     pub(crate) fn source_text(&self) -> &'static str {
         match (&self.request.subject, self.source) {
+            (_, Source::States) => "states",
             (Subject::Category { .. }, _) => "categories",
             (_, Source::Histograms) => "histograms",
             _ => "samples",
