@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     Tz, Window,
     drift::{
-        self, Filter, RunRequest, Side, Source, Subject,
+        self, Filter, OtherScore, RunRequest, Side, Source, Subject,
         decision::Thresholds,
         reference_window::{ReferenceKind, seasonal_windows, trailing_window},
     },
@@ -253,6 +253,11 @@ pub(crate) struct DriftQuestion {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
+    /// Beside each score, for migration and never for the verdict: evidently-psi, nannyml-js, sagemaker-linf and others, and exact
+    /// tests (docs/drift.md). Separate several with commas
+    #[arg(long, default_value = "")]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) also: String,
     /// PSI from which a change is a warning [default: 0.1]
     #[arg(long)]
     pub(crate) psi_warn: Option<f64>,
@@ -352,7 +357,17 @@ impl DriftQuestion {
             reference_kind,
             current: own(&self.current_where)?,
             source: self.source()?,
+            also: self.also()?,
         })
+    }
+
+    fn also(&self) -> anyhow::Result<Vec<OtherScore>> {
+        let names = self.also.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let parse = |name: &str| {
+            let all = || OtherScore::ALL.map(OtherScore::as_str).join(", ");
+            OtherScore::parse(name).with_context(|| format!("{name:?} is none of {}", all()))
+        };
+        names.map(parse).collect()
     }
 
     fn source(&self) -> anyhow::Result<Source> {

@@ -79,6 +79,7 @@ fn request(names: &[&str], source: Source) -> RunRequest {
         reference_kind: ReferenceKind::Pinned,
         current: Side::new(hours(WEEK, WEEK + 1), vec![]),
         source,
+        also: vec![],
     }
 }
 

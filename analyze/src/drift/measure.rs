@@ -8,6 +8,7 @@ use super::{
     explain::contributions,
     hourly::StateShelf,
     observed::Observed,
+    other_scores::{OtherScore, OtherValue},
     read,
     reference_window::ReferenceKind,
     request::{DriftRequest, Side, Source, Subject},
@@ -31,6 +32,7 @@ pub(crate) struct Measured {
     leave_one_out: Vec<f64>,
     windows_before: u32,
     gate: Gate,
+    others: Vec<OtherValue>,
 }
 
 /// What sides are read from.
@@ -40,6 +42,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) shelf: Option<StateShelf<'a>>,
     /// What checked points say.
     pub(crate) gates: StreamGates,
+    /// What is computed beside each score.
+    pub(crate) also: Vec<OtherScore>,
 }
 
 /// Both sides with their values: reference, then current.
@@ -101,8 +105,10 @@ impl Measured {
             leave_one_out: vec![],
             windows_before: 0,
             gate: gate(inputs, request),
+            others: vec![],
         };
         let Some(comparison) = compare(request, sides[0], sides[1])? else { return Ok(measured) };
+        measured.others = inputs.also.iter().map(|other| other.of(&sides[0].values, &sides[1].values)).collect();
         measured.leave_one_out = leave_one_out_psi(&sides[0].window_counts(&comparison, thresholds.values_min));
         let [reference, current] = measured.sides;
         measured.sides =
@@ -185,6 +191,7 @@ impl Measured {
             bins: self.comparison.as_ref().map(contributions).unwrap_or_default(),
             reference_window_count: self.leave_one_out.len(),
             comparison: self.comparison,
+            others: self.others,
             decision,
             q_value,
             mix_shift: None,

@@ -24,6 +24,7 @@ mod measure;
 pub mod multiplicity;
 pub mod numeric;
 mod observed;
+mod other_scores;
 mod page;
 #[cfg(test)]
 mod property_tests;
@@ -51,6 +52,7 @@ pub use aggregates::register_aggregates;
 pub use features::features;
 pub(crate) use hourly::{segment_filters, segment_text};
 pub(crate) use label::label_sql;
+pub use other_scores::{OtherScore, OtherValue};
 pub use request::{DriftRequest, Filter, Side, Source, Subject, VALUES_MAX};
 pub use run::{DriftRun, Refused, RunRequest, SEGMENTS_MAX, run};
 pub use score::{DriftScore, SideSummary};

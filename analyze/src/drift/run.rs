@@ -12,6 +12,7 @@ use super::{
     measure::{Inputs, Measured, Sides, measure, measure_against},
     multiplicity::benjamini_hochberg,
     observed::Observed,
+    other_scores::OtherScore,
     reference_window::{ReferenceKind, SEASONAL_WEEKS_MIN, season_text, seasonal_windows},
     request::{DriftRequest, Filter, Side, Source, Subject},
     score::DriftScore,
@@ -44,6 +45,8 @@ pub struct RunRequest {
     pub current: Side,
     /// Where the values come from.
     pub source: Source,
+    /// What is computed beside each score, and decides nothing.
+    pub also: Vec<OtherScore>,
 }
 
 /// A comparison that could not be made.
@@ -108,7 +111,7 @@ pub async fn run(
         _ => None,
     };
     let gates = StreamGates::load(ctx, request.current.span().start_us).await?;
-    let inputs = Inputs { ctx, shelf, gates };
+    let inputs = Inputs { ctx, shelf, gates, also: request.also.clone() };
     let ahead = features_ahead(request);
     let mut found = Found::default();
     for (at, subject) in request.subjects.iter().enumerate() {

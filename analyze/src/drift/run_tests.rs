@@ -45,6 +45,7 @@ fn request(names: &[&str], by: Option<&str>, reference: Window, current: Window)
         reference_kind: ReferenceKind::Pinned,
         current: Side::new(current, vec![]),
         source: Source::Auto,
+        also: vec![],
     }
 }
 

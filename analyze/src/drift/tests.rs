@@ -54,8 +54,8 @@ fn request(reference: &[&str], current: &[&str]) -> DriftRequest {
 
 /// One comparison, judged by itself.
 async fn score_of(ctx: &SessionContext, request: &DriftRequest, thresholds: &Thresholds) -> Result<DriftScore> {
-    let inputs = Inputs { ctx, shelf: None, gates: StreamGates::default() };
-    let (measured, _sides) = measure(&inputs, request, thresholds).await?;
+    let (measured, _sides) =
+        measure(&Inputs { ctx, shelf: None, gates: StreamGates::default(), also: vec![] }, request, thresholds).await?;
     Ok(measured.decide(None, thresholds))
 }
 
