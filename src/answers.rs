@@ -1,6 +1,8 @@
 //! The answers, asked the same way from the command line and over HTTP.
 
 mod question;
+mod report_text;
+mod stream_check;
 
 use std::path::PathBuf;
 
@@ -28,6 +30,8 @@ pub(crate) use question::{
     RecommendQuestion, WeeklyQuestion, When,
 };
 use question::{parse_time, window};
+pub(crate) use report_text::report_text;
+pub(crate) use stream_check::StreamQuestion;
 /// A rendered answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {

@@ -17,6 +17,7 @@ mod check;
 mod collect;
 mod demo;
 mod folders;
+mod import;
 mod inspect;
 mod password;
 mod read;
@@ -57,6 +58,9 @@ enum Command {
     Report(ReportCommand),
     /// Do the inputs of one window look like those of another? Exit code 0 ok, 1 drift, 2 failed, 3 too few values
     Drift(DriftArgs),
+    /// Bring the rows of a file with a column of times into the tables of metrics, as a reference for drift: each column of numbers a
+    /// metric, each row a point. Exit code 0 all, 1 rows or points were refused, 2 not imported
+    Import(ImportArgs),
     /// May this batch be used? The rules of its contract in one pass over rows or images; exit code 0 yes, 1 a rule is broken,
     /// 2 not known
     Check(GateArgs),
@@ -315,6 +319,61 @@ pub(crate) struct DriftArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// CSV with a header, Parquet or JSON lines
+    file: PathBuf,
+    /// The column that says when; times without a zone are UTC
+    #[arg(long)]
+    time_column: String,
+    /// What whole numbers in it count since 1970
+    #[arg(long, value_enum)]
+    time_unit: Option<ImportTimeUnit>,
+    /// A column of numbers that becomes a metric; may be given again [default: all that have no other use]
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    value: Vec<String>,
+    /// A column whose values are counted, as categories for driftwatt drift; may be given again
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    category: Vec<String>,
+    /// A column of few values that becomes a label of every point, to filter and to split by; may be given again
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    label: Vec<String>,
+    /// Put before the name of each column to make that of its metric, such as driftwatt.input.
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Label driftwatt.dataset of every point [default: the name of the file]
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Label service.name of every point
+    #[arg(long)]
+    service: Option<String>,
+    /// OTLP/HTTP of a running server
+    #[arg(long, default_value = "http://127.0.0.1:4318", conflicts_with = "data")]
+    server: String,
+    /// A data directory, with its server stopped
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Configuration file (docs/config.md), for --data
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// [default: text on a terminal, json in a pipe]
+    #[arg(long)]
+    format: Option<ReportFormat>,
+}
+
+/// What whole numbers in a column of times count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportTimeUnit {
+    /// Seconds
+    S,
+    /// Milliseconds
+    Ms,
+    /// Microseconds
+    Us,
+    /// Nanoseconds
+    Ns,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DiagnoseArgs {
     #[command(flatten)]
     question: DiagnoseQuestion,
@@ -362,7 +421,17 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
     /// CSV with a header, Parquet or JSON lines; a folder, or a .txt, .lst or .manifest with one path a line, for images
-    file: PathBuf,
+    #[arg(required_unless_present = "metric")]
+    file: Option<PathBuf>,
+    /// Instead of a file: the points of this metric, in --server or --data; columns time, value and the labels that the contract names
+    #[arg(long, conflicts_with_all = ["file", "quarantine"], requires = "window")]
+    metric: Option<String>,
+    /// Labels that its series must have: region=eu. Separate several with commas
+    #[arg(long = "where", default_value = "", requires = "metric")]
+    filter: String,
+    /// When they were measured, UTC: FROM/TO
+    #[arg(long, requires = "metric")]
+    window: Option<String>,
     /// The rules: an Open Data Contract (docs/gates.md), or what `--rules` says
     #[arg(long)]
     contract: PathBuf,
@@ -504,6 +573,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),
+        Command::Import(args) => return Ok(import::run(args).await),
         Command::Offpeak(args) => read::off_peak(args).await,
         Command::Schedule(args) => return schedule::run(args).await,
         Command::Check(args) => return Ok(check::run(args).await),

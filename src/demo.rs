@@ -8,7 +8,6 @@ mod host;
 mod incident;
 mod layout;
 mod load;
-mod send;
 mod trace;
 
 /// What its metrics call their instrumentation scope.
@@ -17,5 +16,4 @@ const SCOPE: &str = "driftwatt.demo";
 pub(crate) use fleet::Fleet;
 pub(crate) use incident::{CHANGE_MINUTE, Incident, SERVICE as INCIDENT_SERVICE};
 pub(crate) use layout::PRICES;
-pub(crate) use send::{Sent, send};
 pub(crate) use trace::TokenTrace;

@@ -29,6 +29,15 @@ pub(crate) fn of_verdict(verdict: Option<&str>) -> ExitCode {
     }
 }
 
+/// What the status of checked points says, as for a batch that is a file.
+pub(crate) fn of_check(status: Option<&str>) -> ExitCode {
+    match status {
+        Some("pass" | "warn") => SOUND,
+        Some("fail") => ExitCode::from(1),
+        _ => ExitCode::from(2),
+    }
+}
+
 /// Prints why a check could not be made and gives the exit code.
 pub(crate) fn unchecked(error: &anyhow::Error) -> ExitCode {
     eprintln!("driftwatt: {error:#}");

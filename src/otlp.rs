@@ -1,4 +1,7 @@
-//! Short constructors for the OTLP messages that the demo sends and that drift scores are stored as.
+//! Short constructors for the OTLP messages that the demo and the import send and that drift scores are stored as, and how they
+//! are sent.
+
+mod send;
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
@@ -9,6 +12,8 @@ use opentelemetry_proto::tonic::{
     },
     resource::v1::Resource,
 };
+
+pub(crate) use send::{Sent, send};
 
 /// A string attribute.
 pub(crate) fn attribute(key: &str, value: impl Into<String>) -> KeyValue {
@@ -42,6 +47,12 @@ pub(crate) fn up_down(name: &str, unit: &str, start_time_unix_nano: u64, mut poi
 /// A cumulative counter; its points say since when they count.
 pub(crate) fn counter(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
     let aggregation_temporality = AggregationTemporality::Cumulative as i32;
+    metric(name, unit, Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic: true }))
+}
+
+/// A counter of deltas; its points say since when they count.
+pub(crate) fn delta_counter(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
+    let aggregation_temporality = AggregationTemporality::Delta as i32;
     metric(name, unit, Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic: true }))
 }
 

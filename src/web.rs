@@ -27,7 +27,7 @@ use serde_json::json;
 use crate::{
     answers::{
         Answer, DecideQuestion, Desk, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, MarkQuestion,
-        OffPeakQuestion, RecommendQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices,
+        OffPeakQuestion, RecommendQuestion, StreamQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices,
     },
     config::Config,
     drift_gauges, retention,
@@ -90,6 +90,7 @@ pub(crate) fn router(
         .route("/api/v1/diagnose", get(diagnose).post(diagnose))
         .route("/api/v1/deployments", post(mark))
         .route("/api/v1/datasets", post(record_dataset))
+        .route("/api/v1/check", post(check_stream))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
@@ -286,6 +287,16 @@ async fn record_dataset(State(web): Shared, body: Bytes) -> Response {
             failure(answer_status(&error), &error)
         }
     }
+}
+
+/// Checks points of a metric against a contract, and records them as a batch.
+async fn check_stream(State(web): Shared, body: Bytes) -> Response {
+    let question: StreamQuestion = match serde_json::from_slice(&body) {
+        Ok(question) => question,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, &anyhow::Error::from(error).context("check")),
+    };
+    let checked = web.desk(&Method::POST).check_stream(&question).await;
+    answer(question.format, checked.and_then(|checked| checked.answer(question.format)))
 }
 
 async fn list_schedules(State(web): Shared) -> Response {

@@ -36,6 +36,23 @@ pub enum Error {
          (--reference trailing) or with a window of your own (--reference FROM/TO)"
     )]
     TooFewWeeks { metric: String, found: usize, weeks: String, weeks_min: usize },
+    #[error(
+        "hourly states hold whole hours, and the window from {from} to {to} does not begin and end at one, UTC; ask for whole \
+         hours, or compare the points (--source auto)"
+    )]
+    NotWholeHours { from: String, to: String },
+    #[error(
+        "{hours} hours of states are more than {hours_max}; compare shorter windows, or the points (--source auto)"
+    )]
+    TooManyHours { hours: usize, hours_max: usize },
+    #[error(
+        "hourly states are kept, and brought up to date when they are asked for: ask where results are recorded, over HTTP by POST"
+    )]
+    StatesNotKept,
+    #[error(
+        "hourly states are kept of metrics and of categories of a counter, not of the role {role}; name its metrics"
+    )]
+    StatesOfRole { role: String },
     #[error("no metric in the view inputs has values from {from} to {to}; name features with --metric")]
     NoFeatures { from: String, to: String },
     #[error("more than {limit} pods held GPUs in the window; narrow it")]
@@ -79,6 +96,10 @@ pub enum Error {
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
     FileFormat { file: String },
+    #[error("{file} cannot be read: {reason}")]
+    BrokenFile { file: String, reason: String },
+    #[error("the column {column} {reason}")]
+    ImportColumn { column: String, reason: String },
     #[error("this is no record of a checked batch: {reason}")]
     Record { reason: String },
     #[error(transparent)]
@@ -118,8 +139,14 @@ impl Error {
             | Self::NoBill { .. }
             | Self::TooManyCategories { .. }
             | Self::TooFewWeeks { .. }
+            | Self::NotWholeHours { .. }
+            | Self::TooManyHours { .. }
+            | Self::StatesNotKept
+            | Self::StatesOfRole { .. }
             | Self::NoFeatures { .. }
             | Self::FileFormat { .. }
+            | Self::BrokenFile { .. }
+            | Self::ImportColumn { .. }
             | Self::Record { .. }
             | Self::Gate(_) => ErrorKind::Invalid,
             Self::DataFusion(error) => match error.find_root() {

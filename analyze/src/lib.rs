@@ -8,6 +8,7 @@ pub mod allocation;
 pub mod autoscaler;
 pub mod change;
 pub mod chart;
+pub mod dated_rows;
 pub mod delivery;
 pub mod demand;
 pub mod diagnosis;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::arrow::{
-    array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    array::{
+        ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    },
     datatypes::{DataType, Field, Schema, TimeUnit},
 };
 
@@ -21,6 +24,15 @@ impl ResultTable {
     pub(crate) fn new(now_us: i64, row_count: usize) -> Self {
         let mut table = Self { fields: vec![], columns: vec![], row_count };
         table.times("time", now_us, false);
+        table
+    }
+
+    /// A table of a row for each of `times_us`.
+    pub(crate) fn at(times_us: Vec<i64>) -> Self {
+        let mut table = Self { fields: vec![], columns: vec![], row_count: times_us.len() };
+        let column = TimestampMicrosecondArray::from(times_us).with_timezone("UTC");
+        let data_type = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        table.push("time", data_type, false, Arc::new(column));
         table
     }
 
@@ -76,6 +88,13 @@ impl ResultTable {
     pub(crate) fn flags(&mut self, name: &str, values: impl IntoIterator<Item = bool>) -> &mut Self {
         let column = values.into_iter().map(Some).collect::<BooleanArray>();
         self.push(name, DataType::Boolean, true, Arc::new(column));
+        self
+    }
+
+    /// Bytes per row.
+    pub(crate) fn bytes(&mut self, name: &str, values: impl IntoIterator<Item = Vec<u8>>) -> &mut Self {
+        let column = values.into_iter().map(Some).collect::<BinaryArray>();
+        self.push(name, DataType::Binary, true, Arc::new(column));
         self
     }
 

@@ -78,6 +78,12 @@ impl Rows {
         Ok(column.as_boolean().iter().map(|flag| flag.unwrap_or(false)).collect())
     }
 
+    /// A column of bytes; empty where null.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Vec<Vec<u8>>> {
+        let column = self.column(name, &DataType::Binary)?;
+        Ok(column.as_binary::<i32>().iter().map(|bytes| bytes.unwrap_or_default().to_vec()).collect())
+    }
+
     /// A column of maps from text to text; empty where null.
     pub(crate) fn text_maps(&self, name: &str) -> Result<Vec<BTreeMap<String, String>>> {
         let wrong = || Error::Column { name: name.to_owned() };

@@ -11,7 +11,7 @@ use datafusion::{
         datatypes::{Field, Schema},
     },
     catalog::{MemTable, MemorySchemaProvider},
-    prelude::SessionContext,
+    prelude::{SessionConfig, SessionContext},
 };
 use driftwatt_store::{PROMOTED, histograms_schema, series_schema};
 
@@ -246,7 +246,7 @@ pub(crate) fn register_increases(ctx: &SessionContext, metric: &str, points: &[(
 
 /// A session whose views `gpu`, `system`, `inputs` and `metrics` hold `samples` by role, and whose `raw.series` holds `rows`.
 pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext {
-    let ctx = SessionContext::new();
+    let ctx = SessionContext::new_with_config(SessionConfig::new().with_information_schema(true));
     ctx.catalog("datafusion").unwrap().register_schema("raw", Arc::new(MemorySchemaProvider::new())).unwrap();
     let of = |keep: &dyn Fn(&str) -> bool| -> Vec<Sample> {
         samples.iter().filter(|sample| keep(sample.role)).cloned().collect()

@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     Tz, Window,
     drift::{
-        self, Filter, RunRequest, Side, Subject,
+        self, Filter, OtherScore, RunRequest, Side, Source, Subject,
         decision::Thresholds,
         reference_window::{ReferenceKind, seasonal_windows, trailing_window},
     },
@@ -260,6 +260,16 @@ pub(crate) struct DriftQuestion {
     /// Labels of the current side only
     #[arg(long, default_value = "")]
     pub(crate) current_where: String,
+    /// auto (samples where there are any, else histograms), samples, histograms, or states: kept by the hour and brought up to
+    /// date, so that a long reference is not read again; windows of whole hours [default: auto]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
+    /// Beside each score, for migration and never for the verdict: evidently-psi, nannyml-js, sagemaker-linf and others, and exact
+    /// tests (docs/drift.md). Separate several with commas
+    #[arg(long, default_value = "")]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) also: String,
     /// PSI from which a change is a warning [default: 0.1]
     #[arg(long)]
     pub(crate) psi_warn: Option<f64>,
@@ -323,7 +333,7 @@ pub(crate) struct MarkQuestion {
     pub(crate) model: Option<String>,
 }
 
-fn span(text: &str) -> anyhow::Result<Window> {
+pub(super) fn span(text: &str) -> anyhow::Result<Window> {
     let (from, to) =
         text.split_once('/').with_context(|| format!("{text:?} is not a window like 2026-11-09/2026-11-16"))?;
     window(from, to)
@@ -358,7 +368,23 @@ impl DriftQuestion {
             reference: Side { windows, ..own(&self.reference_where)? },
             reference_kind,
             current: own(&self.current_where)?,
+            source: self.source()?,
+            also: self.also()?,
         })
+    }
+
+    fn also(&self) -> anyhow::Result<Vec<OtherScore>> {
+        let names = self.also.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let parse = |name: &str| {
+            let all = || OtherScore::ALL.map(OtherScore::as_str).join(", ");
+            OtherScore::parse(name).with_context(|| format!("{name:?} is none of {}", all()))
+        };
+        names.map(parse).collect()
+    }
+
+    fn source(&self) -> anyhow::Result<Source> {
+        let Some(text) = self.source.as_deref() else { return Ok(Source::Auto) };
+        Source::parse(text).with_context(|| format!("{text:?} is no source: write auto, samples, histograms or states"))
     }
 
     pub(super) fn thresholds(&self) -> anyhow::Result<Thresholds> {

@@ -3,9 +3,13 @@
 mod batch_log;
 mod notify;
 mod quarantine;
-mod text;
+mod stream;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use chrono::Utc;
@@ -16,9 +20,12 @@ use driftwatt_analyze::gates::{
 
 use self::{batch_log::BatchLog, notify::Notifier, quarantine::Held};
 use super::{GateArgs, GateFormat, ReleaseArgs, RuleFormat};
-use crate::{exit, terminal};
+use crate::{answers::report_text, exit, terminal};
 
 pub(super) async fn run(args: GateArgs) -> ExitCode {
+    if args.metric.is_some() {
+        return stream::run(&args).await;
+    }
     let log = match BatchLog::open(&args.log).await {
         Ok(log) => log,
         Err(error) => return exit::unchecked(&error),
@@ -75,16 +82,17 @@ async fn release_held(args: &ReleaseArgs, log: Option<&BatchLog>) -> anyhow::Res
 async fn check(args: &GateArgs, log: Option<&BatchLog>) -> anyhow::Result<u8> {
     let (table, contract) = rules(args)?;
     let notifier = Notifier::new(args)?;
-    ensure!(args.file.exists(), "there is no file or folder {}", args.file.display());
+    let file = args.file.as_deref().context("name a file, a folder, or a metric with --metric")?;
+    ensure!(file.exists(), "there is no file or folder {}", file.display());
     let history = match log {
-        Some(log) => log.past_batches(&batch_name(&args.file), &table.name).await?,
+        Some(log) => log.past_batches(&batch_name(file), &table.name).await?,
         None => Vec::new(),
     };
     let inputs = CheckInputs { now: Utc::now(), history, references: references(args, &table).await? };
-    let checked = check_file(&args.file, &table, &inputs).await?;
+    let checked = check_file(file, &table, &inputs).await?;
     let now_us = inputs.now.timestamp_micros();
     let mut failures = Vec::new();
-    let place = held_back(args, &checked, &contract, &mut failures);
+    let place = held_back(file, args, &checked, &contract, &mut failures);
     failures.extend(show(args, &checked, &contract, &place, now_us).err());
     if let Some(log) = log {
         let record = DatasetRecord::new(&checked, &contract, place.held_at().map(str::to_owned));
@@ -102,13 +110,14 @@ async fn check(args: &GateArgs, log: Option<&BatchLog>) -> anyhow::Result<u8> {
 
 /// Where the batch is, after it was moved if it may not be used.
 fn held_back(
+    file: &Path,
     args: &GateArgs,
     checked: &CheckedFile,
     contract: &ContractTag,
     failures: &mut Vec<anyhow::Error>,
 ) -> BatchPlace {
     let Some(folder) = args.quarantine.as_ref().filter(|_| !checked.accepts()) else { return BatchPlace::Left };
-    match quarantine::hold_back(&args.file, folder, checked, contract) {
+    match quarantine::hold_back(file, folder, checked, contract) {
         Ok(held) => {
             let held = held.display().to_string();
             eprintln!("driftwatt: moved to {held}; driftwatt release moves it back");
@@ -130,7 +139,7 @@ fn show(
     now_us: i64,
 ) -> anyhow::Result<()> {
     let text = match args.format.unwrap_or_else(GateFormat::usual) {
-        GateFormat::Text => text::text(checked),
+        GateFormat::Text => report_text(checked),
         GateFormat::Json => checked.to_json().to_string(),
         GateFormat::Html => checked.to_page(contract, place, now_us).to_html(),
     };

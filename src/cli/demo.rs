@@ -9,12 +9,14 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use driftwatt_analyze::PriceBook;
 use driftwatt_collector::Collector;
+use futures::{Stream, stream};
 
 use super::{DemoArgs, collect::reading_gpus_apart};
 use crate::{
     answers::{Desk, DiagnoseQuestion, DriftQuestion, IdleQuestion, WeeklyQuestion, When},
     config::{Addresses, Config, RawConfig},
-    demo::{CHANGE_MINUTE, Fleet, INCIDENT_SERVICE, Incident, PRICES, Sent, TokenTrace, send},
+    demo::{CHANGE_MINUTE, Fleet, INCIDENT_SERVICE, Incident, PRICES, TokenTrace},
+    otlp::{Sent, send},
     server::Server,
     stop_signal::StopSignal,
     terminal::{self, Progress},
@@ -83,16 +85,16 @@ async fn tell(server: &Server, config: &Config) -> anyhow::Result<()> {
         fleet.point_count()
     ));
     let mut progress = Progress::new("simulated week", fleet.request_count());
-    accepted(&send(&url, fleet.requests(), |sent| progress.show(sent.request_count)).await?)?;
+    accepted(&send(&url, all(fleet.requests()), |sent| progress.show(sent.request_count)).await?)?;
     let incident = Incident::new(SEED, end_nanos);
-    accepted(&send(&url, incident.requests(), |_| {}).await?)?;
+    accepted(&send(&url, all(incident.requests()), |_| {}).await?)?;
     let trace = TokenTrace::new(end_nanos)?;
     terminal::print(&format!(
         "Sending a real LLM token trace ({} points; Azure Public Dataset, CC-BY 4.0) …",
         trace.point_count()
     ));
     let mut progress = Progress::new("token trace", trace.request_count());
-    accepted(&send(&url, trace.requests(), |sent| progress.show(sent.request_count)).await?)?;
+    accepted(&send(&url, all(trace.requests()), |sent| progress.show(sent.request_count)).await?)?;
     collector.flush().await?;
     collector.shutdown().await?;
     let flushed = server.store.flush().await?;
@@ -109,7 +111,7 @@ async fn tell_incident(server: &Server) -> anyhow::Result<()> {
     let end_nanos = u64::try_from(Utc::now().timestamp_nanos_opt().context("the clock is out of range")?)?;
     let incident = Incident::new(SEED, end_nanos);
     let url = format!("http://{}/v1/metrics", server.addresses.otlp_http);
-    accepted(&send(&url, incident.requests(), |_| {}).await?)?;
+    accepted(&send(&url, all(incident.requests()), |_| {}).await?)?;
     server.store.flush().await?;
     diagnosis(server, &incident, 1).await
 }
@@ -149,6 +151,11 @@ fn this_machine(server: &Server, config: &Config) -> anyhow::Result<Collector> {
     own.endpoint = format!("http://{}", server.addresses.otlp_grpc);
     own.interval = Duration::from_secs(5);
     Ok(Collector::start(own)?)
+}
+
+/// Requests that are there already.
+fn all<R>(requests: impl Iterator<Item = R>) -> impl Stream<Item = anyhow::Result<R>> {
+    stream::iter(requests.map(Ok))
 }
 
 fn accepted(sent: &Sent) -> anyhow::Result<()> {

@@ -6,17 +6,18 @@ use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
     delivery::{Attachment, DeliveryAttempt, Letter, Outbox, Outcome},
+    drift::Source,
     idle::alert::{self, AlertRequest},
     owner_mail::OwnerMail,
     page,
-    schedule::{Attach, DriftJob, Job, Schedule},
+    schedule::{Attach, CheckJob, DriftJob, Job, Schedule},
 };
 use driftwatt_ingest::Ingest;
 use driftwatt_store::Store;
 use serde_json::{Value, json};
 
 use crate::{
-    answers::{Desk, DriftQuestion, Format, LastDays, RecommendQuestion, WeeklyQuestion},
+    answers::{Desk, DriftQuestion, Format, LastDays, RecommendQuestion, StreamQuestion, WeeklyQuestion},
     drift_gauges,
 };
 
@@ -66,6 +67,7 @@ pub(super) async fn compose(sources: &Sources<'_>) -> anyhow::Result<Composed> {
         Job::Recommend { days } => sources.recommend(*days).await,
         Job::IdleAlert { hours, repeat_hours } => sources.idle(*hours, *repeat_hours).await,
         Job::Drift(drift) => sources.drift(drift).await,
+        Job::Check(check) => sources.check(check).await,
     }
 }
 
@@ -232,12 +234,51 @@ impl Sources<'_> {
         Ok(Composed { summary, parameters, letters, mails: found.mails })
     }
 
-    async fn drift(&self, job: &DriftJob) -> anyhow::Result<Composed> {
+    async fn check(&self, job: &CheckJob) -> anyhow::Result<Composed> {
         let from = self.scheduled - chrono::TimeDelta::hours(i64::from(job.hours));
+        let file = job.contract.display().to_string();
+        let question = StreamQuestion {
+            metric: job.metric.clone(),
+            filter: job.filter.clone(),
+            window: format!("{}/{}", time_text(from), time_text(self.scheduled)),
+            contract: std::fs::read_to_string(&job.contract).with_context(|| format!("read {file}"))?,
+            contract_file: file,
+            table: job.table.clone(),
+            format: Format::Text,
+        };
+        let checked = self.desk().check_stream(&question).await?;
+        let status = checked.checked.outcome.status.as_str();
+        let summary = format!("check of {}: {status}, {} points", job.metric, checked.checked.rows());
+        let parameters = json!({ "job": "check", "question": question });
+        if checked.checked.accepts() {
+            return Ok(Composed { summary, parameters, letters: vec![], mails: vec![] });
+        }
+        let notice = checked.notice();
+        // Whoever the schedule names, else the owner of the contract, else whoever is told by default.
+        let owner = notice.owner().and_then(|owner| self.outbox.address_of(owner));
+        let to = match owner.filter(|_| self.schedule.to.is_none()) {
+            Some(owner) => vec![owner],
+            None => self.to.clone(),
+        };
+        let letter = notice.letter(to, self.schedule.webhooks.clone());
+        Ok(Composed { summary, parameters, letters: vec![letter], mails: vec![] })
+    }
+
+    async fn drift(&self, job: &DriftJob) -> anyhow::Result<Composed> {
+        // States are of whole hours of UTC, which are not those of every time zone.
+        let past_hour = match job.source {
+            Source::States => {
+                chrono::TimeDelta::microseconds(self.scheduled.timestamp_micros().rem_euclid(3_600_000_000))
+            }
+            _ => chrono::TimeDelta::zero(),
+        };
+        let until = self.scheduled - past_hour;
+        let from = until - chrono::TimeDelta::hours(i64::from(job.hours));
         let question = DriftQuestion {
             metric: Some(job.metric.clone()),
-            current: format!("{}/{}", time_text(from), time_text(self.scheduled)),
+            current: format!("{}/{}", time_text(from), time_text(until)),
             filter: job.filter.clone(),
+            source: (job.source != Source::Auto).then(|| job.source.as_str().to_owned()),
             ..DriftQuestion::default()
         };
         let desk = self.desk();

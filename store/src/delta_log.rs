@@ -299,6 +299,7 @@ pub(crate) fn delta_field(field: &Field) -> Result<Value> {
 fn delta_type(data_type: &DataType) -> Option<Value> {
     Some(match data_type {
         DataType::Utf8 => json!("string"),
+        DataType::Binary => json!("binary"),
         DataType::Int64 => json!("long"),
         DataType::Int32 => json!("integer"),
         DataType::Float64 => json!("double"),

@@ -21,6 +21,7 @@ mod flush;
 mod inspect;
 mod interner;
 mod lanes;
+mod last_write;
 mod live_file;
 mod memtable;
 mod merge;

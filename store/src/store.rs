@@ -376,7 +376,6 @@ impl Store {
         Arc::clone(&self.inner.active_series)
     }
 
-    #[cfg(test)]
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }

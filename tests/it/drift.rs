@@ -138,6 +138,29 @@ async fn features_segments_and_categories_are_scored_in_one_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn other_tools_numbers_stand_beside_a_score_and_decide_nothing() {
+    let (_dir, server) = start();
+    let end = now_nanos() / MINUTE * MINUTE - MINUTE;
+    export(&server, vec![lengths(end)]).await;
+    let also = ["--metric", "driftwatt.input.length", "--also", "evidently-psi,nannyml-js,energy,evidently-chisquare"];
+    let beside = ask(&server, end, &[&also[..], &["--format", "json"]].concat());
+    let beside: Value = serde_json::from_slice(&beside.stdout).unwrap();
+    let others: Vec<(&str, bool)> = beside["others"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|other| (other["name"].as_str().unwrap(), other["value"].as_f64().is_some_and(|value| value > 0.0)))
+        .collect();
+    assert_eq!(
+        others,
+        [("evidently-psi", true), ("nannyml-js", true), ("energy", true), ("evidently-chisquare", false)],
+        "{beside}"
+    );
+    let text = ask(&server, end, &also);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("it is of categories"), "{text:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn scores_are_told_apart_by_their_filters_and_points_that_are_refused_are_logged() {
     let (_dir, server) = start();
     let end = now_nanos() / MINUTE * MINUTE - MINUTE;
@@ -170,6 +193,8 @@ async fn questions_without_an_answer_say_why() {
         (&[], "--metric"),
         (&["--metric", "driftwatt.input.length[region]"], "no counter"),
         (&["--metric", "a", "--format", "csv"], "text, json or html"),
+        (&["--metric", "a", "--also", "psi"], "is none of evidently-psi"),
+        (&["--metric", "a", "--source", "rows"], "auto, samples, histograms or states"),
         (&["--metric", "driftwatt.input.length", "--reference", "seasonal"], "--reference trailing"),
     ] {
         let refused = ask(&server, end, arguments);

@@ -249,6 +249,34 @@ fn a_held_batch_is_released_with_a_reason_and_counts_from_then_on() {
 }
 
 #[test]
+fn a_manifest_is_released_only_while_its_images_are_what_was_checked() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().join("data");
+    Server::start(&data).terminate();
+    let desk = Desk::new(["--data".into(), data.display().to_string()]);
+    fs::create_dir_all(desk.path("in/images")).unwrap();
+    png(&desk.path("in/images/wide.png"), 128, 48);
+    fs::write(desk.path("in/pictures_202408_resnet.lst"), "images/wide.png\n").unwrap();
+    let checked = desk.check("in/pictures_202408_resnet.lst", "pictures", &["--quarantine", "held"]);
+    assert_eq!(checked.status.code(), Some(1), "{checked:?}");
+    let release = || {
+        let mut command = driftwatt();
+        command.current_dir(desk.dir.path()).args(["release", "held/pictures_202408_resnet.lst"]).args(&desk.log);
+        command.args(["--reason", "wide on purpose"]).output().unwrap()
+    };
+    // The images stay where they are, and so may change while their list is held back.
+    png(&desk.path("in/images/wide.png"), 4_000, 48);
+    let refused = release();
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("its images included"), "{refused:?}");
+    fs::remove_file(desk.path("in/images/wide.png")).unwrap();
+    assert!(!release().status.success());
+    png(&desk.path("in/images/wide.png"), 128, 48);
+    let released = release();
+    assert!(released.status.success() && desk.path("in/pictures_202408_resnet.lst").exists(), "{released:?}");
+}
+
+#[test]
 fn what_fails_after_a_verdict_keeps_nothing_else_from_being_done() {
     let data = tempfile::tempdir().unwrap();
     let data = data.path().join("data");

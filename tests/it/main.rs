@@ -36,6 +36,8 @@ mod doubtful_values;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
+mod drift_states;
+#[cfg(test)]
 mod exporter;
 #[cfg(test)]
 mod failing_disk;
@@ -53,6 +55,8 @@ mod golden_sql;
 mod grafana_postgres;
 #[cfg(test)]
 mod grpc;
+#[cfg(test)]
+mod import;
 #[cfg(test)]
 mod inlets;
 #[cfg(test)]
@@ -95,6 +99,8 @@ mod smtp;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod soak;
+#[cfg(test)]
+mod stream_gates;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]

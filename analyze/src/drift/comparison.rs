@@ -7,6 +7,7 @@ use super::{
     contingency::{CategoryPair, ChiSquareTest, chi_square_homogeneity, cramers_v_corrected, pool_rare},
     distance,
     feature_state::FeatureState,
+    histogram::AlignedHistograms,
     numeric::{self, NumericChange},
     statistics,
 };
@@ -150,13 +151,20 @@ impl Comparison {
         let aligned = reference.histogram.clone().align(current.histogram.clone());
         let aligned = aligned.map_err(|reason| CompareError::Layout { reason })?;
         let (p, q) = (&aligned.reference, &aligned.current);
-        let cuts = statistics::snapped_decile_cuts(p);
-        let edges: Vec<f64> = cuts.iter().filter_map(|at| aligned.edges.get(*at).copied()).collect();
+        let (cuts, edges) = snapped_cuts(&aligned);
         let basis = scale.map_or(Basis::ExplicitHistogram, |scale| Basis::ExponentialHistogram { scale });
         let (binned_p, binned_q) = (statistics::merge_bins(p, &cuts), statistics::merge_bins(q, &cuts));
         let mut comparison = Self::of_bins(basis, numeric::labels(&edges), &binned_p, &binned_q);
         comparison.numeric = Some(numeric::of_histograms(&aligned, options));
         Ok(comparison)
+    }
+
+    /// Labels and counts of `current` in the bins that [`Comparison::of_states`] would give, without a score: a reference of a week
+    /// has 168 windows, which are only counted. None where the histograms have no bins in common.
+    pub(crate) fn bins_of_states(reference: &FeatureState, current: &FeatureState) -> Option<(Vec<String>, Vec<u64>)> {
+        let aligned = reference.histogram.clone().align(current.histogram.clone()).ok()?;
+        let (cuts, edges) = snapped_cuts(&aligned);
+        Some((numeric::labels(&edges), statistics::merge_bins(&aligned.current, &cuts)))
     }
 
     /// Compares category counts on the names that both sides kept.
@@ -211,6 +219,13 @@ impl Comparison {
             categories: None,
         }
     }
+}
+
+/// The reference's deciles snapped to bucket edges: as places among the edges, and as values.
+fn snapped_cuts(aligned: &AlignedHistograms) -> (Vec<usize>, Vec<f64>) {
+    let cuts = statistics::snapped_decile_cuts(&aligned.reference);
+    let edges = cuts.iter().filter_map(|at| aligned.edges.get(*at).copied()).collect();
+    (cuts, edges)
 }
 
 fn not_empty(n: u64, m: u64) -> Result<(), CompareError> {

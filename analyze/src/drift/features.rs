@@ -3,8 +3,9 @@
 use datafusion::prelude::SessionContext;
 
 use super::{
+    hourly::days_sql,
     label::label_sql,
-    request::{DriftRequest, Filter, Subject, time_sql},
+    request::{DriftRequest, Filter, Source, Subject, time_sql},
 };
 use crate::{
     error::{Error, Result},
@@ -34,7 +35,8 @@ pub async fn features(ctx: &SessionContext, window: Window) -> Result<Vec<Subjec
     Ok(names.into_iter().map(Subject::Metric).collect())
 }
 
-/// The values of the label `key` that the series of a request have in its windows, the most frequent first.
+/// The values of the label `key` that the series of a request have in its windows, the most frequent first: those with the most
+/// rows, or of states, which are there so that points are not read, those with the most series and days.
 pub(crate) async fn segments(
     ctx: &SessionContext,
     request: &DriftRequest,
@@ -45,6 +47,9 @@ pub(crate) async fn segments(
     let windows = [&request.reference.windows[..], &request.current.windows[..]].concat();
     let time = |column: &str| time_sql(&windows, column);
     let filters = request.current.filter_sql();
+    if request.source == Source::States {
+        return most_series(ctx, request, key, &windows, limit).await;
+    }
     let (view, selects) = request.subject.samples();
     let samples = format!(
         "SELECT {label} AS segment, count(*) AS row_count FROM {view} WHERE {selects} AND {}{filters} GROUP BY 1",
@@ -60,6 +65,26 @@ pub(crate) async fn segments(
     let query = format!(
         "SELECT segment, sum(row_count) AS row_count FROM ({samples} UNION ALL {histograms}) WHERE segment IS NOT NULL \
          GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}"
+    );
+    let rows = Rows::query(ctx, &query).await?;
+    let values = rows.texts("segment")?.into_iter().flatten();
+    Ok(values.map(|value| Filter { key: key.to_owned(), value }).collect())
+}
+
+async fn most_series(
+    ctx: &SessionContext,
+    request: &DriftRequest,
+    key: &str,
+    windows: &[Window],
+    limit: usize,
+) -> Result<Vec<Filter>> {
+    let query = format!(
+        "SELECT segment, count(*) AS series_count FROM (SELECT {} AS segment FROM raw.series WHERE metric = {} AND {}{}) \
+         WHERE segment IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}",
+        label_sql(key),
+        literal(request.subject.name()),
+        days_sql(windows),
+        request.current.filter_sql()
     );
     let rows = Rows::query(ctx, &query).await?;
     let values = rows.texts("segment")?.into_iter().flatten();

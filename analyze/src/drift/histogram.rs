@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::buckets::Buckets;
+
 /// Bins of an aligned pair are at most this many; a finer exponential histogram is downscaled further.
 const BINS_MAX: i64 = 2_000;
 /// Buckets of a merged exponential histogram at most; past it the scale falls. 20 octaves at scale 5.
@@ -30,9 +32,9 @@ pub(crate) struct Exponential {
     /// Half-width of the zero bucket.
     pub(crate) zero_threshold: f64,
     /// Count by index, positive values.
-    pub(crate) positive: BTreeMap<i64, u64>,
+    pub(crate) positive: Buckets,
     /// Count by index of the magnitude, negative values.
-    pub(crate) negative: BTreeMap<i64, u64>,
+    pub(crate) negative: Buckets,
 }
 
 /// Two windows on the same bins.
@@ -55,19 +57,14 @@ impl Exponential {
         if shift == 0 {
             return;
         }
-        for buckets in [&mut self.positive, &mut self.negative] {
-            let mut merged = BTreeMap::new();
-            for (index, count) in std::mem::take(buckets) {
-                *merged.entry(index >> shift).or_insert(0) += count;
-            }
-            *buckets = merged;
-        }
+        self.positive.shift(shift);
+        self.negative.shift(shift);
         self.scale = self.scale.min(scale);
     }
 
     /// No buckets at `scale`.
     pub(crate) fn empty(scale: i32) -> Self {
-        Self { scale, zero_count: 0, zero_threshold: 0.0, positive: BTreeMap::new(), negative: BTreeMap::new() }
+        Self { scale, zero_count: 0, zero_threshold: 0.0, positive: Buckets::default(), negative: Buckets::default() }
     }
 
     /// Counts one finite value in the bucket that [`bucket_index`] gives at `value_scale`, moved to this scale by shifting.
@@ -81,12 +78,7 @@ impl Exponential {
         let shift = u32::try_from(value_scale - self.scale).unwrap_or(0).min(62);
         let index = bucket_index(value.abs(), value_scale) >> shift;
         let buckets = if value > 0.0 { &mut self.positive } else { &mut self.negative };
-        let mut widened = false;
-        *buckets.entry(index).or_insert_with(|| {
-            widened = true;
-            0
-        }) += 1;
-        if widened {
+        if buckets.add(index, 1) {
             self.bound();
         }
     }
@@ -109,14 +101,14 @@ impl Exponential {
         for negative in [false, true] {
             loop {
                 let buckets = if negative { &self.negative } else { &self.positive };
-                let Some((&index, &count)) = buckets.first_key_value() else { break };
+                let Some((index, count)) = buckets.first() else { break };
                 if self.edge(index) >= self.zero_threshold {
                     break;
                 }
                 self.zero_threshold = self.zero_threshold.max(self.edge(index + 1));
                 self.zero_count += count;
                 let buckets = if negative { &mut self.negative } else { &mut self.positive };
-                buckets.remove(&index);
+                buckets.remove_first(1);
             }
         }
     }
@@ -125,21 +117,18 @@ impl Exponential {
     ///
     /// A scale that fell in between is followed by downscaling the earlier point; a scale that rose is a restart.
     pub(crate) fn since(&self, earlier: &Self) -> Option<Self> {
-        let (mut difference, mut earlier) = (self.clone(), earlier.clone());
+        let mut earlier = earlier.clone();
         if earlier.scale < self.scale || earlier.zero_threshold != self.zero_threshold {
             return None;
         }
         earlier.downscale(self.scale);
-        difference.zero_count = self.zero_count.checked_sub(earlier.zero_count)?;
-        let pairs = [(&mut difference.positive, earlier.positive), (&mut difference.negative, earlier.negative)];
-        for (buckets, before) in pairs {
-            for (index, count) in before {
-                let bucket = buckets.entry(index).or_insert(0);
-                *bucket = bucket.checked_sub(count)?;
-            }
-            buckets.retain(|_, count| *count > 0);
-        }
-        Some(difference)
+        Some(Self {
+            scale: self.scale,
+            zero_count: self.zero_count.checked_sub(earlier.zero_count)?,
+            zero_threshold: self.zero_threshold,
+            positive: self.positive.since(&earlier.positive)?,
+            negative: self.negative.since(&earlier.negative)?,
+        })
     }
 
     fn merge(&mut self, other: &Self) {
@@ -147,12 +136,8 @@ impl Exponential {
         let shift = u32::try_from(other.scale - self.scale).unwrap_or(0).min(62);
         self.zero_count = self.zero_count.saturating_add(other.zero_count);
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
-        for (into, from) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
-            for (index, count) in from {
-                let sum = into.entry(index >> shift).or_insert(0);
-                *sum = sum.saturating_add(*count);
-            }
-        }
+        self.positive.merge(&other.positive, shift);
+        self.negative.merge(&other.negative, shift);
         self.bound();
     }
 
@@ -162,10 +147,7 @@ impl Exponential {
     }
 
     fn span(&self) -> i64 {
-        let span = |buckets: &BTreeMap<i64, u64>| match (buckets.first_key_value(), buckets.last_key_value()) {
-            (Some((first, _)), Some((last, _))) => last - first + 1,
-            _ => 0,
-        };
+        let span = |buckets: &Buckets| buckets.range().map_or(0, |(first, last)| last - first + 1);
         span(&self.positive) + span(&self.negative) + 1
     }
 }
@@ -242,8 +224,7 @@ impl MergedHistogram {
 
     /// Adds exponential buckets, downscaling the finer side.
     pub(crate) fn add_exponential(&mut self, point: Exponential) {
-        let buckets = point.positive.values().chain(point.negative.values());
-        self.count += point.zero_count + buckets.sum::<u64>();
+        self.count += point.zero_count + point.positive.total() + point.negative.total();
         match &mut self.exponential {
             Some(merged) => merged.merge(&point),
             None => {
@@ -327,8 +308,7 @@ fn align_exponential(reference: &MergedHistogram, current: &MergedHistogram) -> 
         side.zero_threshold = pooled.zero_threshold;
         side.fold_zero();
     }
-    let range = |buckets: &BTreeMap<i64, u64>| Some((*buckets.first_key_value()?.0, *buckets.last_key_value()?.0));
-    let (negative, positive) = (range(&pooled.negative), range(&pooled.positive));
+    let (negative, positive) = (pooled.negative.range(), pooled.positive.range());
     let has_middle = pooled.zero_count > 0 || negative.is_some();
     let mut edges = vec![];
     if let Some((low, high)) = negative {
@@ -343,13 +323,13 @@ fn align_exponential(reference: &MergedHistogram, current: &MergedHistogram) -> 
     let counts = |side: &Exponential| {
         let mut counts = vec![];
         if let Some((low, high)) = negative {
-            counts.extend((low..=high).rev().map(|index| side.negative.get(&index).copied().unwrap_or(0)));
+            counts.extend((low..=high).rev().map(|index| side.negative.get(index)));
         }
         if has_middle {
             counts.push(side.zero_count);
         }
         if let Some((low, high)) = positive {
-            counts.extend((low..=high).map(|index| side.positive.get(&index).copied().unwrap_or(0)));
+            counts.extend((low..=high).map(|index| side.positive.get(index)));
         }
         counts
     };
@@ -367,7 +347,7 @@ mod tests {
             zero_count: 0,
             zero_threshold: 0.0,
             positive: counts.iter().enumerate().map(|(at, count)| (offset + at as i64, *count)).collect(),
-            negative: BTreeMap::new(),
+            negative: Buckets::default(),
         });
         merged
     }
@@ -401,8 +381,8 @@ mod tests {
             scale: 0,
             zero_count: 3,
             zero_threshold: 0.0,
-            positive: BTreeMap::from([(1, 4)]),
-            negative: BTreeMap::from([(0, 2), (1, 1)]),
+            positive: [(1, 4)].into_iter().collect(),
+            negative: [(0, 2), (1, 1)].into_iter().collect(),
         });
         let aligned = reference.clone().align(reference).unwrap();
         assert_eq!(aligned.edges, [-4.0, -2.0, -1.0, 2.0, 4.0]);

@@ -6,13 +6,18 @@ use super::{
     comparison::{CompareError, Comparison},
     decision::{Decision, Evidence, Gate, Level, Thresholds, decide, leave_one_out_psi},
     explain::contributions,
+    hourly::StateShelf,
     observed::Observed,
+    other_scores::{OtherScore, OtherValue},
     read,
     reference_window::ReferenceKind,
     request::{DriftRequest, Side, Source, Subject},
     score::{DriftScore, SideSummary},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gates::{StreamGates, StreamVerdict},
+};
 
 /// What was measured, without the values.
 #[derive(Debug, Clone)]
@@ -26,6 +31,19 @@ pub(crate) struct Measured {
     pub(crate) comparison: Option<Comparison>,
     leave_one_out: Vec<f64>,
     windows_before: u32,
+    gate: Gate,
+    others: Vec<OtherValue>,
+}
+
+/// What sides are read from.
+pub(crate) struct Inputs<'a> {
+    pub(crate) ctx: &'a SessionContext,
+    /// Where hourly states are read from; none where only points are.
+    pub(crate) shelf: Option<StateShelf<'a>>,
+    /// What checked points say.
+    pub(crate) gates: StreamGates,
+    /// What is computed beside each score.
+    pub(crate) also: Vec<OtherScore>,
 }
 
 /// Both sides with their values: reference, then current.
@@ -33,45 +51,46 @@ pub(crate) type Sides = [Observed; 2];
 
 /// Reads both sides, compares them and, where a decision would need it, looks at the windows before.
 pub(crate) async fn measure(
-    ctx: &SessionContext,
+    inputs: &Inputs<'_>,
     request: &DriftRequest,
     thresholds: &Thresholds,
 ) -> Result<(Measured, Sides)> {
     let length_us = request.current.length_us();
     let pair = async |source| -> Result<Sides> {
-        let reference = read_side(ctx, source, "reference", request, &request.reference, Some(length_us)).await?;
-        Ok([reference, read_side(ctx, source, "current", request, &request.current, None).await?])
+        let reference = read_side(inputs, source, "reference", request, &request.reference, Some(length_us)).await?;
+        Ok([reference, read_side(inputs, source, "current", request, &request.current, None).await?])
     };
     let (mut source, mut sides) = match request.source {
         Source::Histograms => (Source::Histograms, pair(Source::Histograms).await?),
+        Source::States => (Source::States, pair(Source::States).await?),
         Source::Auto | Source::Samples => (Source::Samples, pair(Source::Samples).await?),
     };
     let no_samples = sides.iter().all(|side| side.summary.row_count == 0);
     if request.source == Source::Auto && no_samples && matches!(request.subject, Subject::Metric(_)) {
         (source, sides) = (Source::Histograms, pair(Source::Histograms).await?);
     }
-    let measured = Measured::of(ctx, request, source, [&sides[0], &sides[1]], thresholds).await?;
+    let measured = Measured::of(inputs, request, source, [&sides[0], &sides[1]], thresholds).await?;
     Ok((measured, sides))
 }
 
 /// The same for a `current` side that was read from `source` before; the answer has the reference side.
 pub(crate) async fn measure_against(
-    ctx: &SessionContext,
+    inputs: &Inputs<'_>,
     request: &DriftRequest,
     source: Source,
     current: &Observed,
     thresholds: &Thresholds,
 ) -> Result<(Measured, Observed)> {
     let length_us = Some(request.current.length_us());
-    let reference = read_side(ctx, source, "reference", request, &request.reference, length_us).await?;
-    let measured = Measured::of(ctx, request, source, [&reference, current], thresholds).await?;
+    let reference = read_side(inputs, source, "reference", request, &request.reference, length_us).await?;
+    let measured = Measured::of(inputs, request, source, [&reference, current], thresholds).await?;
     Ok((measured, reference))
 }
 
 impl Measured {
     /// Compares two sides: reference, then current.
     async fn of(
-        ctx: &SessionContext,
+        inputs: &Inputs<'_>,
         request: &DriftRequest,
         source: Source,
         sides: [&Observed; 2],
@@ -85,15 +104,18 @@ impl Measured {
             comparison: None,
             leave_one_out: vec![],
             windows_before: 0,
+            gate: gate(inputs, request),
+            others: vec![],
         };
         let Some(comparison) = compare(request, sides[0], sides[1])? else { return Ok(measured) };
+        measured.others = inputs.also.iter().map(|other| other.of(&sides[0].values, &sides[1].values)).collect();
         measured.leave_one_out = leave_one_out_psi(&sides[0].window_counts(&comparison, thresholds.values_min));
         let [reference, current] = measured.sides;
         measured.sides =
             [summary_with_quantiles(reference, &comparison, 0), summary_with_quantiles(current, &comparison, 1)];
         // What is critical, or nothing, needs no window before; a q-value can only take from it.
         if measured.level(&comparison, thresholds) == Level::Warn {
-            measured.windows_before = measured.count_before(ctx, sides[0], thresholds).await?;
+            measured.windows_before = measured.count_before(inputs, sides[0], thresholds).await?;
         }
         measured.comparison = Some(comparison);
         Ok(measured)
@@ -111,7 +133,7 @@ impl Measured {
             leave_one_out: &self.leave_one_out,
             q_value,
             windows_before: self.windows_before,
-            gate: Gate::NotDeclared,
+            gate: self.gate.clone(),
         }
     }
 
@@ -121,12 +143,12 @@ impl Measured {
 
     /// Windows directly before the current one, as many as a warning needs, that are beyond every limit themselves. A seasonal
     /// reference goes back with them, for each window has a season of its own.
-    async fn count_before(&self, ctx: &SessionContext, reference: &Observed, thresholds: &Thresholds) -> Result<u32> {
+    async fn count_before(&self, inputs: &Inputs<'_>, reference: &Observed, thresholds: &Thresholds) -> Result<u32> {
         let mut request = self.request.clone();
         let needed = thresholds.persistence.saturating_sub(1);
         for count in 0..needed {
             request.current = request.current.before();
-            let current = read_side(ctx, self.source, "current", &request, &request.current, None).await?;
+            let current = read_side(inputs, self.source, "current", &request, &request.current, None).await?;
             let comparison = if request.reference_kind == ReferenceKind::Seasonal {
                 let length_us = request.current.length_us();
                 let before = |window: &crate::Window| crate::Window {
@@ -134,7 +156,7 @@ impl Measured {
                     end_us: window.end_us - length_us,
                 };
                 request.reference.windows = request.reference.windows.iter().map(before).collect();
-                let own = read_side(ctx, self.source, "reference", &request, &request.reference, None).await?;
+                let own = read_side(inputs, self.source, "reference", &request, &request.reference, None).await?;
                 compare(&request, &own, &current)?
             } else {
                 compare(&request, reference, &current)?
@@ -169,10 +191,21 @@ impl Measured {
             bins: self.comparison.as_ref().map(contributions).unwrap_or_default(),
             reference_window_count: self.leave_one_out.len(),
             comparison: self.comparison,
+            others: self.others,
             decision,
             q_value,
             mix_shift: None,
         }
+    }
+}
+
+/// What the checks of the points of the window under test say.
+fn gate(inputs: &Inputs<'_>, request: &DriftRequest) -> Gate {
+    let metric = request.subject.name();
+    match inputs.gates.verdict(metric, &request.current.filters, request.current.span()) {
+        StreamVerdict::Unknown => Gate::NotDeclared,
+        StreamVerdict::Passed => Gate::Passed,
+        StreamVerdict::Failed(rules) => Gate::Failed(rules),
     }
 }
 
@@ -183,14 +216,20 @@ fn new_categories(comparison: &Comparison) -> Option<String> {
 }
 
 async fn read_side(
-    ctx: &SessionContext,
+    inputs: &Inputs<'_>,
     source: Source,
     name: &'static str,
     request: &DriftRequest,
     side: &Side,
     length_us: Option<i64>,
 ) -> Result<Observed> {
+    let ctx = inputs.ctx;
     match (&request.subject, source) {
+        (subject, Source::States) => {
+            let shelf = inputs.shelf.as_ref().ok_or(Error::StatesNotKept)?;
+            let both = [&request.reference.windows[..], &request.current.windows[..]].concat();
+            read::states(shelf, name, subject, side, &both, length_us).await
+        }
         (Subject::Category { key, .. }, _) => read::categories(ctx, name, &request.subject, key, side, length_us).await,
         (_, Source::Histograms) => read::histograms(ctx, name, &request.subject, side, length_us).await,
         (_, Source::Auto | Source::Samples) => read::samples(ctx, name, &request.subject, side, length_us).await,

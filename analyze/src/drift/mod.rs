@@ -3,6 +3,7 @@
 //! Definitions, errors and sources: `docs/drift.md`; the job and its table: `docs/analysis.md`.
 
 mod aggregates;
+mod buckets;
 #[cfg(test)]
 mod calibration_tests;
 pub mod category_counts;
@@ -17,11 +18,13 @@ pub mod explain;
 pub mod feature_state;
 mod features;
 mod histogram;
+mod hourly;
 mod label;
 mod measure;
 pub mod multiplicity;
 pub mod numeric;
 mod observed;
+mod other_scores;
 mod page;
 #[cfg(test)]
 mod property_tests;
@@ -47,6 +50,9 @@ pub mod two_sample;
 
 pub use aggregates::register_aggregates;
 pub use features::features;
+pub(crate) use hourly::{segment_filters, segment_text};
+pub(crate) use label::label_sql;
+pub use other_scores::{OtherScore, OtherValue};
 pub use request::{DriftRequest, Filter, Side, Source, Subject, VALUES_MAX};
 pub use run::{DriftRun, Refused, RunRequest, SEGMENTS_MAX, run};
 pub use score::{DriftScore, SideSummary};

@@ -74,10 +74,9 @@ impl Observed {
             (Values::Histograms(_), Values::Histograms(state)) if state.count() == 0 => {
                 Some(vec![0; comparison.bins.len()])
             }
-            (Values::Histograms(_), Values::Histograms(_)) => {
-                let compared = self.values.compare(values).ok()?;
-                let fits = compared.bins.iter().map(|bin| &bin.label).eq(comparison.bins.iter().map(|bin| &bin.label));
-                fits.then(|| compared.current_counts())
+            (Values::Histograms(all), Values::Histograms(state)) => {
+                let (labels, counts) = Comparison::bins_of_states(all, state)?;
+                labels.iter().eq(comparison.bins.iter().map(|bin| &bin.label)).then_some(counts)
             }
             (Values::Categories(_), Values::Categories(counts)) => Some(category_counts(comparison, counts)),
             _ => None,

@@ -40,6 +40,26 @@ pub enum Source {
     Samples,
     /// Explicit or exponential histogram data points.
     Histograms,
+    /// Stored states by the hour, brought up to date: windows of whole hours. Numbers are counted in buckets 2.2 % wide.
+    States,
+}
+
+impl Source {
+    /// The source called `auto`, `samples`, `histograms` or `states`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Auto, Self::Samples, Self::Histograms, Self::States];
+        all.into_iter().find(|source| source.as_str() == text)
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Samples => "samples",
+            Self::Histograms => "histograms",
+            Self::States => "states",
+        }
+    }
 }
 
 /// A label that must equal a value. The key is a column (`service_name`), the attribute key that fills one
@@ -174,7 +194,8 @@ impl Filter {
         }
     }
 
-    fn sql(&self) -> String {
+    /// SQL condition that holds for the series that have it.
+    pub(crate) fn sql(&self) -> String {
         format!("{} = {}", label_sql(&self.key), literal(&self.value))
     }
 

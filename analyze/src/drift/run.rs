@@ -8,17 +8,25 @@ use super::{
     TABLE,
     decision::{Status, Thresholds},
     features::segments,
-    measure::{Measured, Sides, measure, measure_against},
+    hourly::StateShelf,
+    measure::{Inputs, Measured, Sides, measure, measure_against},
     multiplicity::benjamini_hochberg,
     observed::Observed,
+    other_scores::OtherScore,
     reference_window::{ReferenceKind, SEASONAL_WEEKS_MIN, season_text, seasonal_windows},
     request::{DriftRequest, Filter, Side, Source, Subject},
     score::DriftScore,
     score_table::score_table,
     segments::{MixShift, SegmentCounts, mix_shift},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gates::StreamGates,
+    window::{HOUR_US, Window},
+};
 
+/// Stored states that are read at once, of several features: of categories a state may have 40 KB.
+const READ_AHEAD: i64 = 4_096;
 /// Segments of one label that are scored by themselves: those with the most rows.
 pub const SEGMENTS_MAX: usize = 20;
 
@@ -35,6 +43,10 @@ pub struct RunRequest {
     pub reference_kind: ReferenceKind,
     /// What they look like.
     pub current: Side,
+    /// Where the values come from.
+    pub source: Source,
+    /// What is computed beside each score, and decides nothing.
+    pub also: Vec<OtherScore>,
 }
 
 /// A comparison that could not be made.
@@ -93,20 +105,35 @@ pub async fn run(
     thresholds: &Thresholds,
     now_us: i64,
 ) -> Result<DriftRun> {
+    let shelf = match (request.source, store) {
+        (Source::States, None) => return Err(Error::StatesNotKept),
+        (Source::States, Some(store)) => Some(StateShelf::new(ctx, store, now_us)),
+        _ => None,
+    };
+    let gates = StreamGates::load(ctx, request.current.span().start_us).await?;
+    let inputs = Inputs { ctx, shelf, gates, also: request.also.clone() };
+    let ahead = features_ahead(request);
     let mut found = Found::default();
-    for subject in &request.subjects {
+    for (at, subject) in request.subjects.iter().enumerate() {
+        if let Some(shelf) = inputs.shelf.as_ref().filter(|_| at % ahead == 0) {
+            let next = &request.subjects[at..(at + ahead).min(request.subjects.len())];
+            shelf.read_ahead(next, &request.current.filters, &all_windows(request)).await?;
+        }
         let whole = DriftRequest {
             subject: subject.clone(),
-            source: Source::Auto,
+            source: request.source,
             reference: request.reference.clone(),
             reference_kind: request.reference_kind,
             current: request.current.clone(),
             segment: None,
         };
-        match feature(ctx, &whole, request.by.as_deref(), thresholds).await {
+        match feature(&inputs, &whole, request.by.as_deref(), thresholds).await {
             Ok(own) => found.extend(own),
             Err(error) => found.refused.push(Refused::new(&whole, error)?),
         }
+    }
+    if let Some(shelf) = &inputs.shelf {
+        shelf.finish().await?;
     }
     let mut scores = decided(found.scores, thresholds);
     for (score, shift) in scores.iter_mut().zip(found.shifts) {
@@ -121,6 +148,21 @@ pub async fn run(
         store.write_result(TABLE, score_table(&all, now_us)?).await?;
     }
     Ok(run)
+}
+
+/// Features whose states are read at once.
+fn features_ahead(request: &RunRequest) -> usize {
+    let hours: i64 = all_windows(request).iter().map(|window| (window.end_us - window.start_us) / HOUR_US).sum();
+    usize::try_from(READ_AHEAD / hours.max(1)).unwrap_or(1).max(1)
+}
+
+/// Reference, window under test, and season.
+fn all_windows(request: &RunRequest) -> Vec<Window> {
+    let season = match request.reference_kind {
+        ReferenceKind::Seasonal => vec![],
+        ReferenceKind::Pinned | ReferenceKind::Trailing => seasonal_windows(request.current.span()),
+    };
+    [&request.reference.windows[..], &request.current.windows[..], &season].concat()
 }
 
 /// Measured, not decided.
@@ -143,7 +185,7 @@ impl Found {
     /// two of them have values. What is wrong with a season takes nothing from the score that it stands beside.
     async fn add_season(
         &mut self,
-        ctx: &SessionContext,
+        inputs: &Inputs<'_>,
         measured: &Measured,
         current: &Observed,
         thresholds: &Thresholds,
@@ -153,7 +195,7 @@ impl Found {
             return Ok(());
         }
         let seasonal = request.against(ReferenceKind::Seasonal, seasonal_windows(request.current.span()));
-        match measure_against(ctx, &seasonal, measured.source, current, thresholds).await {
+        match measure_against(inputs, &seasonal, measured.source, current, thresholds).await {
             Ok((season, reference)) if weeks(&reference) >= SEASONAL_WEEKS_MIN => self.seasonal.push(season),
             Ok(_) => {}
             Err(error) => self.refused.push(Refused::new(&seasonal, error)?),
@@ -171,22 +213,22 @@ impl Found {
 
 /// One feature, whole and by the values of the label `by`, each with its season.
 async fn feature(
-    ctx: &SessionContext,
+    inputs: &Inputs<'_>,
     whole: &DriftRequest,
     by: Option<&str>,
     thresholds: &Thresholds,
 ) -> Result<Found> {
-    let (measured, sides) = measure(ctx, whole, thresholds).await?;
+    let (measured, sides) = measure(inputs, whole, thresholds).await?;
     enough_weeks(whole, &sides[0])?;
     let mut found = Found::default();
-    found.add_season(ctx, &measured, &sides[1], thresholds).await?;
+    found.add_season(inputs, &measured, &sides[1], thresholds).await?;
     let has_season = !found.seasonal.is_empty();
     found.push(measured);
     let Some(key) = by else { return Ok(found) };
     let mut counts = Some(vec![]);
-    for segment in segments(ctx, whole, key, SEGMENTS_MAX).await? {
+    for segment in segments(inputs.ctx, whole, key, SEGMENTS_MAX).await? {
         let own = whole.of_segment(&segment);
-        let (measured, own_sides) = match measure(ctx, &own, thresholds).await {
+        let (measured, own_sides) = match measure(inputs, &own, thresholds).await {
             Ok(measured) => measured,
             Err(error) => {
                 found.refused.push(Refused::new(&own, error)?);
@@ -204,7 +246,7 @@ async fn feature(
             continue;
         }
         if has_season {
-            found.add_season(ctx, &measured, &own_sides[1], thresholds).await?;
+            found.add_season(inputs, &measured, &own_sides[1], thresholds).await?;
         }
         found.push(measured);
     }

@@ -1,13 +1,20 @@
 //! Runs over many features and segments, with their season, mix shifts and categories.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
+use async_trait::async_trait;
 use datafusion::{
     arrow::{
         array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray},
         datatypes::{Field, Schema},
     },
+    catalog::{Session, TableProvider},
     datasource::MemTable,
+    logical_expr::{Expr, TableType},
+    physical_plan::ExecutionPlan,
     prelude::SessionContext,
 };
 
@@ -20,7 +27,7 @@ use super::{
 use crate::{
     Window,
     simulated_fleet::Rng,
-    test_session::{Sample, labels, session},
+    test_session::{Sample, add_result, labels, session},
     window::HOUR_US,
 };
 
@@ -37,6 +44,8 @@ fn request(names: &[&str], by: Option<&str>, reference: Window, current: Window)
         reference: Side::new(reference, vec![]),
         reference_kind: ReferenceKind::Pinned,
         current: Side::new(current, vec![]),
+        source: Source::Auto,
+        also: vec![],
     }
 }
 
@@ -320,4 +329,98 @@ async fn what_was_counted_before_a_gap_is_not_counted_again_and_parts_add_up() {
     let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
     // 100 increased, 7 of the counter that began, 10 / 3 rounded once; the 5 000 after the gap are only the base.
     assert_eq!(found.scores[0].reference.value_count, 110, "{}", found.to_text());
+}
+
+/// A table that counts how often it is read.
+#[derive(Debug)]
+struct Watched {
+    rows: MemTable,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl TableProvider for Watched {
+    fn schema(&self) -> Arc<Schema> {
+        self.rows.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.rows.scan(state, projection, filters, limit).await
+    }
+}
+
+#[tokio::test]
+async fn the_window_under_test_is_read_once_for_reference_and_season() {
+    let (mut rng, mut samples) = (Rng::new(7), vec![]);
+    let now = 3 * WEEK;
+    for hour in [now - 2 * WEEK, now - WEEK].into_iter().chain(now - 24..now) {
+        samples.extend(values("input.tokens", hour, "eu", 300, 0.0, &mut rng));
+    }
+    samples.extend(values("input.tokens", now, "eu", 1_000, 5.0, &mut rng));
+    let ctx = session(&samples, &[]);
+    let batches = ctx.table("metrics").await.unwrap().collect().await.unwrap();
+    let rows = MemTable::try_new(batches[0].schema(), vec![batches]).unwrap();
+    let watched = Arc::new(Watched { rows, reads: AtomicUsize::new(0) });
+    ctx.deregister_table("metrics").unwrap();
+    ctx.register_table("metrics", Arc::clone(&watched) as Arc<dyn TableProvider>).unwrap();
+    let asked = request(&["input.tokens"], None, hours(now - 24, now), hours(now, now + 1));
+    let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+    assert_eq!((found.scores[0].decision.status, found.seasonal.len()), (Status::Critical, 1));
+    // Each side is counted, then read: reference, current and season. What is critical needs no window before.
+    assert_eq!(watched.reads.load(Ordering::Relaxed), 6);
+}
+
+#[tokio::test]
+async fn a_page_draws_the_worst_twenty_and_says_so() {
+    let names: Vec<&'static str> =
+        (0..25).map(|at| &*Box::leak(format!("input.feature.{at:02}").into_boxed_str())).collect();
+    let (mut rng, mut samples) = (Rng::new(8), vec![]);
+    for name in &names {
+        (0..3).for_each(|hour| samples.extend(values(name, hour, "eu", 250, 0.0, &mut rng)));
+    }
+    let ctx = session(&samples, &[]);
+    let asked = request(&names, None, hours(0, 2), hours(2, 3));
+    let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+    assert_eq!(found.scores.len(), 25);
+    let all: Vec<&DriftScore> = found.scores.iter().collect();
+    add_result(&ctx, TABLE, score_table(&all, 0).unwrap());
+    let drawn = timelines(&ctx, &found.scores).await.unwrap();
+    assert_eq!(drawn.len(), 20);
+    assert!(drawn.iter().all(|timeline| timeline.psi.len() == 1), "{drawn:?}");
+    let page = found.to_page(&drawn, &Thresholds::default(), 0).to_html();
+    assert_eq!(page.matches("Distribution before and now").count(), 20);
+    assert!(page.contains("20 of 25 scores have charts"), "{page}");
+    for name in &names {
+        assert!(page.contains(name), "{name} is in the table");
+    }
+}
+
+#[tokio::test]
+async fn scores_of_a_version_that_knew_no_filters_are_drawn_as_none() {
+    let (mut rng, mut samples) = (Rng::new(9), vec![]);
+    (0..3).for_each(|hour| samples.extend(values("input.tokens", hour, "eu", 250, 0.0, &mut rng)));
+    let ctx = session(&samples, &[]);
+    let asked = request(&["input.tokens"], None, hours(0, 2), hours(2, 3));
+    let found = run(&ctx, None, &asked, &Thresholds::default(), 0).await.unwrap();
+    assert_eq!(timelines(&ctx, &found.scores).await.unwrap(), [], "nothing is stored");
+    let stored = score_table(&[&found.scores[0]], 0).unwrap();
+    let kept: Vec<usize> =
+        (0..stored.num_columns()).filter(|at| stored.schema().field(*at).name() != "filters").collect();
+    add_result(&ctx, TABLE, stored.project(&kept).unwrap());
+    // Scores of other filters could not be told from these.
+    assert_eq!(timelines(&ctx, &found.scores).await.unwrap(), []);
+    ctx.deregister_table(format!("reports.{TABLE}")).unwrap();
+    add_result(&ctx, TABLE, stored);
+    assert_eq!(timelines(&ctx, &found.scores).await.unwrap()[0].statuses, ["ok"]);
 }

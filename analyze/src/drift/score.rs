@@ -7,6 +7,7 @@ use super::{
     decision::{Decision, Status},
     explain::{BinContribution, top_bins},
     numeric::NumericChange,
+    other_scores::OtherValue,
     reference_window::season_text,
     request::{DriftRequest, Filter, Side, Source, Subject},
     segments::MixShift,
@@ -55,6 +56,8 @@ pub struct DriftScore {
     pub current: SideSummary,
     /// Every score; none where a side is empty.
     pub comparison: Option<Comparison>,
+    /// What was asked for beside it, and decides nothing.
+    pub others: Vec<OtherValue>,
     /// Verdict, with why. Only `ok` is a pass.
     pub decision: Decision,
     /// Bins with their parts of the PSI.
@@ -125,6 +128,7 @@ impl DriftScore {
     /// Where the values came from, in a word.
     pub(crate) fn source_text(&self) -> &'static str {
         match (&self.request.subject, self.source) {
+            (_, Source::States) => "states",
             (Subject::Category { .. }, _) => "categories",
             (_, Source::Histograms) => "histograms",
             _ => "samples",
@@ -147,6 +151,10 @@ impl DriftScore {
         text += &decision.reasons.iter().map(|reason| format!("- {reason}\n")).collect::<String>();
         if let Some(comparison) = &self.comparison {
             text += &scores_text(comparison);
+            if !self.others.is_empty() {
+                text += "\nNo part of the decision:\n";
+                text += &self.others.iter().map(OtherValue::line).collect::<String>();
+            }
             text += &format!("\n{:<28} {:>11} {:>11} {:>8}\n", "most of it in", "reference", "current", "PSI");
             for bin in top_bins(&self.bins, TOP_BINS) {
                 let [reference, current] = [bin.share_reference, bin.share_current].map(|share| share * 100.0);

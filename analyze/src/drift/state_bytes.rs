@@ -1,7 +1,5 @@
 //! A [`FeatureState`] as bytes of a stored row: a version byte, then LEB128 integers and little-endian doubles.
 
-use std::collections::BTreeMap;
-
 use super::{
     category_counts::{CATEGORIES_MAX, OTHER},
     exact_sum::{ExactSum, LIMBS},
@@ -124,10 +122,10 @@ fn put_histogram(out: &mut Vec<u8>, histogram: &MergedHistogram) {
     for buckets in [&exponential.positive, &exponential.negative] {
         put(out, buckets.len() as u64);
         let mut before = 0;
-        for (index, count) in buckets {
+        for (index, count) in buckets.iter() {
             put_signed(out, index - before);
-            put(out, *count);
-            before = *index;
+            put(out, count);
+            before = index;
         }
     }
 }
@@ -243,15 +241,16 @@ impl<'a> Reader<'a> {
         exponential.zero_count = self.counted(total)?;
         exponential.zero_threshold = self.finite()?;
         for negative in [false, true] {
-            let mut buckets = BTreeMap::new();
+            let length = self.limited(BUCKETS_MAX as u64)?;
+            let mut buckets = Vec::with_capacity(length as usize);
             let mut index = 0i64;
-            for _ in 0..self.limited(BUCKETS_MAX as u64)? {
+            for _ in 0..length {
                 let step = self.signed()?;
                 let next = index.checked_add(step).filter(|next| next.abs() < 1 << 40);
                 index = next.ok_or_else(|| self.corrupt("bucket index is out of range"))?;
-                let count = self.counted(total)?;
-                buckets.insert(index, count);
+                buckets.push((index, self.counted(total)?));
             }
+            let buckets = buckets.into_iter().collect();
             if negative { exponential.negative = buckets } else { exponential.positive = buckets }
         }
         Ok(exponential)

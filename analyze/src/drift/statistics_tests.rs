@@ -1,7 +1,5 @@
 //! Statistics and histogram alignment against vectors computed with NumPy and SciPy.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{
@@ -304,7 +302,7 @@ fn exponential(scale: i32, offset: i64, counts: &[u64]) -> MergedHistogram {
         zero_count: zero.0,
         zero_threshold: zero.1,
         positive,
-        negative: BTreeMap::new(),
+        negative: [].into_iter().collect(),
     });
     merged
 }

@@ -4,7 +4,7 @@ use datafusion::prelude::SessionContext;
 
 use super::{
     decision::{Level, Status, Thresholds},
-    measure::measure,
+    measure::{Inputs, measure},
     reference_window::ReferenceKind,
     score_table::score_table,
     *,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Window,
     error::{Error, Result},
+    gates::StreamGates,
     simulated_fleet::Rng,
     test_session::{Sample, labels, register_histograms, session},
 };
@@ -53,7 +54,8 @@ fn request(reference: &[&str], current: &[&str]) -> DriftRequest {
 
 /// One comparison, judged by itself.
 async fn score_of(ctx: &SessionContext, request: &DriftRequest, thresholds: &Thresholds) -> Result<DriftScore> {
-    let (measured, _sides) = measure(ctx, request, thresholds).await?;
+    let (measured, _sides) =
+        measure(&Inputs { ctx, shelf: None, gates: StreamGates::default(), also: vec![] }, request, thresholds).await?;
     Ok(measured.decide(None, thresholds))
 }
 

@@ -28,6 +28,8 @@ pub enum BatchKind {
     Rows,
     /// Images of a folder or a manifest.
     Images,
+    /// Points of a metric in the store.
+    Points,
 }
 
 impl BatchKind {
@@ -36,6 +38,7 @@ impl BatchKind {
         match self {
             Self::Rows => "rows",
             Self::Images => "images",
+            Self::Points => "points",
         }
     }
 }

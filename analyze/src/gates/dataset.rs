@@ -43,7 +43,7 @@ pub struct ContractTag {
 pub struct DatasetRecord {
     /// The file or folder, as it was named.
     pub file: String,
-    /// `rows` or `images`.
+    /// `rows`, `images` or `points`.
     pub kind: String,
     /// Name of the data set in the name of the file.
     pub dataset: Option<String>,
@@ -55,7 +55,7 @@ pub struct DatasetRecord {
     pub digest: String,
     /// Bytes of its files.
     pub size_bytes: u64,
-    /// Rows, or images.
+    /// Rows, images or points.
     pub row_count: u64,
     /// Columns with their types.
     pub columns: Vec<ColumnSummary>,
@@ -119,8 +119,8 @@ impl DatasetRecord {
     /// [`Error::Record`] for a record that no check makes, [`Error::Json`] if a part cannot be written.
     pub fn to_batch(&self, now_us: i64) -> Result<RecordBatch> {
         let refuse = |reason: &str| Err(Error::Record { reason: reason.to_owned() });
-        if !["rows", "images"].contains(&self.kind.as_str()) {
-            return refuse("kind is neither rows nor images");
+        if !["rows", "images", "points"].contains(&self.kind.as_str()) {
+            return refuse("kind is neither rows, images nor points");
         }
         if self.digest.is_empty() || self.table.is_empty() || !self.results.is_array() {
             return refuse("digest, table and results are needed");

@@ -43,7 +43,8 @@ impl Lines {
     }
 }
 
-fn text(name: &str, context: Context) -> String {
+/// `sha256:` and its like with the digest in hexadecimal digits.
+pub(crate) fn text(name: &str, context: Context) -> String {
     let hex: String = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{name}:{hex}")
 }

@@ -64,16 +64,12 @@ pub async fn check_file(path: &Path, table: &Table, inputs: &CheckInputs) -> Res
     })
 }
 
-/// The digest of what is at `path` now, as a check gives it; none for a manifest, whose images are elsewhere.
+/// The digest of what is at `path` now, as a check gives it. A manifest that was moved lists its images relative to where it was, `from`.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn content_digest(path: &Path) -> Result<Option<String>> {
-    Ok(match (path.is_dir(), is_of_images(path)) {
-        (true, _) => Some(digest_of_images(path)?),
-        (false, true) => None,
-        (false, false) => Some(digest::of_file(path)?.0),
-    })
+pub fn content_digest(path: &Path, from: &Path) -> Result<String> {
+    Ok(if is_of_images(path) { digest_of_images(path, from)? } else { digest::of_file(path)?.0 })
 }
 
 /// What the name of a file or folder says.

@@ -268,6 +268,14 @@ pub(crate) fn images_of(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         let named = |file: PathBuf| (file.strip_prefix(path).unwrap_or(&file).display().to_string(), file);
         return Ok(paths.into_iter().map(named).collect());
     }
+    images_listed(path, path.parent().unwrap_or(Path::new(".")))
+}
+
+/// The images that the manifest at `path` lists, relative to `folder`: where it stood, for one that was moved since.
+///
+/// # Errors
+/// As of [`images_of`].
+pub(crate) fn images_listed(path: &Path, folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let failed = |source| Error::Read { path: path.display().to_string(), source };
     let mut text = String::new();
     let file = File::open(path).map_err(failed)?;
@@ -275,7 +283,6 @@ pub(crate) fn images_of(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         return Err(failed(std::io::Error::other("larger than 256 MiB; split it")));
     }
     file.take(MANIFEST_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(|line| (line.to_owned(), folder.join(line))).collect())
 }

@@ -23,6 +23,8 @@ pub enum BatchPlace {
     Held(String),
     /// Still where it was, for it could not be moved; why.
     NotMoved(String),
+    /// In the tables, where what was received stays; drift of this window is not judged.
+    Stored,
 }
 
 impl BatchPlace {
@@ -30,7 +32,7 @@ impl BatchPlace {
     pub fn held_at(&self) -> Option<&str> {
         match self {
             Self::Held(held) => Some(held),
-            Self::Left | Self::NotMoved(_) => None,
+            Self::Left | Self::NotMoved(_) | Self::Stored => None,
         }
     }
 }
@@ -98,6 +100,7 @@ impl Notice<'_> {
                 format!("Where: held back at {held}, with its report beside it (was {}).", checked.file)
             }
             BatchPlace::NotMoved(why) => format!("Where: still {}; it could not be moved: {why}.", checked.file),
+            BatchPlace::Stored => format!("Where: {}; what was received stays in the tables.", checked.file),
         };
         let judged = match checked.outcome.status {
             Status::Error => "could not be judged by",
@@ -138,6 +141,10 @@ impl Notice<'_> {
                 "- Keep it from being used: it is where it was. Move it away, or mend it and check it anew.\n"
                     .to_owned()
             }
+            BatchPlace::Stored => {
+                "- Mend what sends it. Drift of this window has the status gate_failed until it is checked anew and passes.\n"
+                    .to_owned()
+            }
         };
         text
     }
@@ -156,7 +163,7 @@ impl Notice<'_> {
             "held_at": self.place.held_at(),
             "not_moved": match self.place {
                 BatchPlace::NotMoved(why) => Some(why),
-                BatchPlace::Left | BatchPlace::Held(_) => None,
+                BatchPlace::Left | BatchPlace::Held(_) | BatchPlace::Stored => None,
             },
             "digest": checked.digest,
             "dataset": checked.name.dataset,

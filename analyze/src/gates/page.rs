@@ -19,6 +19,7 @@ impl CheckedFile {
         lead.extend(match place {
             BatchPlace::Left => None,
             BatchPlace::Held(held) => Some(format!("Held back at {held}; nothing of it was changed.")),
+            BatchPlace::Stored => Some("What was received stays in the tables; drift of it is not judged.".to_owned()),
             BatchPlace::NotMoved(why) => Some(format!("It could not be moved and is still where it was: {why}.")),
         });
         let mut sections = vec![self.broken_section()];

@@ -1,11 +1,14 @@
 //! `[[schedule]]`: a job, when it runs and who gets what it found, as written and checked.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
+use crate::drift::Source;
 
 /// Longest window of a job, in hours: about a quarter.
 const HOURS_MAX: u32 = 24 * 92;
@@ -73,6 +76,7 @@ enum JobName {
     Recommend,
     IdleAlert,
     Drift,
+    Check,
 }
 
 /// What is run, with what it needs to know.
@@ -95,6 +99,8 @@ pub enum Job {
     },
     /// A drift score of the hours before; told only when it is no `ok`.
     Drift(DriftJob),
+    /// The points of the hours before against a contract; told to the owner only when they may not be used.
+    Check(CheckJob),
 }
 
 /// What a scheduled drift score compares.
@@ -106,6 +112,23 @@ pub struct DriftJob {
     pub filter: String,
     /// Hours before the run that are the current window; the seven days before them are the reference.
     pub hours: u32,
+    /// Where the values come from; of states the window ends with the last full hour before the run.
+    pub source: Source,
+}
+
+/// What a scheduled check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckJob {
+    /// Metric as it was sent.
+    pub metric: String,
+    /// Labels that its series must have, `name=value`, separated by commas.
+    pub filter: String,
+    /// Hours before the run that are checked.
+    pub hours: u32,
+    /// File of the contract, read at each run.
+    pub contract: PathBuf,
+    /// The table of the contract, where it has several.
+    pub table: Option<String>,
 }
 
 /// A form in which a result is attached to its mail.
@@ -139,6 +162,9 @@ pub struct RawSchedule {
     hours: Option<u32>,
     repeat_hours: Option<u32>,
     metric: Option<String>,
+    source: Option<String>,
+    contract: Option<PathBuf>,
+    table: Option<String>,
     #[serde(rename = "where")]
     filter: Option<String>,
 }
@@ -155,8 +181,8 @@ impl RawSchedule {
         if !(1..=64).contains(&name.len()) || !name.chars().all(is_inner) {
             return Err(ScheduleError::Name(name));
         }
-        if !attach.is_empty() && matches!(job, Job::IdleAlert { .. }) {
-            let reason = "is no setting of this job, whose mails have no files; remove it".into();
+        if !attach.is_empty() && matches!(job, Job::IdleAlert { .. } | Job::Check(_)) {
+            let reason = "is no setting of this job, whose mails have the files that they need; remove it".into();
             return Err(ScheduleError::Setting { name, key: "attach", reason });
         }
         if attach.contains(&Attach::Csv) && job != Job::WeeklyReport {
@@ -194,10 +220,13 @@ impl RawSchedule {
     fn job(&self) -> Result<Job, ScheduleError> {
         let given = [
             ("days", self.days.is_some(), [JobName::Recommend].as_slice()),
-            ("hours", self.hours.is_some(), &[JobName::IdleAlert, JobName::Drift]),
+            ("hours", self.hours.is_some(), &[JobName::IdleAlert, JobName::Drift, JobName::Check]),
             ("repeat_hours", self.repeat_hours.is_some(), &[JobName::IdleAlert]),
-            ("metric", self.metric.is_some(), &[JobName::Drift]),
-            ("where", self.filter.is_some(), &[JobName::Drift]),
+            ("metric", self.metric.is_some(), &[JobName::Drift, JobName::Check]),
+            ("where", self.filter.is_some(), &[JobName::Drift, JobName::Check]),
+            ("contract", self.contract.is_some(), &[JobName::Check]),
+            ("table", self.table.is_some(), &[JobName::Check]),
+            ("source", self.source.is_some(), &[JobName::Drift]),
         ];
         if let Some((key, ..)) = given.iter().find(|(_, is_given, jobs)| *is_given && !jobs.contains(&self.job)) {
             return self.refuse(key, "is no setting of this job; remove it");
@@ -209,12 +238,27 @@ impl RawSchedule {
                 hours: self.number("hours", self.hours, 24, HOURS_MAX)?,
                 repeat_hours: self.number("repeat_hours", self.repeat_hours, 24, HOURS_MAX)?,
             },
+            JobName::Check => {
+                let Some(metric) = self.metric.clone() else {
+                    return self.refuse("metric", "is missing; name the metric whose points are checked");
+                };
+                let Some(contract) = self.contract.clone() else {
+                    return self.refuse("contract", "is missing; name the file of the rules");
+                };
+                let filter = self.filter.clone().unwrap_or_default();
+                let hours = self.number("hours", self.hours, 1, HOURS_MAX)?;
+                Job::Check(CheckJob { metric, filter, hours, contract, table: self.table.clone() })
+            }
             JobName::Drift => {
                 let Some(metric) = self.metric.clone() else {
                     return self.refuse("metric", "is missing; name the metric whose values are compared");
                 };
                 let filter = self.filter.clone().unwrap_or_default();
-                Job::Drift(DriftJob { metric, filter, hours: self.number("hours", self.hours, 24, HOURS_MAX)? })
+                let source = self.source.as_deref().unwrap_or("auto");
+                let Some(source) = Source::parse(source) else {
+                    return self.refuse("source", format!("is {source:?}; write auto, samples, histograms or states"));
+                };
+                Job::Drift(DriftJob { metric, filter, hours: self.number("hours", self.hours, 24, HOURS_MAX)?, source })
             }
         })
     }
@@ -228,6 +272,7 @@ impl Job {
             Self::Recommend { .. } => "recommend",
             Self::IdleAlert { .. } => "idle-alert",
             Self::Drift(_) => "drift",
+            Self::Check(_) => "check",
         }
     }
 }
@@ -287,13 +332,21 @@ mod tests {
         let of = |job: &str, rest: &str| checked(&format!("name = \"a\"\njob = \"{job}\"\ncron = \"@daily\"\n{rest}"));
         assert_eq!(of("recommend", "days = 7").unwrap().job, Job::Recommend { days: 7 });
         assert_eq!(of("idle-alert", "").unwrap().job, Job::IdleAlert { hours: 24, repeat_hours: 24 });
-        let drift = DriftJob { metric: "pixels".into(), filter: String::new(), hours: 24 };
-        assert_eq!(of("drift", "metric = \"pixels\"").unwrap().job, Job::Drift(drift));
+        let drift = DriftJob { metric: "pixels".into(), filter: String::new(), hours: 24, source: Source::Auto };
+        assert_eq!(of("drift", "metric = \"pixels\"").unwrap().job, Job::Drift(drift.clone()));
+        let states = of("drift", "metric = \"pixels\"\nsource = \"states\"").unwrap().job;
+        assert_eq!(states, Job::Drift(DriftJob { source: Source::States, ..drift }));
         assert_eq!(of("weekly-report", "").unwrap().time_zone(), Tz::UTC);
         for (job, rest, key) in [
             ("weekly-report", "days = 7", "days"),
             ("idle-alert", "hours = 0", "hours"),
             ("drift", "", "metric"),
+            ("drift", "metric = \"a\"\nsource = \"rows\"", "source"),
+            ("recommend", "source = \"states\"", "source"),
+            ("check", "contract = \"c.yaml\"", "metric"),
+            ("check", "metric = \"a\"", "contract"),
+            ("drift", "metric = \"a\"\ncontract = \"c.yaml\"", "contract"),
+            ("check", "metric = \"a\"\ncontract = \"c.yaml\"\nattach = [\"html\"]", "attach"),
             ("recommend", "attach = [\"csv\"]", "attach"),
             ("idle-alert", "attach = [\"json\"]", "attach"),
         ] {

@@ -69,10 +69,10 @@ impl Held {
         let by_hand = || format!("{} is no report of this version: move the batch back by hand", path.display());
         let record: DatasetRecord = serde_json::from_value(report["record"].clone()).with_context(by_hand)?;
         let from = PathBuf::from(report["held_from"].as_str().with_context(by_hand)?);
-        let is_same = content_digest(&place)?.is_none_or(|digest| digest == record.digest);
+        let is_same = content_digest(&place, &from)? == record.digest;
         ensure!(
             is_same,
-            "{} is not what was checked ({} in its report): move it away and check it anew",
+            "{} is not what was checked, its images included ({} in its report): move it away and check it anew",
             place.display(),
             record.digest
         );

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use datafusion::arrow::datatypes::Schema;
 
-use super::{Damage, Header, ImageRules, ImageScan, images_of, read_file};
+use super::{Damage, Header, ImageRules, ImageScan, images_listed, images_of, read_file};
 use crate::gates::{
     checked::{BatchKind, CheckInputs, CheckedFile},
     contract::Table,
@@ -77,13 +77,18 @@ pub(crate) fn check_images(path: &Path, table: &Table, inputs: &CheckInputs) -> 
     })
 }
 
-/// The digest of the images below a folder, as [`check_images`] gives it.
+/// The digest of the images below a folder, or of those that a manifest lists relative to the folder of `from`, where it stood, as
+/// [`check_images`] gives it.
 ///
 /// # Errors
-/// [`Error::Read`] if the folder cannot be read.
-pub(crate) fn digest_of_images(path: &Path) -> Result<String> {
+/// [`Error::Read`] if the folder or the manifest cannot be read.
+pub(crate) fn digest_of_images(path: &Path, from: &Path) -> Result<String> {
+    let images = match path.is_dir() {
+        true => images_of(path)?,
+        false => images_listed(path, from.parent().unwrap_or(Path::new(".")))?,
+    };
     let mut lines = Lines::new();
-    for (name, file) in images_of(path)? {
+    for (name, file) in images {
         let bytes = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
         lines.add(&digest_line(&name, bytes, &read_file(&file)));
     }

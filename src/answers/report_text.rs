@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::terminal;
 
 /// Outcome, rules (worst first), samples and reasons.
-pub(super) fn text(checked: &CheckedFile) -> String {
+pub(crate) fn report_text(checked: &CheckedFile) -> String {
     let outcome = &checked.outcome;
     let mut text = format!(
         "{}: {}\n{} {} against {}; rules: {} passed, {} warn, {} failed, {} errors, {} skipped\n",

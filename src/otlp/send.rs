@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, TryStreamExt as _};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use prost::Message as _;
 use reqwest::{StatusCode, header};
@@ -28,16 +28,18 @@ pub(crate) struct Sent {
 /// Sends every request to `url` (`http://…/v1/metrics`) and calls `progress` after each answer.
 ///
 /// # Errors
-/// The first request that the server refuses as a whole, or that it does not take after a minute or more of retries.
+/// The first request that the server refuses as a whole, or that it does not take after a minute or more of retries; the first error
+/// of `requests`.
 pub(crate) async fn send(
     url: &str,
-    requests: impl Iterator<Item = ExportMetricsServiceRequest>,
+    requests: impl Stream<Item = anyhow::Result<ExportMetricsServiceRequest>>,
     mut progress: impl FnMut(&Sent),
 ) -> anyhow::Result<Sent> {
     let client = reqwest::Client::builder().timeout(TIMEOUT).build().context("HTTP client")?;
-    let mut answers = stream::iter(requests)
-        .map(|request| send_one(client.clone(), url, request.encode_to_vec().into()))
-        .buffer_unordered(IN_FLIGHT);
+    let answers = requests
+        .map_ok(|request| send_one(client.clone(), url, request.encode_to_vec().into()))
+        .try_buffer_unordered(IN_FLIGHT);
+    let mut answers = std::pin::pin!(answers);
     let mut sent = Sent::default();
     while let Some(answer) = answers.try_next().await? {
         sent.request_count += 1;
@@ -83,7 +85,10 @@ mod tests {
     use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsPartialSuccess;
 
-    use super::{super::Fleet, *};
+    use futures::stream;
+
+    use super::*;
+    use crate::demo::Fleet;
 
     /// Serves `answer`, which gets the number of the call, until the guard is dropped.
     async fn serve(
@@ -100,8 +105,8 @@ mod tests {
         (url, tasks)
     }
 
-    fn requests() -> impl Iterator<Item = ExportMetricsServiceRequest> {
-        Fleet::new(1, 1_763_942_400_000_000_000).requests().take(6)
+    fn requests() -> impl Stream<Item = anyhow::Result<ExportMetricsServiceRequest>> {
+        stream::iter(Fleet::new(1, 1_763_942_400_000_000_000).requests().take(6).map(Ok))
     }
 
     #[tokio::test]
