@@ -16,7 +16,7 @@ use driftwatt_analyze::{
     drift::{self, DriftRun, Filter},
     idle::{self, IdleRequest},
     ledger::{self, Decision},
-    lineage::deployment_mark::DeploymentMark,
+    lineage::{deployment_mark::DeploymentMark, service_timelines},
     off_peak::{self, OffPeakRequest, OffPeakRules},
     recommend::{self, ManifestRequest, RecommendReport, RecommendRequest},
     report::{self, WeeklyReport, WeeklyRequest},
@@ -162,7 +162,12 @@ impl Desk<'_> {
         let MarkQuestion { service, version, at, environment, model } = question.clone();
         let time_us = at.as_deref().map_or(Ok(now_us), parse_time)?;
         let mark = DeploymentMark { time_us, service, environment, model, version, received_us: now_us };
-        mark.write(self.store.context("a deployment is recorded, so it is sent with POST")?).await?;
+        let store = self.store.context("a deployment is recorded, so it is sent with POST")?;
+        mark.write(store).await?;
+        // The mark is kept; what follows from it can be written again at any time.
+        if let Err(error) = service_timelines::record(self.session, store, mark.service.trim(), now_us).await {
+            tracing::warn!(service = mark.service, %error, "a deployment is marked, but reports.deployments could not be brought up to it");
+        }
         let when = DateTime::from_timestamp_micros(time_us).unwrap_or_default().format("%Y-%m-%d %H:%M:%S UTC");
         Ok(format!("marked: {} {} at {when}\n", mark.service, mark.version))
     }

@@ -73,6 +73,10 @@ pub enum Error {
     TooManyPoints { limit: u64 },
     #[error("this time cannot be diagnosed: {0}")]
     Diagnosis(#[from] crate::diagnosis::Error),
+    #[error(
+        "the telemetry of {service} names more than {limit} versions, instances and minutes of them; ask about fewer days"
+    )]
+    TooManyReleases { service: String, limit: usize },
     #[error("the mark cannot be used: {0}")]
     Mark(#[source] crate::lineage::deployment::ObservationError),
     #[error("column {name} is missing or has an unexpected type")]
@@ -113,6 +117,7 @@ impl Error {
             | Self::UnknownService { .. }
             | Self::MixedService { .. }
             | Self::TooManyPoints { .. }
+            | Self::TooManyReleases { .. }
             | Self::Diagnosis(_)
             | Self::Mark(_)
             | Self::NoBill { .. }

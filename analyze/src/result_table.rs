@@ -24,6 +24,15 @@ impl ResultTable {
         table
     }
 
+    /// A table of rows with a time of their own each, UTC microseconds.
+    pub(crate) fn timed(times_us: Vec<i64>) -> Self {
+        let mut table = Self { fields: vec![], columns: vec![], row_count: times_us.len() };
+        let column = TimestampMicrosecondArray::from(times_us).with_timezone("UTC");
+        let data_type = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        table.push("time", data_type, false, Arc::new(column));
+        table
+    }
+
     fn push(&mut self, name: &str, data_type: DataType, nullable: bool, column: ArrayRef) {
         self.fields.push(Field::new(name, data_type, nullable));
         self.columns.push(column);
