@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use driftwatt_analyze::{delivery::RawDelivery, schedule::RawSchedule};
+use driftwatt_analyze::{delivery::RawDelivery, registry::RawMlflow, schedule::RawSchedule};
 use serde::Deserialize;
 
 use crate::{
@@ -25,6 +25,7 @@ pub(crate) struct RawConfig {
     pub(crate) analyze: AnalyzeSection,
     pub(crate) delivery: RawDelivery,
     pub(crate) schedule: Vec<RawSchedule>,
+    pub(crate) lineage: LineageSection,
     pub(crate) limits: LimitsSection,
 }
 
@@ -60,6 +61,14 @@ pub(crate) struct AnalyzeSection {
     pub(crate) prices: Option<PathBuf>,
 }
 
+/// `[lineage]`: what is known about models beyond telemetry.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LineageSection {
+    /// The model registry to read. Default none.
+    pub(crate) mlflow: Option<RawMlflow>,
+}
+
 /// Where the server listens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Addresses {
@@ -84,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) delivery: RawDelivery,
     /// Checked with the delivery that they need.
     pub(crate) schedules: Vec<RawSchedule>,
+    /// Checked by whoever reads the registry, who alone needs its token.
+    pub(crate) lineage: LineageSection,
     pub(crate) memory: MemoryLedger,
 }
 
@@ -149,6 +160,7 @@ impl RawConfig {
             prices: self.analyze.prices,
             delivery: self.delivery,
             schedules: self.schedule,
+            lineage: self.lineage,
             memory,
         })
     }

@@ -73,6 +73,8 @@ mod postgres;
 #[cfg(test)]
 mod recommend;
 #[cfg(test)]
+mod registry;
+#[cfg(test)]
 mod remote_write;
 #[cfg(test)]
 mod remote_write_rules;
