@@ -1,6 +1,8 @@
 //! Everything on the HTTP port: SQL (from the query crate), remote write (from ingest), the answers, administration,
 //! health, own metrics, a start page.
 
+mod lineage_events;
+
 use std::sync::Arc;
 
 use axum::{
@@ -90,6 +92,7 @@ pub(crate) fn router(
         .route("/api/v1/diagnose", get(diagnose).post(diagnose))
         .route("/api/v1/deployments", post(mark))
         .route("/api/v1/datasets", post(record_dataset))
+        .route("/api/v1/lineage", post(lineage_events::take))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))

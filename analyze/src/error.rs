@@ -79,6 +79,8 @@ pub enum Error {
     TooManyReleases { service: String, limit: usize },
     #[error("the mark cannot be used: {0}")]
     Mark(#[source] crate::lineage::deployment::ObservationError),
+    #[error("OpenLineage: {0}")]
+    LineageEvent(#[from] crate::lineage::open_lineage::EventError),
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
@@ -120,6 +122,7 @@ impl Error {
             | Self::TooManyReleases { .. }
             | Self::Diagnosis(_)
             | Self::Mark(_)
+            | Self::LineageEvent(_)
             | Self::NoBill { .. }
             | Self::TooManyCategories { .. }
             | Self::TooFewWeeks { .. }

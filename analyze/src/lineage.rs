@@ -2,7 +2,7 @@
 //!
 //! The sources (a model registry, DVC files, a git work tree, OpenLineage events, resource attributes of telemetry, marks of
 //! scripts) are parsed into observations, and observations become intervals of one version per service and environment: pure
-//! functions of what was observed, without clock or network. `records` and `deployment_mark` are the tables, `sightings`
+//! functions of what was observed, without clock or network. `records`, `deployment_mark` and `event_inlet` are the tables, `sightings`
 //! and `service_timelines` read them and the telemetry.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod deployment;
 pub mod deployment_mark;
 pub mod dvc;
+pub mod event_inlet;
 pub mod findings;
 pub mod git_commit;
 pub mod mlflow;
