@@ -2,7 +2,7 @@
 
 mod question;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use chrono::DateTime;
@@ -16,7 +16,11 @@ use driftwatt_analyze::{
     drift::{self, DriftRun, Filter},
     idle::{self, IdleRequest},
     ledger::{self, Decision},
-    lineage::{deployment_mark::DeploymentMark, service_timelines},
+    lineage::{
+        answer::{self as lineage_answer, LineageRequest},
+        deployment_mark::DeploymentMark,
+        service_timelines,
+    },
     off_peak::{self, OffPeakRequest, OffPeakRules},
     recommend::{self, ManifestRequest, RecommendReport, RecommendRequest},
     report::{self, WeeklyReport, WeeklyRequest},
@@ -24,8 +28,8 @@ use driftwatt_analyze::{
 use driftwatt_store::Store;
 
 pub(crate) use question::{
-    DecideQuestion, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LastDays, MarkQuestion, OffPeakQuestion,
-    RecommendQuestion, WeeklyQuestion, When,
+    DecideQuestion, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LastDays, LineageQuestion, MarkQuestion,
+    OffPeakQuestion, RecommendQuestion, WeeklyQuestion, When,
 };
 use question::{parse_time, window};
 /// A rendered answer.
@@ -51,6 +55,8 @@ pub(crate) struct Desk<'a> {
     /// Where results are recorded; `None` computes without a trace.
     pub(crate) store: Option<&'a Store>,
     pub(crate) prices: Option<PriceBook>,
+    /// Environments in which what runs must be in the registry.
+    pub(crate) production: BTreeSet<String>,
     /// The time of the answer, UTC microseconds.
     pub(crate) now_us: i64,
 }
@@ -151,6 +157,24 @@ impl Desk<'_> {
             Format::Md => report.to_markdown(),
             Format::Text | Format::Csv | Format::Focus => report.to_text(),
         })
+    }
+
+    /// Puts together and renders what made what ran. Nothing is recorded.
+    ///
+    /// # Errors
+    /// An unreadable question, a service of which nothing is known, a format it does not have, a failed query.
+    pub(crate) async fn lineage(&self, question: &LineageQuestion) -> anyhow::Result<String> {
+        let is_json = question.format.is_json("lineage is")?;
+        let request = LineageRequest {
+            service: question.service.clone(),
+            model: question.model.clone(),
+            at_us: question.at.as_deref().filter(|at| !at.is_empty()).map(parse_time).transpose()?,
+            days: question.days.unwrap_or(service_timelines::DAYS_USUAL),
+            production: self.production.clone(),
+            now_us: self.now_us,
+        };
+        let report = lineage_answer::run(self.session, &request).await?;
+        Ok(if is_json { report.to_json()? } else { report.to_text() })
     }
 
     /// Records a deployment.

@@ -1,6 +1,6 @@
 //! The configuration: one TOML file, then `DRIFTWATT_SECTION__KEY` variables, then flags.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use driftwatt_analyze::{delivery::RawDelivery, registry::RawMlflow, schedule::RawSchedule};
@@ -65,8 +65,17 @@ pub(crate) struct AnalyzeSection {
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LineageSection {
+    /// Environments (`deployment.environment.name`) in which what runs must be in the registry. Default `prod`, `production`.
+    pub(crate) production: Option<BTreeSet<String>>,
     /// The model registry to read. Default none.
     pub(crate) mlflow: Option<RawMlflow>,
+}
+
+impl LineageSection {
+    /// Environments in which what runs must be in the registry.
+    pub(crate) fn production(&self) -> BTreeSet<String> {
+        self.production.clone().unwrap_or_else(|| ["prod", "production"].map(str::to_owned).into())
+    }
 }
 
 /// Where the server listens.

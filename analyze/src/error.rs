@@ -77,6 +77,13 @@ pub enum Error {
         "the telemetry of {service} names more than {limit} versions, instances and minutes of them; ask about fewer days"
     )]
     TooManyReleases { service: String, limit: usize },
+    #[error(
+        "nothing is known of a service {service:?}: no telemetry in {days} days, no mark, no alias that it follows{}",
+        services_text(.known)
+    )]
+    UnknownLineage { service: String, days: u32, known: Vec<String> },
+    #[error("ask about a moment that is not ahead, and about 1 to {days_max} days")]
+    LineageTime { days_max: u32 },
     #[error("the mark cannot be used: {0}")]
     Mark(#[source] crate::lineage::deployment::ObservationError),
     #[error("OpenLineage: {0}")]
@@ -123,6 +130,8 @@ impl Error {
             | Self::Diagnosis(_)
             | Self::Mark(_)
             | Self::LineageEvent(_)
+            | Self::LineageTime { .. }
+            | Self::UnknownLineage { .. }
             | Self::NoBill { .. }
             | Self::TooManyCategories { .. }
             | Self::TooFewWeeks { .. }

@@ -3,12 +3,13 @@
 //! The sources (a model registry, DVC files, a git work tree, OpenLineage events, resource attributes of telemetry, marks of
 //! scripts) are parsed into observations, and observations become intervals of one version per service and environment: pure
 //! functions of what was observed, without clock or network. `records`, `deployment_mark` and `event_inlet` are the tables, `sightings`
-//! and `service_timelines` read them and the telemetry.
+//! and `service_timelines` read them and the telemetry, `answer` puts it together.
 //!
 //! Invariants:
 //! - The same set of observations gives the same intervals, whatever the order of their arrival.
 //! - What the evidence does not settle has a status with its reason, and no version.
 
+pub mod answer;
 pub mod artifact_name;
 mod artifact_version;
 pub mod checkpoint;

@@ -1,5 +1,7 @@
 //! What each job finds, and the letters that tell it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use datafusion::prelude::SessionContext;
@@ -101,6 +103,7 @@ impl Sources<'_> {
             session: self.session,
             store: Some(self.store),
             prices: self.prices.clone(),
+            production: BTreeSet::new(),
             now_us: self.scheduled.timestamp_micros(),
         }
     }

@@ -58,6 +58,8 @@ mod inlets;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lineage;
+#[cfg(test)]
 mod lineage_events;
 #[cfg(test)]
 #[cfg(target_os = "linux")]

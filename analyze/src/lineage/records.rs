@@ -12,6 +12,7 @@ mod model_version;
 pub use checkpoint::CheckpointRecord;
 pub use dataset_place::{DatasetPlace, Side};
 pub use deployment::{DeploymentRecord, corrections};
+pub(super) use deployment::{basis_text, confidence_text};
 pub use event::{EventRecord, Statement};
 pub use model_version::{ModelVersionRecord, RunState};
 
