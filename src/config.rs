@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use driftwatt_analyze::{delivery::RawDelivery, registry::RawMlflow, schedule::RawSchedule};
+use driftwatt_analyze::{
+    delivery::RawDelivery, lineage::checkpoint_folder::RawCheckpointFolder, registry::RawMlflow, schedule::RawSchedule,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -69,6 +71,8 @@ pub(crate) struct LineageSection {
     pub(crate) production: Option<BTreeSet<String>>,
     /// The model registry to read. Default none.
     pub(crate) mlflow: Option<RawMlflow>,
+    /// Folders of checkpoints to watch. Default none.
+    pub(crate) checkpoints: Vec<RawCheckpointFolder>,
 }
 
 impl LineageSection {

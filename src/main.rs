@@ -3,6 +3,7 @@
 mod access;
 mod allocator;
 mod answers;
+mod checkpoint_watch;
 mod cli;
 mod clock;
 mod config;

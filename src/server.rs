@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    checkpoint_watch::CheckpointWatch,
     clock::SystemClock,
     config::{Addresses, Config},
     deployment_watch, memory,
@@ -36,13 +37,17 @@ pub(crate) struct Server {
 /// What the server looks at by itself, beside what it is sent.
 struct Watches {
     registry: Option<RegistryWatch>,
+    checkpoints: Option<CheckpointWatch>,
 }
 
 impl Watches {
     /// # Errors
     /// Settings that cannot be used, a token that cannot be read.
     fn new(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self { registry: config.lineage.mlflow.as_ref().map(RegistryWatch::new).transpose()? })
+        Ok(Self {
+            registry: config.lineage.mlflow.as_ref().map(RegistryWatch::new).transpose()?,
+            checkpoints: CheckpointWatch::new(&config.lineage.checkpoints)?,
+        })
     }
 
     fn spawn(
@@ -68,6 +73,14 @@ impl Watches {
             Ok(())
         };
         tasks.spawn_on(watched, queries.handle());
+        if let Some(checkpoints) = self.checkpoints {
+            let (stop, store) = (shutdown.clone(), Arc::clone(store));
+            let watched = async move {
+                stop.run_until_cancelled(checkpoints.watch(&store, &SystemClock)).await;
+                Ok(())
+            };
+            tasks.spawn_on(watched, queries.handle());
+        }
     }
 }
 

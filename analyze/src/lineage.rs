@@ -13,6 +13,7 @@ pub mod answer;
 pub mod artifact_name;
 mod artifact_version;
 pub mod checkpoint;
+pub mod checkpoint_folder;
 pub mod deployment;
 pub mod deployment_mark;
 pub mod dvc;

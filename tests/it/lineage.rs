@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     otlp::{export, gauge, label, now_nanos, point},
-    server::{Server, driftwatt, start},
+    server::{Server, driftwatt, eventually, start},
 };
 
 const MINUTE: u64 = 60_000_000_000;
@@ -212,4 +212,43 @@ async fn what_nothing_is_known_of_says_what_to_send() {
     assert!(status == 400 && body.contains("not ahead"), "{body}");
     let (status, body) = server.get("/api/v1/lineage?service=chat&format=csv").await;
     assert!(status == 400 && body.contains("text or json"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_of_checkpoints_are_looked_at_and_what_is_wrong_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("models");
+    std::fs::create_dir_all(&folder).unwrap();
+    let newest = folder.join("model_a_v1.0.pt");
+    std::fs::write(&newest, [7; 64]).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 3_600);
+    std::fs::File::options().append(true).open(&newest).unwrap().set_modified(old).unwrap();
+    let settings = dir.path().join("driftwatt.toml");
+    let gone = dir.path().join("gone");
+    std::fs::write(
+        &settings,
+        format!(
+            "[[lineage.checkpoints]]\nfolder = {folder:?}\nschedule = \"1h\"\ninterval = \"1s\"\n\
+             [[lineage.checkpoints]]\nfolder = {gone:?}\n"
+        ),
+    )
+    .unwrap();
+    let server = Server::start_configured(&dir.path().join("data"), &settings.to_string_lossy());
+    let stale = format!(
+        "SELECT newest_path, newest_size_bytes, schedule_source, alarms LIKE '%is 3.0 h old, more than 2.0 h%' \
+         FROM reports.checkpoints WHERE folder = '{}' ORDER BY time LIMIT 1",
+        folder.display()
+    );
+    let rows = eventually(&server, &stale, |rows| !rows.is_empty()).await;
+    assert_eq!(rows, [vec![Value::from("model_a_v1.0.pt"), 64.into(), "set".into(), true.into()]]);
+    let unreadable =
+        "SELECT file_count, alarms LIKE '%cannot be read%' FROM reports.checkpoints WHERE folder LIKE '%gone'";
+    let rows = eventually(&server, unreadable, |rows| !rows.is_empty()).await;
+    assert_eq!(rows, [vec![Value::Null, true.into()]]);
+    assert!(server.log().contains("checkpoints are not in order"), "{}", server.log());
+    std::fs::write(folder.join("model_a_v1.1.pt"), [7; 64]).unwrap();
+    let fresh = "SELECT newest_path FROM reports.checkpoints WHERE alarm_count = 0 LIMIT 1";
+    assert_eq!(eventually(&server, fresh, |rows| !rows.is_empty()).await, [["model_a_v1.1.pt"]]);
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("driftwatt_server_checkpoint_alarms{folder="), "{metrics}");
 }
