@@ -46,16 +46,16 @@ pub(super) struct Composed {
     pub(super) parameters: Value,
     pub(super) letters: Vec<Letter>,
     /// Of the idle alert: what to remember once it arrived.
-    mails: Vec<OwnerMail>,
+    pub(super) mails: Vec<OwnerMail>,
 }
 
 /// A result in every form.
-struct Forms {
-    subject: String,
-    text: String,
-    html: String,
-    json: String,
-    csv: Option<String>,
+pub(super) struct Forms {
+    pub(super) subject: String,
+    pub(super) text: String,
+    pub(super) html: String,
+    pub(super) json: String,
+    pub(super) csv: Option<String>,
 }
 
 /// Runs the job.
@@ -68,6 +68,7 @@ pub(super) async fn compose(sources: &Sources<'_>) -> anyhow::Result<Composed> {
         Job::Recommend { days } => sources.recommend(*days).await,
         Job::IdleAlert { hours, repeat_hours } => sources.idle(*hours, *repeat_hours).await,
         Job::Drift(drift) => sources.drift(drift).await,
+        Job::Diagnose(job) => sources.diagnose(job).await,
     }
 }
 
@@ -109,7 +110,7 @@ impl Sources<'_> {
     }
 
     /// One letter to everybody of the schedule.
-    fn letter(&self, forms: Forms) -> anyhow::Result<Letter> {
+    pub(super) fn letter(&self, forms: Forms) -> anyhow::Result<Letter> {
         let name = format!("{}-{}", self.schedule.name, self.scheduled.format("%Y-%m-%d"));
         let attached = self.schedule.attach.iter().filter_map(|attach| {
             let (extension, content_type, content) = match attach {

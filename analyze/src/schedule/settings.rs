@@ -9,6 +9,10 @@ use super::Schedule;
 
 /// Longest window of a job, in hours: about a quarter.
 const HOURS_MAX: u32 = 24 * 92;
+/// Most services of one diagnosis job.
+const SERVICES_MAX: usize = 100;
+/// Longest window of the percentile that a diagnosis job looks at, in hours: what a diagnosis can read.
+const DIAGNOSE_HOURS_MAX: u32 = 24 * 7;
 /// Longest window of recommendations, in days.
 const DAYS_MAX: u32 = 365;
 
@@ -73,6 +77,7 @@ enum JobName {
     Recommend,
     IdleAlert,
     Drift,
+    Diagnose,
 }
 
 /// What is run, with what it needs to know.
@@ -95,6 +100,19 @@ pub enum Job {
     },
     /// A drift score of the hours before; told only when it is no `ok`.
     Drift(DriftJob),
+    /// A diagnosis of each service whose latency is over a limit, or of each.
+    Diagnose(DiagnoseJob),
+}
+
+/// Whose latency is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiagnoseJob {
+    /// `service.name` of each.
+    pub services: Vec<String>,
+    /// Milliseconds above which the 95th percentile is diagnosed; none diagnoses always.
+    pub p95_ms_max: Option<u32>,
+    /// Hours before the run of which that percentile is.
+    pub hours: u32,
 }
 
 /// What a scheduled drift score compares.
@@ -141,6 +159,8 @@ pub struct RawSchedule {
     metric: Option<String>,
     #[serde(rename = "where")]
     filter: Option<String>,
+    services: Option<Vec<String>>,
+    p95_ms_max: Option<u32>,
 }
 
 impl RawSchedule {
@@ -194,10 +214,12 @@ impl RawSchedule {
     fn job(&self) -> Result<Job, ScheduleError> {
         let given = [
             ("days", self.days.is_some(), [JobName::Recommend].as_slice()),
-            ("hours", self.hours.is_some(), &[JobName::IdleAlert, JobName::Drift]),
+            ("hours", self.hours.is_some(), &[JobName::IdleAlert, JobName::Drift, JobName::Diagnose]),
             ("repeat_hours", self.repeat_hours.is_some(), &[JobName::IdleAlert]),
             ("metric", self.metric.is_some(), &[JobName::Drift]),
             ("where", self.filter.is_some(), &[JobName::Drift]),
+            ("services", self.services.is_some(), &[JobName::Diagnose]),
+            ("p95_ms_max", self.p95_ms_max.is_some(), &[JobName::Diagnose]),
         ];
         if let Some((key, ..)) = given.iter().find(|(_, is_given, jobs)| *is_given && !jobs.contains(&self.job)) {
             return self.refuse(key, "is no setting of this job; remove it");
@@ -216,7 +238,23 @@ impl RawSchedule {
                 let filter = self.filter.clone().unwrap_or_default();
                 Job::Drift(DriftJob { metric, filter, hours: self.number("hours", self.hours, 24, HOURS_MAX)? })
             }
+            JobName::Diagnose => Job::Diagnose(self.diagnose_job()?),
         })
+    }
+}
+
+impl RawSchedule {
+    fn diagnose_job(&self) -> Result<DiagnoseJob, ScheduleError> {
+        let services = self.services.clone().unwrap_or_default();
+        if services.is_empty() || services.len() > SERVICES_MAX || services.iter().any(|name| name.trim().is_empty()) {
+            let reason = format!("names {} services; name 1 to {SERVICES_MAX}, such as [\"chat\"]", services.len());
+            return self.refuse("services", reason);
+        }
+        if self.p95_ms_max == Some(0) {
+            return self.refuse("p95_ms_max", "is 0; write milliseconds, or leave it out to diagnose always");
+        }
+        let hours = self.number("hours", self.hours, 1, DIAGNOSE_HOURS_MAX)?;
+        Ok(DiagnoseJob { services, p95_ms_max: self.p95_ms_max, hours })
     }
 }
 
@@ -228,6 +266,7 @@ impl Job {
             Self::Recommend { .. } => "recommend",
             Self::IdleAlert { .. } => "idle-alert",
             Self::Drift(_) => "drift",
+            Self::Diagnose(_) => "diagnose",
         }
     }
 }
@@ -289,11 +328,18 @@ mod tests {
         assert_eq!(of("idle-alert", "").unwrap().job, Job::IdleAlert { hours: 24, repeat_hours: 24 });
         let drift = DriftJob { metric: "pixels".into(), filter: String::new(), hours: 24 };
         assert_eq!(of("drift", "metric = \"pixels\"").unwrap().job, Job::Drift(drift));
+        let diagnose = DiagnoseJob { services: vec!["chat".into()], p95_ms_max: Some(800), hours: 1 };
+        let job = of("diagnose", "services = [\"chat\"]\np95_ms_max = 800").unwrap().job;
+        assert_eq!(job, Job::Diagnose(diagnose));
         assert_eq!(of("weekly-report", "").unwrap().time_zone(), Tz::UTC);
         for (job, rest, key) in [
             ("weekly-report", "days = 7", "days"),
             ("idle-alert", "hours = 0", "hours"),
             ("drift", "", "metric"),
+            ("diagnose", "", "services"),
+            ("diagnose", "services = [\"\"]", "services"),
+            ("diagnose", "services = [\"chat\"]\np95_ms_max = 0", "p95_ms_max"),
+            ("drift", "metric = \"pixels\"\nservices = [\"chat\"]", "services"),
             ("recommend", "attach = [\"csv\"]", "attach"),
             ("idle-alert", "attach = [\"json\"]", "attach"),
         ] {
