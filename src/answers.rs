@@ -4,7 +4,7 @@ mod question;
 mod report_text;
 mod stream_check;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use chrono::DateTime;
@@ -18,7 +18,11 @@ use driftwatt_analyze::{
     drift::{self, DriftRun, Filter},
     idle::{self, IdleRequest},
     ledger::{self, Decision},
-    lineage::deployment_mark::DeploymentMark,
+    lineage::{
+        answer::{self as lineage_answer, LineageRequest},
+        deployment_mark::DeploymentMark,
+        service_timelines,
+    },
     off_peak::{self, OffPeakRequest, OffPeakRules},
     recommend::{self, ManifestRequest, RecommendReport, RecommendRequest},
     report::{self, WeeklyReport, WeeklyRequest},
@@ -26,8 +30,8 @@ use driftwatt_analyze::{
 use driftwatt_store::Store;
 
 pub(crate) use question::{
-    DecideQuestion, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LastDays, MarkQuestion, OffPeakQuestion,
-    RecommendQuestion, WeeklyQuestion, When,
+    DecideQuestion, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LastDays, LineageQuestion, MarkQuestion,
+    OffPeakQuestion, RecommendQuestion, WeeklyQuestion, When,
 };
 use question::{parse_time, window};
 pub(crate) use report_text::report_text;
@@ -55,6 +59,8 @@ pub(crate) struct Desk<'a> {
     /// Where results are recorded; `None` computes without a trace.
     pub(crate) store: Option<&'a Store>,
     pub(crate) prices: Option<PriceBook>,
+    /// Environments in which what runs must be in the registry.
+    pub(crate) production: BTreeSet<String>,
     /// The time of the answer, UTC microseconds.
     pub(crate) now_us: i64,
 }
@@ -165,6 +171,24 @@ impl Desk<'_> {
         })
     }
 
+    /// Puts together and renders what made what ran. Nothing is recorded.
+    ///
+    /// # Errors
+    /// An unreadable question, a service of which nothing is known, a format it does not have, a failed query.
+    pub(crate) async fn lineage(&self, question: &LineageQuestion) -> anyhow::Result<String> {
+        let is_json = question.format.is_json("lineage is")?;
+        let request = LineageRequest {
+            service: question.service.clone(),
+            model: question.model.clone(),
+            at_us: question.at.as_deref().filter(|at| !at.is_empty()).map(parse_time).transpose()?,
+            days: question.days.unwrap_or(service_timelines::DAYS_USUAL),
+            production: self.production.clone(),
+            now_us: self.now_us,
+        };
+        let report = lineage_answer::run(self.session, &request).await?;
+        Ok(if is_json { report.to_json()? } else { report.to_text() })
+    }
+
     /// Records a deployment.
     ///
     /// # Errors
@@ -174,7 +198,12 @@ impl Desk<'_> {
         let MarkQuestion { service, version, at, environment, model } = question.clone();
         let time_us = at.as_deref().map_or(Ok(now_us), parse_time)?;
         let mark = DeploymentMark { time_us, service, environment, model, version, received_us: now_us };
-        mark.write(self.store.context("a deployment is recorded, so it is sent with POST")?).await?;
+        let store = self.store.context("a deployment is recorded, so it is sent with POST")?;
+        mark.write(store).await?;
+        // The mark is kept; what follows from it can be written again at any time.
+        if let Err(error) = service_timelines::record(self.session, store, mark.service.trim(), now_us).await {
+            tracing::warn!(service = mark.service, %error, "a deployment is marked, but reports.deployments could not be brought up to it");
+        }
         let when = DateTime::from_timestamp_micros(time_us).unwrap_or_default().format("%Y-%m-%d %H:%M:%S UTC");
         Ok(format!("marked: {} {} at {when}\n", mark.service, mark.version))
     }

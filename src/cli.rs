@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     answers::{
-        DecideQuestion, DiagnoseQuestion, DriftQuestion, IdleQuestion, MarkQuestion, OffPeakQuestion,
+        DecideQuestion, DiagnoseQuestion, DriftQuestion, IdleQuestion, LineageQuestion, MarkQuestion, OffPeakQuestion,
         RecommendQuestion, WeeklyQuestion,
     },
     shell::OutputFormat,
@@ -76,6 +76,8 @@ enum Command {
     Schedule(ScheduleArgs),
     /// Latency of a service changed: is it the machines, the model, or what it was asked? One sentence, then the evidence
     Diagnose(DiagnoseArgs),
+    /// Which data, parameters and code made what runs now, or ran at a moment; what changed last, and what to look at
+    Lineage(LineageArgs),
     /// Say what is deployed, from a script or by hand
     #[command(subcommand)]
     Deploy(DeployCommand),
@@ -385,6 +387,17 @@ pub(crate) struct DiagnoseArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LineageArgs {
+    #[command(flatten)]
+    question: LineageQuestion,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MarkArgs {
     #[command(flatten)]
     question: MarkQuestion,
@@ -569,6 +582,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Idle(args) => read::idle(args).await,
         Command::Recommend(args) => recommend::run(args).await,
         Command::Diagnose(args) => read::diagnose(args).await,
+        Command::Lineage(args) => read::lineage(args).await,
         Command::Deploy(DeployCommand::Mark(args)) => read::mark(args).await,
         Command::Retention(args) => retention::run(args).await,
         Command::Demo(args) => demo::run(args).await,

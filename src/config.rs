@@ -1,9 +1,11 @@
 //! The configuration: one TOML file, then `DRIFTWATT_SECTION__KEY` variables, then flags.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use driftwatt_analyze::{delivery::RawDelivery, schedule::RawSchedule};
+use driftwatt_analyze::{
+    delivery::RawDelivery, lineage::checkpoint_folder::RawCheckpointFolder, registry::RawMlflow, schedule::RawSchedule,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -25,6 +27,7 @@ pub(crate) struct RawConfig {
     pub(crate) analyze: AnalyzeSection,
     pub(crate) delivery: RawDelivery,
     pub(crate) schedule: Vec<RawSchedule>,
+    pub(crate) lineage: LineageSection,
     pub(crate) limits: LimitsSection,
 }
 
@@ -60,6 +63,25 @@ pub(crate) struct AnalyzeSection {
     pub(crate) prices: Option<PathBuf>,
 }
 
+/// `[lineage]`: what is known about models beyond telemetry.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LineageSection {
+    /// Environments (`deployment.environment.name`) in which what runs must be in the registry. Default `prod`, `production`.
+    pub(crate) production: Option<BTreeSet<String>>,
+    /// The model registry to read. Default none.
+    pub(crate) mlflow: Option<RawMlflow>,
+    /// Folders of checkpoints to watch. Default none.
+    pub(crate) checkpoints: Vec<RawCheckpointFolder>,
+}
+
+impl LineageSection {
+    /// Environments in which what runs must be in the registry.
+    pub(crate) fn production(&self) -> BTreeSet<String> {
+        self.production.clone().unwrap_or_else(|| ["prod", "production"].map(str::to_owned).into())
+    }
+}
+
 /// Where the server listens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Addresses {
@@ -84,6 +106,8 @@ pub(crate) struct Config {
     pub(crate) delivery: RawDelivery,
     /// Checked with the delivery that they need.
     pub(crate) schedules: Vec<RawSchedule>,
+    /// Checked by whoever reads the registry, who alone needs its token.
+    pub(crate) lineage: LineageSection,
     pub(crate) memory: MemoryLedger,
 }
 
@@ -149,6 +173,7 @@ impl RawConfig {
             prices: self.analyze.prices,
             delivery: self.delivery,
             schedules: self.schedule,
+            lineage: self.lineage,
             memory,
         })
     }

@@ -2,6 +2,7 @@
 //! What each run came to is in the tables `runs` and `deliveries` (`analyze::runs`), the log and the own metrics.
 
 mod compose;
+mod diagnose;
 mod outcome;
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,12 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    checkpoint_watch::CheckpointWatch,
     clock::SystemClock,
     config::{Addresses, Config},
-    memory,
+    deployment_watch, memory,
     query_runtime::QueryRuntime,
+    registry_watch::RegistryWatch,
     scheduler::Scheduler,
     self_metrics::{SelfMetrics, store_exports},
     session, web,
@@ -30,6 +32,56 @@ pub(crate) struct Server {
     tasks: JoinSet<anyhow::Result<()>>,
     /// Held: questions run on its threads.
     _queries: QueryRuntime,
+}
+
+/// What the server looks at by itself, beside what it is sent.
+struct Watches {
+    registry: Option<RegistryWatch>,
+    checkpoints: Option<CheckpointWatch>,
+}
+
+impl Watches {
+    /// # Errors
+    /// Settings that cannot be used, a token that cannot be read.
+    fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            registry: config.lineage.mlflow.as_ref().map(RegistryWatch::new).transpose()?,
+            checkpoints: CheckpointWatch::new(&config.lineage.checkpoints)?,
+        })
+    }
+
+    fn spawn(
+        self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        queries: &QueryRuntime,
+        shutdown: &CancellationToken,
+        session: &SessionContext,
+        store: &Arc<Store>,
+    ) {
+        if let Some(registry) = self.registry {
+            let (stop, session, store) = (shutdown.clone(), session.clone(), Arc::clone(store));
+            let watched = async move {
+                stop.run_until_cancelled(registry.watch(&session, &store, &SystemClock)).await;
+                Ok(())
+            };
+            tasks.spawn_on(watched, queries.handle());
+        }
+        let (stop, of_deployments) = (shutdown.clone(), (session.clone(), Arc::clone(store)));
+        let watched = async move {
+            let (session, store) = of_deployments;
+            stop.run_until_cancelled(deployment_watch::watch(&session, &store, &SystemClock)).await;
+            Ok(())
+        };
+        tasks.spawn_on(watched, queries.handle());
+        if let Some(checkpoints) = self.checkpoints {
+            let (stop, store) = (shutdown.clone(), Arc::clone(store));
+            let watched = async move {
+                stop.run_until_cancelled(checkpoints.watch(&store, &SystemClock)).await;
+                Ok(())
+            };
+            tasks.spawn_on(watched, queries.handle());
+        }
+    }
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -76,6 +128,7 @@ impl Server {
         let questions = Questions::new(session.clone(), config.query.clone());
         let (schedules, scheduled) =
             Scheduler::new(config, &store, &session, Arc::new(SystemClock), Some(Arc::clone(&ingest)))?.start();
+        let watches = Watches::new(config)?;
         let router = web::router(&store, &ingest, &questions, &metrics, schedules, config)?;
         let queries = QueryRuntime::start().context("start the threads of queries")?;
         let stop = shutdown.clone();
@@ -84,6 +137,7 @@ impl Server {
             Ok(())
         };
         tasks.spawn_on(scheduled, queries.handle());
+        watches.spawn(&mut tasks, &queries, &shutdown, &session, &store);
         let stop = shutdown.clone();
         let served = async move {
             let served = axum::serve(http, router).with_graceful_shutdown(async move { stop.cancelled().await });

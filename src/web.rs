@@ -1,7 +1,9 @@
 //! Everything on the HTTP port: SQL (from the query crate), remote write (from ingest), the answers, administration,
 //! health, own metrics, a start page.
 
-use std::sync::Arc;
+mod lineage_events;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -26,8 +28,8 @@ use serde_json::json;
 
 use crate::{
     answers::{
-        Answer, DecideQuestion, Desk, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, MarkQuestion,
-        OffPeakQuestion, RecommendQuestion, StreamQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices,
+        Answer, DecideQuestion, Desk, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LineageQuestion,
+        MarkQuestion, OffPeakQuestion, RecommendQuestion, StreamQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices,
     },
     config::Config,
     drift_gauges, retention,
@@ -42,6 +44,7 @@ struct Web {
     session: SessionContext,
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
+    production: BTreeSet<String>,
     retention: Retention,
     schedules: SchedulerHandle,
 }
@@ -66,6 +69,7 @@ pub(crate) fn router(
         session: questions.session().clone(),
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
+        production: config.lineage.production(),
         retention: config.store.retention.clone(),
         schedules,
     };
@@ -91,6 +95,7 @@ pub(crate) fn router(
         .route("/api/v1/deployments", post(mark))
         .route("/api/v1/datasets", post(record_dataset))
         .route("/api/v1/check", post(check_stream))
+        .route("/api/v1/lineage", get(lineage).post(lineage_events::take))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
@@ -202,7 +207,8 @@ impl Web {
     /// A GET only looks; a POST also records the result as rows of its table.
     fn desk(&self, method: &Method) -> Desk<'_> {
         let store = (*method == Method::POST).then_some(&*self.store);
-        Desk { session: &self.session, store, prices: self.prices.clone(), now_us: Utc::now().timestamp_micros() }
+        let (prices, production) = (self.prices.clone(), self.production.clone());
+        Desk { session: &self.session, store, prices, production, now_us: Utc::now().timestamp_micros() }
     }
 }
 
@@ -251,6 +257,10 @@ async fn reject(State(web): Shared, Path(id): Path<String>, Query(question): Que
 
 async fn diagnose(method: Method, State(web): Shared, Query(question): Query<DiagnoseQuestion>) -> Response {
     answer(question.format, web.desk(&method).diagnose(&question).await)
+}
+
+async fn lineage(method: Method, State(web): Shared, Query(question): Query<LineageQuestion>) -> Response {
+    answer(question.format, web.desk(&method).lineage(&question).await)
 }
 
 async fn mark(method: Method, State(web): Shared, Query(question): Query<MarkQuestion>) -> Response {

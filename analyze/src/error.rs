@@ -90,8 +90,21 @@ pub enum Error {
     TooManyPoints { limit: u64 },
     #[error("this time cannot be diagnosed: {0}")]
     Diagnosis(#[from] crate::diagnosis::Error),
+    #[error(
+        "the telemetry of {service} names more than {limit} versions, instances and minutes of them; ask about fewer days"
+    )]
+    TooManyReleases { service: String, limit: usize },
+    #[error(
+        "nothing is known of a service {service:?}: no telemetry in {days} days, no mark, no alias that it follows{}",
+        services_text(.known)
+    )]
+    UnknownLineage { service: String, days: u32, known: Vec<String> },
+    #[error("ask about a moment that is not ahead, and about 1 to {days_max} days")]
+    LineageTime { days_max: u32 },
     #[error("the mark cannot be used: {0}")]
     Mark(#[source] crate::lineage::deployment::ObservationError),
+    #[error("OpenLineage: {0}")]
+    LineageEvent(#[from] crate::lineage::open_lineage::EventError),
     #[error("column {name} is missing or has an unexpected type")]
     Column { name: String },
     #[error("{file} is no file of rows: its name must end in .csv, .parquet, .jsonl, .ndjson or .json")]
@@ -134,8 +147,12 @@ impl Error {
             | Self::UnknownService { .. }
             | Self::MixedService { .. }
             | Self::TooManyPoints { .. }
+            | Self::TooManyReleases { .. }
             | Self::Diagnosis(_)
             | Self::Mark(_)
+            | Self::LineageEvent(_)
+            | Self::LineageTime { .. }
+            | Self::UnknownLineage { .. }
             | Self::NoBill { .. }
             | Self::TooManyCategories { .. }
             | Self::TooFewWeeks { .. }

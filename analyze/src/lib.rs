@@ -1,4 +1,4 @@
-//! Jobs over the stored telemetry: weekly report, idle examination, drift score.
+//! Jobs over the stored telemetry: weekly report, idle examination, drift score; and the model registry that lineage reads.
 //!
 //! Every job reads through a session (views `gpu`, `system`, `inputs`, `metrics` and the schema `raw`), takes the current
 //! time as an argument, states its data coverage, keeps simulated and real data apart, and writes its result with its
@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod demand;
 pub mod diagnosis;
 pub mod drift;
+mod duration_setting;
 pub mod energy;
 mod error;
 pub mod focus;
@@ -32,6 +33,7 @@ pub mod page;
 pub mod price_book;
 pub mod recommend;
 pub mod recommendation;
+pub mod registry;
 pub mod replay;
 pub mod report;
 mod result_table;

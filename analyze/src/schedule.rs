@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 
-pub use settings::{Attach, CheckJob, DriftJob, Job, RawSchedule, ScheduleError};
+pub use settings::{Attach, CheckJob, DiagnoseJob, DriftJob, Job, RawSchedule, ScheduleError};
 
 /// Missed runs are counted up to here; beyond it "at least" is said.
 const MISSED_COUNT_MAX: usize = 1_000;

@@ -6,6 +6,8 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
+/// Microseconds of one millisecond.
+pub(crate) const MILLISECOND_US: i64 = 1_000;
 /// Microseconds of one minute.
 pub(crate) const MINUTE_US: i64 = 60_000_000;
 /// Microseconds of one hour.

@@ -312,6 +312,29 @@ pub(crate) struct DiagnoseQuestion {
     pub(crate) format: Format,
 }
 
+/// What is asked about lineage.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+pub(crate) struct LineageQuestion {
+    /// Service, as its telemetry names it (service.name)
+    pub(crate) service: String,
+    /// The moment, UTC: 2026-11-16T09:00:00Z [default: now]
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<String>,
+    /// Only evidence about this model, for a service that serves several
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    /// Days before the moment whose telemetry is read; marks and aliases of all time are [default: 30]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) days: Option<u32>,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub(crate) format: Format,
+}
+
 /// What was deployed.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub(crate) struct MarkQuestion {

@@ -1,6 +1,7 @@
 //! `driftwatt demo`: everything, on data of its own.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -139,6 +140,7 @@ async fn diagnosis(server: &Server, incident: &Incident, number: usize) -> anyho
         session: &server.session,
         store: Some(&server.store),
         prices: None,
+        production: BTreeSet::new(),
         now_us: Utc::now().timestamp_micros(),
     };
     terminal::print(&desk.diagnose(&question).await?);
@@ -173,7 +175,8 @@ fn time_text(time_us: u64) -> String {
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
     let prices = Some(PriceBook::parse(PRICES)?);
     let now = Utc::now();
-    let desk = Desk { session: &server.session, store: Some(&server.store), prices, now_us: now.timestamp_micros() };
+    let (production, now_us) = (BTreeSet::new(), now.timestamp_micros());
+    let desk = Desk { session: &server.session, store: Some(&server.store), prices, production, now_us };
     // Up to this moment, so that what this machine sent meanwhile is in the report as well.
     let now = now.to_rfc3339_opts(SecondsFormat::Micros, true);
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };

@@ -1,4 +1,4 @@
-//! `driftwatt report`, `drift`, `idle`, `diagnose`, `deploy mark`, and what all questions share: ask a running server over HTTP, or open
+//! `driftwatt report`, `drift`, `idle`, `diagnose`, `lineage`, `deploy mark`, and what all questions share: ask a running server over HTTP, or open
 //! a data directory.
 
 use std::{path::PathBuf, process::ExitCode};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    DiagnoseArgs, DriftArgs, IdleArgs, MarkArgs, OffPeakArgs, SourceArgs, WeeklyArgs, folders,
+    DiagnoseArgs, DriftArgs, IdleArgs, LineageArgs, MarkArgs, OffPeakArgs, SourceArgs, WeeklyArgs, folders,
     source::{Opened, no_server, refusal},
 };
 use crate::{
@@ -62,8 +62,20 @@ pub(super) async fn answered<A: Into<Answer>>(
     prices: Option<&PathBuf>,
     local: impl AsyncFnOnce(Desk<'_>) -> anyhow::Result<A>,
 ) -> anyhow::Result<Answer> {
+    answered_by(Method::POST, source, path, question, prices, local).await
+}
+
+/// The same with the method of the request to a server: a POST may record something.
+async fn answered_by<A: Into<Answer>>(
+    method: Method,
+    source: &SourceArgs,
+    path: &str,
+    question: &impl Serialize,
+    prices: Option<&PathBuf>,
+    local: impl AsyncFnOnce(Desk<'_>) -> anyhow::Result<A>,
+) -> anyhow::Result<Answer> {
     let Some(data) = &source.data else {
-        return ask(Method::POST, &source.server, path, question).await;
+        return ask(method, &source.server, path, question).await;
     };
     let opened = Opened::open(data, source.config.as_ref()).await?;
     let prices = read_prices(prices.or(opened.config.prices.as_ref()))?;
@@ -71,6 +83,7 @@ pub(super) async fn answered<A: Into<Answer>>(
         session: &opened.session,
         store: Some(&opened.store),
         prices,
+        production: opened.config.lineage.production(),
         now_us: Utc::now().timestamp_micros(),
     })
     .await;
@@ -98,6 +111,13 @@ pub(super) async fn diagnose(args: DiagnoseArgs) -> anyhow::Result<()> {
     let question = &args.question;
     let local = async |desk: Desk<'_>| desk.diagnose(question).await;
     let answer = answered(&args.source, "/api/v1/diagnose", question, None, local).await?;
+    write_to(args.output.as_ref(), &answer.text)
+}
+
+pub(super) async fn lineage(args: LineageArgs) -> anyhow::Result<()> {
+    let question = &args.question;
+    let local = async |desk: Desk<'_>| desk.lineage(question).await;
+    let answer = answered_by(Method::GET, &args.source, "/api/v1/lineage", question, None, local).await?;
     write_to(args.output.as_ref(), &answer.text)
 }
 

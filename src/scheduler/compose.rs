@@ -1,5 +1,7 @@
 //! What each job finds, and the letters that tell it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use datafusion::prelude::SessionContext;
@@ -45,16 +47,16 @@ pub(super) struct Composed {
     pub(super) parameters: Value,
     pub(super) letters: Vec<Letter>,
     /// Of the idle alert: what to remember once it arrived.
-    mails: Vec<OwnerMail>,
+    pub(super) mails: Vec<OwnerMail>,
 }
 
 /// A result in every form.
-struct Forms {
-    subject: String,
-    text: String,
-    html: String,
-    json: String,
-    csv: Option<String>,
+pub(super) struct Forms {
+    pub(super) subject: String,
+    pub(super) text: String,
+    pub(super) html: String,
+    pub(super) json: String,
+    pub(super) csv: Option<String>,
 }
 
 /// Runs the job.
@@ -68,6 +70,7 @@ pub(super) async fn compose(sources: &Sources<'_>) -> anyhow::Result<Composed> {
         Job::IdleAlert { hours, repeat_hours } => sources.idle(*hours, *repeat_hours).await,
         Job::Drift(drift) => sources.drift(drift).await,
         Job::Check(check) => sources.check(check).await,
+        Job::Diagnose(job) => sources.diagnose(job).await,
     }
 }
 
@@ -103,12 +106,13 @@ impl Sources<'_> {
             session: self.session,
             store: Some(self.store),
             prices: self.prices.clone(),
+            production: BTreeSet::new(),
             now_us: self.scheduled.timestamp_micros(),
         }
     }
 
     /// One letter to everybody of the schedule.
-    fn letter(&self, forms: Forms) -> anyhow::Result<Letter> {
+    pub(super) fn letter(&self, forms: Forms) -> anyhow::Result<Letter> {
         let name = format!("{}-{}", self.schedule.name, self.scheduled.format("%Y-%m-%d"));
         let attached = self.schedule.attach.iter().filter_map(|attach| {
             let (extension, content_type, content) = match attach {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     otlp::{export, gauge, label, now_nanos, point},
     server::{Server, driftwatt, start},
+    smtp::SmtpServer,
 };
 
 const MINUTE: u64 = 60_000_000_000;
@@ -169,4 +170,49 @@ async fn a_gauge_that_is_sampled_is_no_request() {
         text.contains("is a gauge that is read at a fixed interval") && text.contains("verdict     inconclusive"),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_diagnoses_who_is_over_the_limit_and_tells_by_mail() {
+    let smtp = SmtpServer::start(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("driftwatt.toml");
+    let job = |name: &str, rest: &str| {
+        format!(
+            "[[schedule]]\nname = \"{name}\"\njob = \"diagnose\"\ncron = \"0 7 1 1 *\"\nservices = [\"chat\", \"nobody\"]\n{rest}\n"
+        )
+    };
+    let text = format!(
+        "[delivery.mail]\nhost = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\nfrom = \"driftwatt@example.com\"\n\
+         to = [\"ops@example.com\"]\n{}{}{}",
+        smtp.port,
+        job("slow", "p95_ms_max = 400"),
+        job("fine", "p95_ms_max = 100000"),
+        job("always", "attach = [\"json\"]"),
+    );
+    std::fs::write(&file, text).unwrap();
+    let server = Server::start_configured(&dir.path().join("data"), &file.to_string_lossy());
+    let (latency, tokens) = single_requests(now_nanos() / MINUTE * MINUTE - 150 * MINUTE);
+    let metrics = vec![
+        gauge("http.server.request.duration", latency),
+        gauge("gen_ai.client.inference.operation.input_tokens", tokens),
+    ];
+    assert_eq!(export(&server, metrics).await.0, 0);
+    let url = format!("http://{}", server.http);
+    let ran = |name: &str| -> Value {
+        serde_json::from_str(&run(&["schedule", "run", name, "--server", &url, "--format", "json"])).unwrap()
+    };
+    let fine = ran("fine");
+    assert_eq!((&fine["outcome"], smtp.taken().len()), (&"succeeded".into(), 0), "{fine}");
+    let summary = fine["summary"].as_str().unwrap();
+    assert!(summary.starts_with("0 of 2 services over the limit, 1 not known: nobody: no latency"), "{summary}");
+    let slow = ran("slow");
+    assert_eq!(slow["summary"], "1 of 2 services over the limit, 1 not known", "{slow}");
+    let taken = smtp.taken();
+    assert!(taken.len() == 1 && taken[0].data.contains("Subject: latency of chat"), "{taken:?}");
+    assert!(taken[0].data.contains("not looked at: nobody"), "{}", taken[0].data);
+    let rows = server.rows("SELECT service_name, count(*) FROM reports.diagnoses GROUP BY 1").await;
+    assert_eq!(rows, [vec![Value::from("chat"), 1.into()]]);
+    assert_eq!(ran("always")["summary"], "1 of 2 services diagnosed, 1 not known");
+    assert_eq!(server.rows("SELECT count(*) FROM reports.diagnoses").await, [[2]]);
 }

@@ -62,6 +62,10 @@ mod inlets;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lineage;
+#[cfg(test)]
+mod lineage_events;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(test)]
@@ -76,6 +80,8 @@ mod points;
 mod postgres;
 #[cfg(test)]
 mod recommend;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod remote_write;
 #[cfg(test)]

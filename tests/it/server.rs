@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -221,5 +221,36 @@ impl Drop for Server {
             self.child.kill().unwrap();
             self.child.wait().unwrap();
         }
+    }
+}
+
+/// The rows of a query once they are as expected; the table may not be there yet.
+pub(crate) async fn eventually(
+    server: &Server,
+    sql: &str,
+    is_expected: impl Fn(&[Vec<Value>]) -> bool,
+) -> Vec<Vec<Value>> {
+    let end = Instant::now() + START_LIMIT;
+    loop {
+        let (status, body) = server.ask(json!({ "query": sql })).await;
+        let rows: Vec<Vec<Value>> = serde_json::from_value(body["rows"].clone()).unwrap_or_default();
+        if status == 200 && is_expected(&rows) {
+            return rows;
+        }
+        assert!(Instant::now() < end, "{sql}: {body}\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The server's own metrics once they have `name`.
+pub(crate) async fn eventually_measured(server: &Server, name: &str) -> String {
+    let end = Instant::now() + START_LIMIT;
+    loop {
+        let (_, metrics) = server.get("/metrics").await;
+        if metrics.contains(name) {
+            return metrics;
+        }
+        assert!(Instant::now() < end, "{name}: {metrics}\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

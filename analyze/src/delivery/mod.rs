@@ -10,7 +10,7 @@ mod gate_mail_tests;
 mod mail;
 mod outbox;
 mod retry;
-mod secret;
+pub(crate) mod secret;
 mod settings;
 #[cfg(test)]
 mod smtp_server;
@@ -23,6 +23,7 @@ pub use mail::{Attachment, Mail, Mailer};
 pub use outbox::{Letter, Outbox};
 pub use retry::{DeliveryAttempt, Outcome, RetryPolicy};
 pub use secret::Secret;
+pub(crate) use settings::is_this_machine;
 pub use settings::{
     Credentials, DeliveryConfig, MailConfig, RawDelivery, RawMail, RawRetry, RawWebhook, Security, WebhookConfig,
 };

@@ -29,7 +29,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Reads the secret `setting`, given as `setting_file` or `setting_env`; none if neither is.
-pub(super) fn read(
+pub(crate) fn read(
     setting: &str,
     file: Option<&PathBuf>,
     variable: Option<&str>,

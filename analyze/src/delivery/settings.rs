@@ -215,7 +215,8 @@ pub(super) fn mailbox(setting: &str, text: &str) -> Result<Mailbox, DeliveryErro
     })
 }
 
-fn is_this_machine(host: &str) -> bool {
+/// Whether `host` is a name or address of this machine.
+pub(crate) fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -98,6 +98,12 @@ impl LatencyBuckets {
         self.edges_ms.last().copied()
     }
 
+    /// The requests of some minutes by bucket, whole ones: what was divided between buckets is rounded.
+    pub fn card_buckets(&self, minutes: Range<usize>) -> crate::lineage::version_card::LatencyBuckets {
+        let counts = self.merged(minutes).into_iter().map(|count| count.round() as u64).collect();
+        crate::lineage::version_card::LatencyBuckets { bounds_ms: self.edges_ms.clone(), counts }
+    }
+
     /// Checks lengths and order.
     ///
     /// # Errors

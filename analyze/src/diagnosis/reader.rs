@@ -34,6 +34,9 @@ use crate::{
 };
 use series::Series;
 
+/// The 95th percentile.
+const P95: f64 = 0.95;
+
 /// Whose telemetry is read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
@@ -117,6 +120,21 @@ pub struct Reading {
     pub point_count: u64,
     /// The SQL that read them.
     pub queries: Vec<String>,
+}
+
+impl Reading {
+    /// The 95th percentile of latency, milliseconds; none where nothing was read, or only means without buckets.
+    pub fn p95_ms(&self) -> Option<f64> {
+        let window = &self.window;
+        if window.is_aggregated() {
+            return window.buckets.as_ref()?.quantile_ms(0..window.minute_count, P95);
+        }
+        let mut sorted = window.latency_ms.clone();
+        sorted.sort_by(f32::total_cmp);
+        // The smallest value that at least so many requests do not exceed.
+        let rank = (P95 * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.checked_sub(1)?).map(|ms| f64::from(*ms))
+    }
 }
 
 /// What is known while reading.

@@ -177,6 +177,11 @@ const VERSION_ATTRIBUTES: &[(&str, Closeness)] = &[
     ("container.image.tags", Closeness::Image),
 ];
 
+/// Attributes that carry a version, the closest to the model first.
+pub(super) fn version_attributes() -> impl Iterator<Item = &'static str> {
+    VERSION_ATTRIBUTES.iter().map(|(attribute, _)| *attribute)
+}
+
 /// Attributes that carry the name of the model, the closest first.
 const MODEL_ATTRIBUTES: &[&str] =
     &["driftwatt.model.name", "k8s.pod.label.model-name", "gen_ai.request.model", "service.name"];

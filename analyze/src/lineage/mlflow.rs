@@ -14,6 +14,6 @@ mod tests;
 
 pub use answer::{AnswerError, DatasetInput, ModelVersion, Page, RegisteredModel, Remedy, Run, VersionStatus};
 pub use answer::{read_model_versions, read_registered_models, read_run, read_version_by_alias};
-pub use change::{AliasBinding, Change, Snapshot, alias_observations, changes};
+pub use change::{Change, Snapshot, changes};
 pub use poll::{Poll, PollError, PollOptions};
 pub use request::{Request, Token, TokenError};

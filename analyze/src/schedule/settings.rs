@@ -12,6 +12,10 @@ use crate::drift::Source;
 
 /// Longest window of a job, in hours: about a quarter.
 const HOURS_MAX: u32 = 24 * 92;
+/// Most services of one diagnosis job.
+const SERVICES_MAX: usize = 100;
+/// Longest window of the percentile that a diagnosis job looks at, in hours: what a diagnosis can read.
+const DIAGNOSE_HOURS_MAX: u32 = 24 * 7;
 /// Longest window of recommendations, in days.
 const DAYS_MAX: u32 = 365;
 
@@ -77,6 +81,7 @@ enum JobName {
     IdleAlert,
     Drift,
     Check,
+    Diagnose,
 }
 
 /// What is run, with what it needs to know.
@@ -101,6 +106,19 @@ pub enum Job {
     Drift(DriftJob),
     /// The points of the hours before against a contract; told to the owner only when they may not be used.
     Check(CheckJob),
+    /// A diagnosis of each service whose latency is over a limit, or of each.
+    Diagnose(DiagnoseJob),
+}
+
+/// Whose latency is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiagnoseJob {
+    /// `service.name` of each.
+    pub services: Vec<String>,
+    /// Milliseconds above which the 95th percentile is diagnosed; none diagnoses always.
+    pub p95_ms_max: Option<u32>,
+    /// Hours before the run of which that percentile is.
+    pub hours: u32,
 }
 
 /// What a scheduled drift score compares.
@@ -167,6 +185,8 @@ pub struct RawSchedule {
     table: Option<String>,
     #[serde(rename = "where")]
     filter: Option<String>,
+    services: Option<Vec<String>>,
+    p95_ms_max: Option<u32>,
 }
 
 impl RawSchedule {
@@ -220,13 +240,15 @@ impl RawSchedule {
     fn job(&self) -> Result<Job, ScheduleError> {
         let given = [
             ("days", self.days.is_some(), [JobName::Recommend].as_slice()),
-            ("hours", self.hours.is_some(), &[JobName::IdleAlert, JobName::Drift, JobName::Check]),
+            ("hours", self.hours.is_some(), &[JobName::IdleAlert, JobName::Drift, JobName::Check, JobName::Diagnose]),
             ("repeat_hours", self.repeat_hours.is_some(), &[JobName::IdleAlert]),
             ("metric", self.metric.is_some(), &[JobName::Drift, JobName::Check]),
             ("where", self.filter.is_some(), &[JobName::Drift, JobName::Check]),
             ("contract", self.contract.is_some(), &[JobName::Check]),
             ("table", self.table.is_some(), &[JobName::Check]),
             ("source", self.source.is_some(), &[JobName::Drift]),
+            ("services", self.services.is_some(), &[JobName::Diagnose]),
+            ("p95_ms_max", self.p95_ms_max.is_some(), &[JobName::Diagnose]),
         ];
         if let Some((key, ..)) = given.iter().find(|(_, is_given, jobs)| *is_given && !jobs.contains(&self.job)) {
             return self.refuse(key, "is no setting of this job; remove it");
@@ -260,7 +282,23 @@ impl RawSchedule {
                 };
                 Job::Drift(DriftJob { metric, filter, hours: self.number("hours", self.hours, 24, HOURS_MAX)?, source })
             }
+            JobName::Diagnose => Job::Diagnose(self.diagnose_job()?),
         })
+    }
+}
+
+impl RawSchedule {
+    fn diagnose_job(&self) -> Result<DiagnoseJob, ScheduleError> {
+        let services = self.services.clone().unwrap_or_default();
+        if services.is_empty() || services.len() > SERVICES_MAX || services.iter().any(|name| name.trim().is_empty()) {
+            let reason = format!("names {} services; name 1 to {SERVICES_MAX}, such as [\"chat\"]", services.len());
+            return self.refuse("services", reason);
+        }
+        if self.p95_ms_max == Some(0) {
+            return self.refuse("p95_ms_max", "is 0; write milliseconds, or leave it out to diagnose always");
+        }
+        let hours = self.number("hours", self.hours, 1, DIAGNOSE_HOURS_MAX)?;
+        Ok(DiagnoseJob { services, p95_ms_max: self.p95_ms_max, hours })
     }
 }
 
@@ -273,6 +311,7 @@ impl Job {
             Self::IdleAlert { .. } => "idle-alert",
             Self::Drift(_) => "drift",
             Self::Check(_) => "check",
+            Self::Diagnose(_) => "diagnose",
         }
     }
 }
@@ -336,6 +375,9 @@ mod tests {
         assert_eq!(of("drift", "metric = \"pixels\"").unwrap().job, Job::Drift(drift.clone()));
         let states = of("drift", "metric = \"pixels\"\nsource = \"states\"").unwrap().job;
         assert_eq!(states, Job::Drift(DriftJob { source: Source::States, ..drift }));
+        let diagnose = DiagnoseJob { services: vec!["chat".into()], p95_ms_max: Some(800), hours: 1 };
+        let job = of("diagnose", "services = [\"chat\"]\np95_ms_max = 800").unwrap().job;
+        assert_eq!(job, Job::Diagnose(diagnose));
         assert_eq!(of("weekly-report", "").unwrap().time_zone(), Tz::UTC);
         for (job, rest, key) in [
             ("weekly-report", "days = 7", "days"),
@@ -347,6 +389,10 @@ mod tests {
             ("check", "metric = \"a\"", "contract"),
             ("drift", "metric = \"a\"\ncontract = \"c.yaml\"", "contract"),
             ("check", "metric = \"a\"\ncontract = \"c.yaml\"\nattach = [\"html\"]", "attach"),
+            ("diagnose", "", "services"),
+            ("diagnose", "services = [\"\"]", "services"),
+            ("diagnose", "services = [\"chat\"]\np95_ms_max = 0", "p95_ms_max"),
+            ("drift", "metric = \"pixels\"\nservices = [\"chat\"]", "services"),
             ("recommend", "attach = [\"csv\"]", "attach"),
             ("idle-alert", "attach = [\"json\"]", "attach"),
         ] {

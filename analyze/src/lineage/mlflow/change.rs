@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::deployment::{Evidence, Observation, Release, Target};
 use super::answer::{ModelVersion, RegisteredModel};
-
-/// Microseconds of a millisecond.
-const MILLISECOND_US: i64 = 1_000;
+use crate::window::MILLISECOND_US;
 
 /// The registry at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -123,30 +120,4 @@ fn alias_moves(previous: Option<&Snapshot>, before: &Snapshot, next: &Snapshot) 
         }
     }
     moves
-}
-
-/// A service that loads whatever an alias names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AliasBinding {
-    /// Name of the model.
-    pub model: String,
-    /// The alias.
-    pub alias: String,
-    /// The service and environment that follow it.
-    pub target: Target,
-}
-
-/// Alias moves as evidence for the services that follow them.
-pub fn alias_observations(changes: &[Change], bindings: &[AliasBinding]) -> Vec<Observation> {
-    let mut observations = Vec::new();
-    for change in changes {
-        let Change::AliasMoved { model, alias, to, not_before_us, seen_us, .. } = change else { continue };
-        for binding in bindings.iter().filter(|binding| binding.model == *model && binding.alias == *alias) {
-            let release = to.as_ref().map(|version| Release { model: model.clone(), version: version.clone() });
-            let evidence = Evidence::Alias { alias: alias.clone(), release, not_before_us: *not_before_us };
-            let target = binding.target.clone();
-            observations.push(Observation { target, time_us: *seen_us, evidence, received_us: *seen_us });
-        }
-    }
-    observations
 }

@@ -97,6 +97,11 @@ impl Poll {
         }
     }
 
+    /// The larger of the models and the versions that are held.
+    pub fn rows_held(&self) -> usize {
+        self.snapshot.models.len().max(self.snapshot.versions.len())
+    }
+
     /// What to ask next; `None` once the snapshot is complete.
     pub fn request(&self) -> Option<Request> {
         let page_token = self.page_token.as_deref();

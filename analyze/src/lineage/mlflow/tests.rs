@@ -1,4 +1,3 @@
-use super::super::deployment::{Evidence, Release, Target};
 use super::*;
 
 /// A registry that answers as MLflow's tracking server does, with pages of a size of its own.
@@ -131,22 +130,6 @@ fn tags_and_removed_aliases_are_changes() {
     assert!(matches!(&found[1], Change::ModelTagsChanged { tags, .. } if tags["tier"] == "gold"), "{found:?}");
     assert!(matches!(&found[2], Change::AliasMoved { to: None, from: Some(_), .. }), "{found:?}");
     assert_eq!(found.len(), 3);
-}
-
-#[test]
-fn an_alias_move_is_evidence_for_the_services_that_follow_it() {
-    let mut registry = FakeRegistry::new(10);
-    registry.add_model("resnet", &[("champion", "1"), ("shadow", "1")]);
-    registry.add_version("resnet", 1, 7);
-    let first = registry.poll(None, PollOptions::default(), 10_000);
-    let target = Target { service: "resize".to_owned(), environment: None };
-    let binding = AliasBinding { model: "resnet".to_owned(), alias: "champion".to_owned(), target: target.clone() };
-    let observations = alias_observations(&changes(None, &first), &[binding]);
-    let release = Some(Release { model: "resnet".to_owned(), version: "1".to_owned() });
-    // Of the first poll it is known only that the alias cannot be older than its version: 7 ms.
-    let expected = Evidence::Alias { alias: "champion".to_owned(), release, not_before_us: 7_000 };
-    assert_eq!(observations.len(), 1);
-    assert_eq!((&observations[0].target, &observations[0].evidence), (&target, &expected));
 }
 
 #[test]
