@@ -1,6 +1,6 @@
 //! Drift from stored hourly states: the same scores as from the points, built once, and built again where late data came.
 
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use datafusion::{arrow::array::AsArray as _, prelude::SessionContext};
 use driftwatt_analyze::{
@@ -270,6 +270,43 @@ async fn states_are_built_once_and_again_where_late_points_came() {
     stored.store.close().await.unwrap();
 }
 
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let place = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &place),
+            false => _ = fs::copy(entry.path(), place).unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_outlive_their_points() {
+    let stored = Stored::open().await;
+    stored.store.append(tokens().0).await.unwrap();
+    stored.store.append(histograms_and_categories()).await.unwrap();
+    let asked = request(&["sizes", "requests[language]", "tokens"], Source::States);
+    let first = stored.drift(&asked).await;
+    stored.store.close().await.unwrap();
+    // A directory that holds nothing else, as if all points and series were too old to be kept.
+    let dir = tempfile::tempdir().unwrap();
+    let table = Path::new("data/tables/drift_states");
+    copy(&stored.dir.path().join(table), &dir.path().join(table));
+    let only_states = Stored::open_in(dir).await;
+    let later = only_states.drift(&asked).await;
+    assert!(later.refused.is_empty(), "{later:?}");
+    let comparisons = |run: &DriftRun| {
+        let of = |name: &str| run.scores.iter().find(|score| score.request.subject.label() == name).unwrap();
+        ["sizes", "requests[language]", "tokens"].map(|name| of(name).comparison.clone())
+    };
+    assert_eq!(comparisons(&later), comparisons(&first));
+    assert_eq!(only_states.states().await, 3 * (WEEK + 1), "nothing is built of nothing");
+    only_states.store.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_have_states_of_their_own_and_other_windows_are_refused() {
     let stored = Stored::open().await;
@@ -307,7 +344,7 @@ async fn the_command_line_and_a_schedule_ask_for_states() {
     let config = dir.path().join("config.toml");
     let schedule = "[[schedule]]\nname = \"tokens\"\njob = \"drift\"\ncron = \"@yearly\"\nmetric = \"driftwatt.input.tokens\"\n\
                     hours = 2\nsource = \"states\"\n";
-    std::fs::write(&config, schedule).unwrap();
+    fs::write(&config, schedule).unwrap();
     let server = Server::start_configured(&dir.path().join("data"), &config.display().to_string());
     let hour = 3_600_000_000_000;
     let end = now_nanos() / hour * hour;
