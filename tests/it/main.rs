@@ -69,6 +69,9 @@ mod lineage_events;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(test)]
+#[cfg(unix)]
+mod mlflow;
+#[cfg(test)]
 mod object_storage;
 #[cfg(test)]
 mod openapi;
