@@ -98,7 +98,7 @@ async fn produce(
     let work = async {
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| Error::of("", error))?;
-            ending.question.add_rows(batch.num_rows())?;
+            ending.question.add(&batch)?;
             if sender.send(Ok(batch)).await.is_err() {
                 // The client left.
                 return Ok(false);

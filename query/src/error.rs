@@ -30,6 +30,8 @@ pub enum Error {
     UserBusy { user: String, running: usize, waiting: usize },
     #[error("the answer has more than {rows_max} rows (query.users.{user}.rows_max); ask for fewer")]
     UserRows { user: String, rows_max: u64 },
+    #[error("the answer has more than {bytes_max} bytes (query.users.{user}.bytes_max); ask for less")]
+    UserBytes { user: String, bytes_max: u64 },
     #[error("the query was cancelled")]
     Cancelled,
     #[error("the query needs more memory than it may use ({0}); narrow it, or raise query.memory")]
@@ -117,7 +119,8 @@ impl Error {
             Self::Denied(_) => ErrorKind::Denied,
             Self::Invalid { .. } | Self::Config { .. } | Self::Tls { .. } | Self::Roles(_) => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Busy { .. } | Self::UserBusy { .. } | Self::UserRows { .. } => ErrorKind::Limit,
+            Self::Busy { .. } | Self::UserBusy { .. } => ErrorKind::Limit,
+            Self::UserRows { .. } | Self::UserBytes { .. } => ErrorKind::Limit,
             Self::Memory(_) | Self::Jobs { .. } | Self::JobSize { .. } => ErrorKind::Limit,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Spool { .. } | Self::ServeFlight(_) | Self::Internal(_) => ErrorKind::Internal,

@@ -8,11 +8,12 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use arrow::array::{Array as _, RecordBatch};
 use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -100,7 +101,7 @@ impl Questions {
         let limits = asked.user.as_ref().and_then(|user| shared.config.user_limits.get(user));
         let limit = limits.and_then(|limits| limits.timeout).map_or(limit, |own| own.min(limit));
         let timeout = asked.timeout.map_or(limit, |timeout| timeout.min(limit));
-        let rows_max = limits.and_then(|limits| limits.rows_max);
+        let (rows_max, bytes_max) = limits.map_or((None, None), |limits| (limits.rows_max, limits.bytes_max));
         // The user's own turn comes first: whoever waits for it takes no place from others.
         let refused = |_full: &Error| shared.metrics.refused(asked.surface);
         let mut waiting = None;
@@ -120,7 +121,16 @@ impl Questions {
         shared.metrics.begin(asked.surface);
         let entry = shared.log.begin(asked.surface, asked.user, asked.text, asked.stop);
         let slots = Slots { own, shared: slot };
-        let mut question = Question { shared: Arc::clone(shared), entry, timeout, rows_max, slots, outcome: ABANDONED };
+        let mut question = Question {
+            shared: Arc::clone(shared),
+            entry,
+            timeout,
+            rows_max,
+            bytes_max,
+            bytes: AtomicU64::new(0),
+            slots,
+            outcome: ABANDONED,
+        };
         if question.slots.shared.is_none() {
             let slots = question.within_limits(self.slots(waiting, place)).await;
             let Slots { own, shared } = slots.inspect_err(|error| question.failed(error))?;
@@ -185,6 +195,9 @@ pub struct Question {
     timeout: Duration,
     /// Rows that the user may read.
     rows_max: Option<u64>,
+    /// Bytes that the user may read, and those on their way so far, as Arrow columns.
+    bytes_max: Option<u64>,
+    bytes: AtomicU64,
     slots: Slots,
     /// What is dropped without an end was given up by its client.
     outcome: &'static str,
@@ -244,16 +257,24 @@ impl Question {
         }
     }
 
-    /// Counts rows on their way to the client.
+    /// Counts what is on its way to the client.
     ///
     /// # Errors
-    /// [`Error::UserRows`] if they are more than the user may read.
-    pub(crate) fn add_rows(&self, count: usize) -> Result<()> {
-        let rows = self.entry.add_rows(count);
-        match (self.rows_max, &self.entry.user) {
-            (Some(rows_max), Some(user)) if rows > rows_max => Err(Error::UserRows { user: user.clone(), rows_max }),
-            _ => Ok(()),
+    /// [`Error::UserRows`], [`Error::UserBytes`] if it is more than the user may read.
+    pub(crate) fn add(&self, batch: &RecordBatch) -> Result<()> {
+        let rows = self.entry.add_rows(batch.num_rows());
+        let Some(user) = &self.entry.user else { return Ok(()) };
+        if let Some(rows_max) = self.rows_max.filter(|rows_max| rows > *rows_max) {
+            return Err(Error::UserRows { user: user.clone(), rows_max });
         }
+        if let Some(bytes_max) = self.bytes_max {
+            let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+            let size = sizes.sum::<std::result::Result<usize, _>>().map_err(|error| Error::of("", error.into()))?;
+            if self.bytes.fetch_add(size as u64, Ordering::Relaxed) + size as u64 > bytes_max {
+                return Err(Error::UserBytes { user: user.clone(), bytes_max });
+            }
+        }
+        Ok(())
     }
 
     /// What stops it.

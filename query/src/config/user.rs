@@ -24,6 +24,8 @@ struct Section {
     timeout: Option<String>,
     rows_max: Option<u64>,
     #[serde(default, deserialize_with = "driftwatt_store::size_text")]
+    bytes_max: Option<String>,
+    #[serde(default, deserialize_with = "driftwatt_store::size_text")]
     memory: Option<String>,
     concurrency_max: Option<usize>,
 }
@@ -52,7 +54,8 @@ impl<'de> Visitor<'de> for UserVisitor {
 
     fn visit_str<E>(self, password: &str) -> Result<RawUser, E> {
         let password = password.to_owned();
-        Ok(RawUser(Section { password, timeout: None, rows_max: None, memory: None, concurrency_max: None }))
+        let (timeout, rows_max, bytes_max, memory, concurrency_max) = (None, None, None, None, None);
+        Ok(RawUser(Section { password, timeout, rows_max, bytes_max, memory, concurrency_max }))
     }
 
     // The usual error would show it.
@@ -72,6 +75,8 @@ pub struct UserLimits {
     pub timeout: Option<Duration>,
     /// Rows of one answer; a longer one ends with an error.
     pub rows_max: Option<u64>,
+    /// Bytes of one answer as Arrow columns, before it is written as text or compressed; a larger one ends with an error.
+    pub bytes_max: Option<u64>,
     /// Memory of all queries of the user together.
     pub memory_bytes: Option<usize>,
     /// Queries of the user at once; eight times as many wait, further ones are refused.
@@ -91,7 +96,7 @@ impl RawUser {
     /// # Errors
     /// [`Error::Config`] naming `user` and what cannot be read.
     pub(super) fn validate(self, user: &str) -> Result<(Verifier, UserLimits)> {
-        let Section { password, timeout, rows_max, memory, concurrency_max } = self.0;
+        let Section { password, timeout, rows_max, bytes_max, memory, concurrency_max } = self.0;
         let wrong = |reason: String| Error::Config { name: "users", reason: format!("{user}: {reason}") };
         let read = |name: &str, text: Option<String>, units: &[(&str, u64)], expected: &str| {
             let value = text.map(|text| quantity("users", &text, units, expected)).transpose();
@@ -102,12 +107,14 @@ impl RawUser {
         };
         let timeout = read("timeout", timeout, &DURATION_UNITS, "a duration like \"30s\"")?;
         let memory = read("memory", memory, &SIZE_UNITS, "a size like \"1GiB\"")?;
-        if rows_max == Some(0) || concurrency_max == Some(0) {
-            return Err(wrong("rows_max and concurrency_max must be above 0".into()));
+        let bytes_max = read("bytes_max", bytes_max, &SIZE_UNITS, "a size like \"64MiB\"")?;
+        if rows_max == Some(0) || bytes_max == Some(0) || concurrency_max == Some(0) {
+            return Err(wrong("rows_max, bytes_max and concurrency_max must be above 0".into()));
         }
         let limits = UserLimits {
             timeout: timeout.map(Duration::from_millis),
             rows_max,
+            bytes_max,
             memory_bytes: memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             concurrency_max,
         };
@@ -132,7 +139,7 @@ mod tests {
     #[test]
     fn a_user_is_a_password_or_a_table_with_limits() {
         let section = "[users]\nplain = \"secret\"\n[users.guest]\npassword = \"other\"\ntimeout = \"2s\"\n\
-                       rows_max = 100\nmemory = \"64MiB\"\nconcurrency_max = 1";
+                       rows_max = 100\nbytes_max = \"1MiB\"\nmemory = \"64MiB\"\nconcurrency_max = 1";
         let raw: RawConfig = toml::from_str(section).unwrap();
         assert!(!format!("{raw:?}").contains("secret"));
         let config = raw.validate().unwrap();
@@ -140,6 +147,7 @@ mod tests {
         let limits = UserLimits {
             timeout: Some(Duration::from_secs(2)),
             rows_max: Some(100),
+            bytes_max: Some(1 << 20),
             memory_bytes: Some(64 << 20),
             concurrency_max: Some(1),
         };
@@ -158,6 +166,7 @@ mod tests {
             ("password = \"\"", "guest: a password is empty"),
             ("password = \"hunter2\"\ntimeout = \"soon\"", "guest: timeout:"),
             ("password = \"hunter2\"\nrows_max = 0", "guest: rows_max"),
+            ("password = \"hunter2\"\nbytes_max = \"much\"", "guest: bytes_max:"),
             ("password = \"hunter2\"\nrows = 5", "unknown field `rows`"),
             ("", "missing field `password`"),
             ("timeout = \"1s\"", "missing field `password`"),

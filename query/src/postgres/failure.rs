@@ -47,7 +47,7 @@ impl From<Error> for Failure {
             Error::Invalid { position, fault, .. } => (code(*fault), *position),
             Error::Timeout { .. } | Error::Cancelled => ("57014", None),
             Error::Busy { .. } | Error::UserBusy { .. } => ("53000", None),
-            Error::UserRows { .. } => ("53400", None),
+            Error::UserRows { .. } | Error::UserBytes { .. } => ("53400", None),
             Error::Memory(_) => ("53200", None),
             _ => ("XX000", None),
         };

@@ -59,8 +59,8 @@ async fn one_users_heavy_queries_leave_room_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_and_memory_of_a_user_are_bounded() {
-    let (_dir, server) = start(&[("ROWS_MAX", "10"), ("MEMORY", "1MiB")]);
+async fn rows_bytes_and_memory_of_a_user_are_bounded() {
+    let (_dir, server) = start(&[("ROWS_MAX", "10"), ("BYTES_MAX", "64KiB"), ("MEMORY", "1MiB")]);
     let (guest, other) = (connect(&server, "guest").await, connect(&server, "other").await);
     let count = |limit: u32| format!("SELECT value FROM generate_series(1, 100000) LIMIT {limit}");
     assert_eq!(guest.simple_query(&count(10)).await.unwrap().len(), 12, "rows, their description and the end");
@@ -68,6 +68,12 @@ async fn rows_and_memory_of_a_user_are_bounded() {
     assert_eq!(code, SqlState::CONFIGURATION_LIMIT_EXCEEDED, "{message}");
     assert!(message.contains("query.users.guest.rows_max"), "{message}");
     other.simple_query(&count(11)).await.unwrap();
+    let long = |length: u32| format!("SELECT repeat('x', {length}) FROM generate_series(1, 5)");
+    assert_eq!(guest.simple_query(&long(10_000)).await.unwrap().len(), 7);
+    let (code, message, _) = failure(&guest, &long(20_000)).await;
+    assert_eq!(code, SqlState::CONFIGURATION_LIMIT_EXCEEDED, "{message}");
+    assert!(message.contains("query.users.guest.bytes_max"), "{message}");
+    other.simple_query(&long(20_000)).await.unwrap();
     let heavy = "SELECT length(string_agg(CAST(value AS VARCHAR), ',')) > 3000000 FROM generate_series(1, 3000000)";
     let (code, message, _) = failure(&guest, heavy).await;
     assert_eq!(code, SqlState::OUT_OF_MEMORY, "{message}");
