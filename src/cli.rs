@@ -60,12 +60,12 @@ enum Command {
     Drift(DriftArgs),
     /// Bring the rows of a file with a column of times into the tables of metrics, as a reference for drift: each column of numbers a
     /// metric, each row a point. Exit code 0 all, 1 rows or points were refused, 2 not imported
-    Import(ImportArgs),
+    Import(import::ImportArgs),
     /// May this batch be used? The rules of its contract in one pass over rows or images; exit code 0 yes, 1 a rule is broken,
     /// 2 not known
-    Check(GateArgs),
+    Check(check::GateArgs),
     /// Let a batch be used that is held back: it goes back to where it was, and why is recorded
-    Release(ReleaseArgs),
+    Release(check::ReleaseArgs),
     /// Which GPUs and services do little, and which only seem to?
     Idle(IdleArgs),
     /// Which services hold more GPUs than they use, how many are enough, and the proof from their own demand
@@ -321,61 +321,6 @@ pub(crate) struct DriftArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    /// CSV with a header, Parquet or JSON lines
-    file: PathBuf,
-    /// The column that says when; times without a zone are UTC
-    #[arg(long)]
-    time_column: String,
-    /// What whole numbers in it count since 1970
-    #[arg(long, value_enum)]
-    time_unit: Option<ImportTimeUnit>,
-    /// A column of numbers that becomes a metric; may be given again [default: all that have no other use]
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    value: Vec<String>,
-    /// A column whose values are counted, as categories for driftwatt drift; may be given again
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    category: Vec<String>,
-    /// A column of few values that becomes a label of every point, to filter and to split by; may be given again
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    label: Vec<String>,
-    /// Put before the name of each column to make that of its metric, such as driftwatt.input.
-    #[arg(long, default_value = "")]
-    prefix: String,
-    /// Label driftwatt.dataset of every point [default: the name of the file]
-    #[arg(long)]
-    dataset: Option<String>,
-    /// Label service.name of every point
-    #[arg(long)]
-    service: Option<String>,
-    /// OTLP/HTTP of a running server
-    #[arg(long, default_value = "http://127.0.0.1:4318", conflicts_with = "data")]
-    server: String,
-    /// A data directory, with its server stopped
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Configuration file (docs/config.md), for --data
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// [default: text on a terminal, json in a pipe]
-    #[arg(long)]
-    format: Option<ReportFormat>,
-}
-
-/// What whole numbers in a column of times count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ImportTimeUnit {
-    /// Seconds
-    S,
-    /// Milliseconds
-    Ms,
-    /// Microseconds
-    Us,
-    /// Nanoseconds
-    Ns,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct DiagnoseArgs {
     #[command(flatten)]
     question: DiagnoseQuestion,
@@ -429,107 +374,6 @@ pub(crate) struct CheckArgs {
     /// [default: text on a terminal, json in a pipe]
     #[arg(long)]
     format: Option<ReportFormat>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GateArgs {
-    /// CSV with a header, Parquet or JSON lines; a folder, or a .txt, .lst or .manifest with one path a line, for images
-    #[arg(required_unless_present = "metric")]
-    file: Option<PathBuf>,
-    /// Instead of a file: the points of this metric, in --server or --data; columns time, value and the labels that the contract names
-    #[arg(long, conflicts_with_all = ["file", "quarantine"], requires = "window")]
-    metric: Option<String>,
-    /// Labels that its series must have: region=eu. Separate several with commas
-    #[arg(long = "where", default_value = "", requires = "metric")]
-    filter: String,
-    /// When they were measured, UTC: FROM/TO
-    #[arg(long, requires = "metric")]
-    window: Option<String>,
-    /// The rules: an Open Data Contract (docs/gates.md), or what `--rules` says
-    #[arg(long)]
-    contract: PathBuf,
-    /// What the contract is written in
-    #[arg(long, value_enum, default_value_t)]
-    rules: RuleFormat,
-    /// The table of the contract, where it has several
-    #[arg(long)]
-    table: Option<String>,
-    /// Another table that rules refer to, as users=users.parquet; may be given again
-    #[arg(long, value_name = "TABLE=FILE")]
-    reference: Vec<String>,
-    /// Move a batch that may not be used into this folder, with its report
-    #[arg(long)]
-    quarantine: Option<PathBuf>,
-    #[command(flatten)]
-    log: BatchLogArgs,
-    /// Tell the owner about a batch that may not be used, as the section delivery of the configuration file says
-    #[arg(long)]
-    notify: bool,
-    /// [default: text on a terminal, json in a pipe]
-    #[arg(long)]
-    format: Option<GateFormat>,
-    /// Write the report to this file instead of standard output
-    #[arg(long, short)]
-    output: Option<PathBuf>,
-}
-
-/// Where checked batches are recorded.
-#[derive(Debug, Args)]
-pub(crate) struct BatchLogArgs {
-    /// Compare with the past batches of a running server, such as http://127.0.0.1:4320, and record this one there
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
-    server: Option<String>,
-    /// The same with a data directory whose server is stopped
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Configuration file (docs/config.md)
-    #[arg(long)]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReleaseArgs {
-    /// The batch in the quarantine folder of `driftwatt check`, with its report beside it
-    held: PathBuf,
-    /// Why it may be used
-    #[arg(long)]
-    reason: String,
-    /// Move it here [default: where it was when it was checked]
-    #[arg(long)]
-    to: Option<PathBuf>,
-    #[command(flatten)]
-    log: BatchLogArgs,
-}
-
-/// How the report of a batch is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum GateFormat {
-    /// For people
-    Text,
-    /// For scripts
-    Json,
-    /// One self-contained page
-    Html,
-}
-
-impl GateFormat {
-    fn usual() -> Self {
-        if terminal::is_interactive() { Self::Text } else { Self::Json }
-    }
-}
-
-/// What rules are written in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum RuleFormat {
-    /// Open Data Contract Standard 3.1, YAML
-    #[default]
-    Odcs,
-    /// A suite of Great Expectations, JSON
-    GreatExpectations,
-    /// schema.yml of dbt
-    Dbt,
-    /// constraints.json of SageMaker
-    Sagemaker,
 }
 
 #[derive(Debug, Args)]

@@ -36,6 +36,7 @@ pub mod recommendation;
 pub mod registry;
 pub mod replay;
 pub mod report;
+mod request_failure;
 mod result_table;
 mod rows;
 pub mod runs;

@@ -1,5 +1,6 @@
 //! `driftwatt check`: may this batch be used?
 
+mod args;
 mod batch_log;
 mod notify;
 mod quarantine;
@@ -18,9 +19,15 @@ use driftwatt_analyze::gates::{
     batch_name, check_file, read_reference,
 };
 
-use self::{batch_log::BatchLog, notify::Notifier, quarantine::Held};
-use super::{GateArgs, GateFormat, ReleaseArgs, RuleFormat};
-use crate::{answers::report_text, exit, terminal};
+pub(super) use self::args::{GateArgs, ReleaseArgs};
+use self::{
+    args::{GateFormat, RuleFormat},
+    batch_log::BatchLog,
+    notify::Notifier,
+    quarantine::Held,
+};
+use super::read::write_to;
+use crate::{answers::report_text, exit};
 
 pub(super) async fn run(args: GateArgs) -> ExitCode {
     if args.metric.is_some() {
@@ -143,13 +150,7 @@ fn show(
         GateFormat::Json => checked.to_json().to_string(),
         GateFormat::Html => checked.to_page(contract, place, now_us).to_html(),
     };
-    match &args.output {
-        Some(path) => fs::write(path, text).with_context(|| format!("write {}", path.display())),
-        None => {
-            terminal::print(&text);
-            Ok(())
-        }
-    }
+    write_to(args.output.as_ref(), &text)
 }
 
 /// The rules, and what names them; what a document says beyond them is told on standard error.

@@ -1,5 +1,6 @@
 //! `driftwatt import`: rows of a file become points, by the way that all points take.
 
+mod args;
 mod requests;
 mod summary;
 
@@ -16,8 +17,9 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
 
-use self::{requests::Naming, summary::Summary};
-use super::{ImportArgs, ImportTimeUnit, ReportFormat, source::Opened};
+pub(super) use self::args::ImportArgs;
+use self::{args::ImportTimeUnit, requests::Naming, summary::Summary};
+use super::{ReportFormat, source::Opened};
 use crate::{
     exit,
     otlp::{Sent, send},

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use chrono::Utc;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -39,8 +39,12 @@ async fn ask(method: Method, server: &str, path: &str, question: &impl Serialize
         }
         _ => vec![],
     };
-    let sent = reqwest::Client::new().request(method, &url).query(&pairs).send().await;
-    let response = sent.with_context(|| no_server(server))?;
+    sent(reqwest::Client::new().request(method, &url).query(&pairs), server, &url).await
+}
+
+/// What `server` answers to a request for `url`; an error answer becomes an error with the server's words.
+pub(super) async fn sent(request: RequestBuilder, server: &str, url: &str) -> anyhow::Result<Answer> {
+    let response = request.send().await.with_context(|| no_server(server))?;
     let status = response.status();
     let verdict = response.headers().get(VERDICT_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let text = response.text().await.with_context(|| format!("read the answer of {url}"))?;

@@ -12,6 +12,7 @@ use super::{
     Clock, DeliveryAttempt, DeliveryError, RetryPolicy, Secret, WebhookConfig,
     retry::{self, Failure, Label, Retry},
 };
+use crate::request_failure::request_failure;
 
 /// Posts to one receiver.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Webhook {
             Ok(response) => response,
             Err(error) => {
                 let retry = if error.is_builder() { Retry::Never } else { Retry::Later };
-                return Err(Failure { reason: describe(error), retry });
+                return Err(Failure { reason: request_failure(error), retry });
             }
         };
         let status = response.status();
@@ -104,18 +105,6 @@ impl Webhook {
         let wait = retry_after.and_then(|text| wait_of(text, clock.unix_us()));
         Err(Failure { reason, retry: wait.map_or(Retry::Later, Retry::After) })
     }
-}
-
-/// The error and its causes, without the address, which may hold a token.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        reason += &format!(": {cause}");
-        source = cause.source();
-    }
-    reason
 }
 
 /// `Retry-After` (RFC 9110, 10.2.3): seconds, or a date.

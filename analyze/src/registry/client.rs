@@ -7,7 +7,7 @@ use super::{
     poller::RegistryError,
     settings::{Login, MlflowConfig},
 };
-use crate::lineage::mlflow::Request;
+use crate::{lineage::mlflow::Request, request_failure::request_failure};
 
 /// Bytes of one answer: a page of 1 000 versions with all their tags has a few million.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -25,13 +25,13 @@ impl Client {
     pub(super) fn new(config: &MlflowConfig) -> Result<Self, RegistryError> {
         // A redirect would carry the token to an address that nobody configured.
         let http = Http::builder().timeout(config.timeout).redirect(redirect::Policy::none()).build();
-        let http = http.map_err(|error| RegistryError::Unreachable { reason: describe(error) })?;
+        let http = http.map_err(|error| RegistryError::Unreachable { reason: request_failure(error) })?;
         Ok(Self { http, url: config.url.clone(), login: config.login.clone() })
     }
 
     /// Status and body of the answer to `request`.
     pub(super) async fn get(&self, request: &Request) -> Result<(u16, Vec<u8>), RegistryError> {
-        let unreachable = |error| RegistryError::Unreachable { reason: describe(error) };
+        let unreachable = |error| RegistryError::Unreachable { reason: request_failure(error) };
         let asked = self.http.get(format!("{}{}", self.url, request.path)).query(&request.query);
         let asked = match &self.login {
             Login::None => asked,
@@ -55,16 +55,4 @@ impl Client {
         }
         Ok((status, body))
     }
-}
-
-/// The error and its causes. The address is in the configuration, and its query in the path.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        reason += &format!(": {cause}");
-        source = cause.source();
-    }
-    reason
 }

@@ -5,9 +5,12 @@ use driftwatt_analyze::gates::{
     BatchName, DatasetRecord, PastBatch, TABLE, TABLE_EXISTS_SQL, history_sql, past_batches,
 };
 
-use super::super::{
-    BatchLogArgs, Source, SourceArgs,
-    source::{no_server, refusal},
+use super::{
+    super::{
+        Source, SourceArgs,
+        source::{no_server, refusal},
+    },
+    args::BatchLogArgs,
 };
 
 /// Where past batches are read and this one is written.

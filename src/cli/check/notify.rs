@@ -6,7 +6,7 @@ use driftwatt_analyze::{
     gates::Notice,
 };
 
-use super::super::GateArgs;
+use super::args::GateArgs;
 use crate::{clock::SystemClock, config::RawConfig};
 
 /// The ways out, set up before the batch is looked at.

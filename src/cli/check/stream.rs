@@ -6,13 +6,16 @@ use anyhow::{Context as _, ensure};
 use chrono::Utc;
 
 use super::{
-    super::source::{Opened, no_server, refusal},
-    GateArgs, GateFormat, RuleFormat,
+    super::{
+        read::{sent, write_to},
+        source::Opened,
+    },
+    args::{GateArgs, GateFormat, RuleFormat},
     notify::Notifier,
 };
 use crate::{
-    answers::{Answer, Desk, Format, StreamQuestion, VERDICT_HEADER},
-    exit, terminal,
+    answers::{Answer, Desk, Format, StreamQuestion},
+    exit,
 };
 
 pub(super) async fn run(args: &GateArgs) -> ExitCode {
@@ -58,10 +61,7 @@ async fn check(args: &GateArgs) -> anyhow::Result<Answer> {
         }
         _ => anyhow::bail!("points are in a store: name a running server with --server, or a directory with --data"),
     };
-    match &args.output {
-        Some(path) => fs::write(path, &answer.text).with_context(|| format!("write {}", path.display()))?,
-        None => terminal::print(&answer.text),
-    }
+    write_to(args.output.as_ref(), &answer.text)?;
     Ok(answer)
 }
 
@@ -83,13 +83,5 @@ async fn local(opened: &Opened, question: &StreamQuestion, notifier: Option<&Not
 
 async fn ask(server: &str, question: &StreamQuestion) -> anyhow::Result<Answer> {
     let url = format!("{server}/api/v1/check");
-    let sent = reqwest::Client::new().post(&url).json(question).send().await;
-    let response = sent.with_context(|| no_server(server))?;
-    let status = response.status();
-    let verdict = response.headers().get(VERDICT_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let text = response.text().await.with_context(|| format!("read the answer of {url}"))?;
-    if status.is_success() {
-        return Ok(Answer { text, verdict });
-    }
-    Err(refusal(&text, || format!("{url} answered {status}: {text}")))
+    sent(reqwest::Client::new().post(&url).json(question), server, &url).await
 }
