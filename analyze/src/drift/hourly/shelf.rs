@@ -92,7 +92,7 @@ impl<'a> StateShelf<'a> {
             return Err(Error::StatesOfRole { role: role.clone() });
         }
         let hours = hours_of(&side.windows)?;
-        let kind = self.kind(subject, both).await?;
+        let kind = self.kind(subject, &side.filters, both).await?;
         let query = StateQuery { subject: subject.clone(), kind, filters: side.filters.clone() };
         let sql = load_sql(&[subject.label()], &segment_text(&side.filters), &side.time_sql("time"));
         let stored = match self.read_before(&query, side) {
@@ -174,7 +174,7 @@ impl<'a> StateShelf<'a> {
     }
 
     /// Numbers where the metric has series of them, else histograms. Of a metric whose series are gone, what its states are of.
-    async fn kind(&self, subject: &Subject, windows: &[Window]) -> Result<PointKind> {
+    async fn kind(&self, subject: &Subject, filters: &[Filter], windows: &[Window]) -> Result<PointKind> {
         let Subject::Metric(metric) = subject else { return Ok(PointKind::Categories) };
         {
             let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,8 +185,9 @@ impl<'a> StateShelf<'a> {
         }
         let (known, numbers) = kinds(self.ctx, &HashSet::from([metric.as_str()]), windows).await?;
         if !known.contains(metric) {
-            let stored =
-                load(self.ctx, &load_sql(std::slice::from_ref(metric), "", &time_sql(windows, "time"))).await?;
+            let segment = segment_text(filters);
+            let sql = load_sql(std::slice::from_ref(metric), &segment, &time_sql(windows, "time"));
+            let stored = load(self.ctx, &sql).await?;
             let histograms = (metric.clone(), PointKind::Histograms.as_str().to_owned());
             let samples = (metric.clone(), PointKind::Samples.as_str().to_owned());
             let only_histograms = stored.contains_key(&histograms) && !stored.contains_key(&samples);
