@@ -252,3 +252,28 @@ async fn folders_of_checkpoints_are_looked_at_and_what_is_wrong_is_told() {
     let (_, metrics) = server.get("/metrics").await;
     assert!(metrics.contains("driftwatt_server_checkpoint_alarms{folder="), "{metrics}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_minutes_is_seen_beside_many_series_of_another() {
+    let (_dir, server) = start();
+    let start = now_nanos() / MINUTE * MINUTE - 60 * MINUTE;
+    let named = |version: &str, number: &str| {
+        vec![
+            label("service.name", "chat"),
+            label("service.instance.id", "i-1"),
+            label("driftwatt.model.name", "llama"),
+            label("driftwatt.model.version", version),
+            label("number", number),
+        ]
+    };
+    let mut points = vec![point(start + 20 * MINUTE, 0.2, named("2.10", "0"))];
+    for number in 0..250 {
+        let labels = named("2.9", &number.to_string());
+        points.extend([1, 40].map(|minute| point(start + minute * MINUTE, 0.2, labels.clone())));
+    }
+    assert_eq!(export(&server, vec![gauge("http.server.request.duration", points)]).await.0, 0);
+    let answer = asked(&server, &["chat"]);
+    let history = answer["environments"][0]["history"].as_array().unwrap();
+    assert!(history.iter().any(|interval| interval["version"] == "2.10"), "{answer:#}");
+    assert!(answer["notes"].to_string().contains("points of 200 series were read"), "{answer:#}");
+}

@@ -21,7 +21,7 @@ use crate::{
 const GROUPS_MAX: usize = 50_000;
 /// Days on which points are read, the newest.
 const DAYS_READ_MAX: usize = 31;
-/// Series of one day whose points are read, those that lasted longest.
+/// Series of one day whose points are read: the longest of each kind, then further ones.
 const SERIES_READ_MAX: usize = 200;
 /// Minutes of reports of one day that are read.
 const REPORTS_MAX: usize = 500_000;
@@ -94,7 +94,14 @@ pub async fn read(ctx: &SessionContext, service: &str, window: Window, hold_us: 
             found.seen.extend(joined(groups));
         } else {
             days_left -= 1;
-            found.seen.extend(stretches(ctx, service, window, day, hold_us).await?);
+            let (seen, is_all) = stretches(ctx, service, window, day, hold_us).await?;
+            found.seen.extend(seen);
+            if !is_all {
+                let day = day_text(day);
+                found.notes.push(format!(
+                    "on {day} points of {SERIES_READ_MAX} series were read, and not of all: what only others reported may be missing"
+                ));
+            }
         }
     }
     found.seen.sort_by_key(|sighting| sighting.times_us);
@@ -194,18 +201,22 @@ async fn groups(ctx: &SessionContext, service: &str, window: Window) -> Result<(
     Ok(((0..rows.len()).filter_map(group).collect(), (simulated > 0, simulated < rows.len())))
 }
 
-/// Reports of one day by their minutes.
+/// Reports of one day by their minutes, and whether the points of all series were read.
 async fn stretches(
     ctx: &SessionContext,
     service: &str,
     window: Window,
     day: i64,
     hold_us: i64,
-) -> Result<Vec<Sighting>> {
+) -> Result<(Vec<Sighting>, bool)> {
     let start_us = day * DAY_US;
     let day = Window::new(start_us.max(window.start_us), (start_us + DAY_US).min(window.end_us))?;
+    // A release that ran for minutes must not be hidden by the many series of the one that ran all day.
     let series = format!(
-        "SELECT series_id, metric, {} FROM raw.series WHERE {} ORDER BY last_time - first_time DESC, series_id LIMIT {SERIES_READ_MAX}",
+        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY lasted DESC, series_id) AS place FROM \
+         (SELECT series_id, metric, CAST(last_time AS BIGINT) - CAST(first_time AS BIGINT) AS lasted, {} FROM raw.series WHERE {})) \
+         ORDER BY place, lasted DESC, series_id LIMIT {SERIES_READ_MAX}",
+        grouped(),
         selected(),
         of_service(service, day),
     );
@@ -215,7 +226,7 @@ async fn stretches(
     metrics.sort();
     metrics.dedup();
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), true));
     }
     let points = ["raw.samples", "raw.histograms"].map(|table| {
         format!(
@@ -255,7 +266,7 @@ async fn stretches(
         }
     }
     ended.extend(open.into_values());
-    Ok(ended)
+    Ok((ended, ids.len() < SERIES_READ_MAX))
 }
 
 /// The columns that name instance and release.
