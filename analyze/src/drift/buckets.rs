@@ -75,7 +75,9 @@ impl Buckets {
         let mut new = vec![];
         for (index, count) in other.iter() {
             let index = index >> shift;
-            at += self.0[at..].partition_point(|bucket| bucket.0 < index);
+            while self.0.get(at).is_some_and(|bucket| bucket.0 < index) {
+                at += 1;
+            }
             match self.0.get_mut(at) {
                 Some(bucket) if bucket.0 == index => bucket.1 = bucket.1.saturating_add(count),
                 _ => new.push((index, count)),

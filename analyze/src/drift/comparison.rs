@@ -7,7 +7,6 @@ use super::{
     contingency::{CategoryPair, ChiSquareTest, chi_square_homogeneity, cramers_v_corrected, pool_rare},
     distance,
     feature_state::FeatureState,
-    histogram::AlignedHistograms,
     numeric::{self, NumericChange},
     statistics,
 };
@@ -93,6 +92,9 @@ pub struct Comparison {
     pub n_current: u64,
     /// The bins behind the scores, in order.
     pub bins: Vec<Bin>,
+    /// Where one bin ends and the next begins; none for categories.
+    #[serde(skip)]
+    pub(crate) cuts: Vec<f64>,
     /// Headline: PSI with Jeffreys smoothing.
     pub psi: f64,
     /// PSI beyond the mean of sampling.
@@ -130,6 +132,7 @@ impl Comparison {
         let (p, q) = (statistics::bin_counts(reference, &cuts), statistics::bin_counts(current, &cuts));
         let labels = numeric::labels(&cuts);
         let mut comparison = Self::of_bins(Basis::Samples, labels, &p, &q);
+        comparison.cuts = cuts;
         comparison.numeric = Some(numeric::of_samples(reference, current, options));
         Ok(comparison)
     }
@@ -151,20 +154,14 @@ impl Comparison {
         let aligned = reference.histogram.clone().align(current.histogram.clone());
         let aligned = aligned.map_err(|reason| CompareError::Layout { reason })?;
         let (p, q) = (&aligned.reference, &aligned.current);
-        let (cuts, edges) = snapped_cuts(&aligned);
+        let places = statistics::snapped_decile_cuts(p);
+        let cuts: Vec<f64> = places.iter().filter_map(|at| aligned.edges.get(*at).copied()).collect();
         let basis = scale.map_or(Basis::ExplicitHistogram, |scale| Basis::ExponentialHistogram { scale });
-        let (binned_p, binned_q) = (statistics::merge_bins(p, &cuts), statistics::merge_bins(q, &cuts));
-        let mut comparison = Self::of_bins(basis, numeric::labels(&edges), &binned_p, &binned_q);
+        let (binned_p, binned_q) = (statistics::merge_bins(p, &places), statistics::merge_bins(q, &places));
+        let mut comparison = Self::of_bins(basis, numeric::labels(&cuts), &binned_p, &binned_q);
+        comparison.cuts = cuts;
         comparison.numeric = Some(numeric::of_histograms(&aligned, options));
         Ok(comparison)
-    }
-
-    /// Labels and counts of `current` in the bins that [`Comparison::of_states`] would give, without a score: a reference of a week
-    /// has 168 windows, which are only counted. None where the histograms have no bins in common.
-    pub(crate) fn bins_of_states(reference: &FeatureState, current: &FeatureState) -> Option<(Vec<String>, Vec<u64>)> {
-        let aligned = reference.histogram.clone().align(current.histogram.clone()).ok()?;
-        let (cuts, edges) = snapped_cuts(&aligned);
-        Some((numeric::labels(&edges), statistics::merge_bins(&aligned.current, &cuts)))
     }
 
     /// Compares category counts on the names that both sides kept.
@@ -205,6 +202,7 @@ impl Comparison {
             n_reference: n,
             n_current: m,
             bins: bins.map(|(label, (&reference, &current))| Bin { label, reference, current }).collect(),
+            cuts: vec![],
             psi,
             psi_excess: distance::psi_excess(psi, used, n, m),
             psi_noise: statistics::psi_noise_critical(used, n, m),
@@ -219,13 +217,6 @@ impl Comparison {
             categories: None,
         }
     }
-}
-
-/// The reference's deciles snapped to bucket edges: as places among the edges, and as values.
-fn snapped_cuts(aligned: &AlignedHistograms) -> (Vec<usize>, Vec<f64>) {
-    let cuts = statistics::snapped_decile_cuts(&aligned.reference);
-    let edges = cuts.iter().filter_map(|at| aligned.edges.get(*at).copied()).collect();
-    (cuts, edges)
 }
 
 fn not_empty(n: u64, m: u64) -> Result<(), CompareError> {

@@ -141,7 +141,8 @@ impl Exponential {
         self.bound();
     }
 
-    fn edge(&self, index: i64) -> f64 {
+    /// The lower edge of the bucket `index`; of any scale the same double for the same number.
+    pub(crate) fn edge(&self, index: i64) -> f64 {
         // The topmost buckets of a coarse scale end beyond what a double holds; edges stay finite.
         (index as f64 * f64::from(-self.scale).exp2()).exp2().min(f64::MAX)
     }

@@ -3,6 +3,7 @@
 //! Definitions, errors and sources: `docs/drift.md`; the job and its table: `docs/analysis.md`.
 
 mod aggregates;
+mod bin_counts;
 mod buckets;
 #[cfg(test)]
 mod calibration_tests;

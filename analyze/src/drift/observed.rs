@@ -4,7 +4,6 @@ use super::{
     category_counts::{CategoryCounts, OTHER},
     comparison::{ColumnOptions, CompareError, Comparison},
     feature_state::FeatureState,
-    numeric,
     score::SideSummary,
     statistics,
 };
@@ -68,16 +67,8 @@ impl Observed {
     /// the bins.
     pub(crate) fn counts_in(&self, comparison: &Comparison, values: &Values) -> Option<Vec<u64>> {
         match (&self.values, values) {
-            (Values::Samples(all), Values::Samples(values)) => {
-                Some(statistics::bin_counts(values, &numeric::reference_cuts(all)))
-            }
-            (Values::Histograms(_), Values::Histograms(state)) if state.count() == 0 => {
-                Some(vec![0; comparison.bins.len()])
-            }
-            (Values::Histograms(all), Values::Histograms(state)) => {
-                let (labels, counts) = Comparison::bins_of_states(all, state)?;
-                labels.iter().eq(comparison.bins.iter().map(|bin| &bin.label)).then_some(counts)
-            }
+            (Values::Samples(_), Values::Samples(values)) => Some(statistics::bin_counts(values, &comparison.cuts)),
+            (Values::Histograms(_), Values::Histograms(state)) => state.histogram.counts_between(&comparison.cuts),
             (Values::Categories(_), Values::Categories(counts)) => Some(category_counts(comparison, counts)),
             _ => None,
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chrono::DateTime;
@@ -48,7 +48,7 @@ struct Loaded {
     /// Metrics that have series of numbers, and those that have series at all.
     numbers: HashSet<String>,
     known: HashSet<String>,
-    hours: HashMap<(String, String), StoredHours>,
+    hours: HashMap<(String, String), Arc<StoredHours>>,
 }
 
 /// The states of one side.
@@ -74,9 +74,10 @@ impl<'a> StateShelf<'a> {
     pub(crate) async fn read_ahead(&self, subjects: &[Subject], filters: &[Filter], windows: &[Window]) -> Result<()> {
         let features: Vec<String> = subjects.iter().map(Subject::label).collect();
         let segment = segment_text(filters);
-        let hours = load(self.ctx, &load_sql(&features, &segment, &time_sql(windows, "time"))).await?;
         let metrics: HashSet<&str> = subjects.iter().map(Subject::name).collect();
-        let (known, numbers) = kinds(self.ctx, &metrics, windows).await?;
+        let sql = load_sql(&features, &segment, &time_sql(windows, "time"));
+        let (hours, (known, numbers)) = futures::try_join!(load(self.ctx, &sql), kinds(self.ctx, &metrics, windows))?;
+        let hours = hours.into_iter().map(|(of, hours)| (of, Arc::new(hours))).collect();
         let features = features.into_iter().collect();
         let loaded = Loaded { segment, windows: windows.to_vec(), features, numbers, known, hours };
         *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
@@ -97,7 +98,9 @@ impl<'a> StateShelf<'a> {
         let sql = load_sql(&[subject.label()], &segment_text(&side.filters), &side.time_sql("time"));
         let stored = match self.read_before(&query, side) {
             Some(stored) => stored,
-            None => load(self.ctx, &sql).await?.remove(&(subject.label(), kind.as_str().into())).unwrap_or_default(),
+            None => {
+                load(self.ctx, &sql).await?.remove(&(subject.label(), kind.as_str().into())).unwrap_or_default().into()
+            }
         };
         // Asked before the points are read: what is written meanwhile is then newer than the state, whether it is in it or not.
         let windows = hours.iter().map(|hour_us| *hour_us..hour_us + HOUR_US).collect();
@@ -160,7 +163,7 @@ impl<'a> StateShelf<'a> {
         pending.get(&(query.key(hour_us), query.kind)).cloned()
     }
 
-    fn read_before(&self, query: &StateQuery, side: &Side) -> Option<StoredHours> {
+    fn read_before(&self, query: &StateQuery, side: &Side) -> Option<Arc<StoredHours>> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let feature = query.subject.label();
         let is_inside = |window: &Window| {

@@ -1,7 +1,5 @@
 //! A side from the stored states of its hours.
 
-use std::collections::BTreeSet;
-
 use super::{
     refuse_mixed,
     windows::{SLOTS, Windows, slot_us},
@@ -35,16 +33,24 @@ pub(crate) async fn states(
     let simulated = refuse_mixed(name, subject, simulated, rows - simulated)?;
     let parts = Windows::new(side, length_us);
     let mut merged = FeatureState::default();
-    let mut windows = vec![FeatureState::default(); parts.len()];
-    let mut slots = BTreeSet::new();
+    let mut windows: Vec<Option<FeatureState>> = vec![None; parts.len()];
+    // Slots with data, in order of time as the hours are.
+    let (mut slot_count, mut slot_next) = (0, 0);
     let (start_us, slot_us) = (side.span().start_us, slot_us(side));
-    for (hour_us, hourly) in &hours {
+    for (hour_us, hourly) in hours {
         merged.merge(&hourly.state);
-        parts.of(&mut windows, Some(*hour_us)).into_iter().for_each(|window| window.merge(&hourly.state));
         for minute in (0..60).filter(|minute| hourly.minutes >> minute & 1 == 1) {
             // Known to the minute: all slots that it touches.
             let from_us = hour_us + minute * MINUTE_US - start_us;
-            slots.extend(from_us / slot_us..=(from_us + MINUTE_US - 1) / slot_us);
+            let (first, last) = (from_us / slot_us, (from_us + MINUTE_US - 1) / slot_us);
+            slot_count += (last + 1 - first.max(slot_next)).max(0);
+            slot_next = slot_next.max(last + 1);
+        }
+        // Mostly a window is one hour, whose state it takes as it is.
+        match parts.of(&mut windows, Some(hour_us)) {
+            Some(Some(window)) => window.merge(&hourly.state),
+            Some(empty) => *empty = Some(hourly.state),
+            None => {}
         }
     }
     let of = |state: FeatureState| match kind {
@@ -57,13 +63,17 @@ pub(crate) async fn states(
         row_count: rows,
         value_count: values.count(),
         used_count: values.count(),
-        covered: (slots.len() as f64 / SLOTS as f64).min(1.0),
+        covered: (slot_count as f64 / SLOTS as f64).min(1.0),
         simulated,
         mean,
         query,
         ..SideSummary::empty(side)
     };
-    Ok(Observed { values, windows: windows.into_iter().map(of).collect(), summary })
+    Ok(Observed {
+        values,
+        windows: windows.into_iter().map(|window| of(window.unwrap_or_default())).collect(),
+        summary,
+    })
 }
 
 /// Exact where all sums are known, else of values spread evenly in each bucket.
