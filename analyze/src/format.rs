@@ -10,6 +10,21 @@ pub(crate) fn gib(bytes: Option<f64>) -> String {
     bytes.map_or_else(|| "–".into(), |bytes| format!("{:.1} GiB", bytes / f64::from(1 << 30)))
 }
 
+/// `value` to `digits` significant digits and all of its integer part, without zeros at the end; very small and very large
+/// values with an exponent.
+pub(crate) fn significant(value: f64, digits: usize) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let exponent = value.abs().log10().floor();
+    if !(-5.0..15.0).contains(&exponent) {
+        return format!("{value:.*e}", digits.saturating_sub(1));
+    }
+    let decimals = (digits as f64 - 1.0 - exponent).max(0.0) as usize;
+    let text = format!("{value:.decimals$}");
+    if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+}
+
 /// `text` cut to `max` characters; a cut text ends in `…`.
 pub(crate) fn shorten(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
@@ -110,6 +125,26 @@ mod tests {
         assert_eq!(csv_cell("-1.5"), "-1.5");
         let table = markdown_table(&["name", "n"], 1, &[vec!["a|b\nc".into(), "1".into()]]);
         assert_eq!(table, "| name   |   n |\n| ------ | --: |\n| a\\|b c |   1 |\n");
+    }
+
+    #[test]
+    fn numbers_have_as_many_digits_as_say_something() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (386.0, "386"),
+            (2746.5, "2746.5"),
+            (1_923_096.863_215, "1923097"),
+            (-1_164.162_64, "-1164.16"),
+            (0.012_345_678, "0.0123457"),
+            (0.1 + 0.2, "0.3"),
+            (1e-9, "1.00000e-9"),
+            (f64::MAX, "1.79769e308"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(significant(value, 6), text, "{value:e}");
+        }
     }
 
     #[test]

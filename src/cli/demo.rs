@@ -103,7 +103,7 @@ async fn tell(server: &Server, config: &Config) -> anyhow::Result<()> {
     terminal::print(&format!("Stored as Parquet: {:.1} MB ({files} files in the last flush).\n", size as f64 / 1e6));
     answers(server, fleet.start_unix_nanos() / 1000, end_nanos / 1000).await?;
     diagnosis(server, &incident, 6).await?;
-    invitation(server, config);
+    invitation(server, config, fleet.start_unix_nanos() / 1000, end_nanos / 1000);
     Ok(())
 }
 
@@ -182,7 +182,7 @@ async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };
     let week = WeeklyQuestion { when: when.clone(), ..WeeklyQuestion::default() };
     section(1, "What did the week cost, and how much of it was used?");
-    terminal::print(&desk.weekly(&week).await?);
+    terminal::print(&desk.weekly_report(&week).await?.digest().to_text());
     let idle = IdleQuestion { when, ..IdleQuestion::default() };
     section(2, "Which GPUs do little? (six simulated ones hold 30 GiB each and do next to nothing)");
     terminal::print(&desk.idle(&idle).await?);
@@ -235,16 +235,19 @@ fn drift_questions(start_us: u64, end_us: u64) -> Vec<(&'static str, DriftQuesti
     ]
 }
 
-fn invitation(server: &Server, config: &Config) {
+fn invitation(server: &Server, config: &Config, start_us: u64, end_us: u64) {
     let Addresses { http, otlp_grpc, otlp_http, flight, postgres } = server.addresses;
     let data: PathBuf = config.store.data_dir.clone();
     terminal::print(&format!(
         "Try (while the demo runs; afterwards with --data {data} instead of --server):\n\
+         \n  driftwatt report weekly --server http://{http} --from {from} --to {to}\
          \n  driftwatt sql --server http://{http} \"SELECT service_name, round(avg(value), 3) AS busy FROM gpu WHERE role = 'gpu.utilization' GROUP BY 1 ORDER BY 2\"\
          \n  driftwatt sql --server http://{http} \"SELECT date_trunc('day', time) AS day, round(sum(sum)/sum(count)/1e6, 2) AS megapixels FROM inputs WHERE role = 'input.pixels' GROUP BY 1 ORDER BY 1\"\
          \n  driftwatt sql --server http://{http} \"SELECT role, round(avg(value), 3) AS mean, count(*) AS samples FROM system WHERE attributes['driftwatt.simulated'] IS NULL GROUP BY 1 ORDER BY 1\"\
          \n\n  web        http://{http}/\n  OTLP/gRPC  {otlp_grpc}\n  OTLP/HTTP  {otlp_http}\n  Flight SQL {flight}\n  PostgreSQL {postgres}\n  tables     {}",
         data.join("tables").display(),
         data = data.display(),
+        from = time_text(start_us),
+        to = time_text(end_us),
     ));
 }

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use serde::Serialize;
 
 use super::{comparison::ColumnOptions, histogram::AlignedHistograms, statistics};
+use crate::format::significant;
 
 /// A normal distribution's interquartile range in standard deviations.
 const IQR_OF_NORMAL: f64 = 1.349;
@@ -57,11 +58,12 @@ pub fn reference_cuts(sorted: &[f64]) -> Vec<f64> {
     cuts
 }
 
-/// The ranges of right-closed, open-ended bins.
+/// The ranges of right-closed, open-ended bins; ends that look alike in six digits are written whole.
 pub(crate) fn labels(cuts: &[f64]) -> Vec<String> {
-    let mut ends: Vec<String> = vec!["-inf".to_owned()];
-    ends.extend(cuts.iter().map(|cut| format!("{cut:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()));
-    ends.push("inf".to_owned());
+    let short: Vec<String> = cuts.iter().map(|cut| significant(*cut, 6)).collect();
+    let are_told_apart = short.windows(2).all(|pair| pair[0] != pair[1]);
+    let inner = if are_told_apart { short } else { cuts.iter().map(f64::to_string).collect() };
+    let ends = [vec!["-inf".to_owned()], inner, vec!["inf".to_owned()]].concat();
     ends.windows(2).map(|pair| format!("({}, {}]", pair[0], pair[1])).collect()
 }
 

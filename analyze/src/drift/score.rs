@@ -12,7 +12,7 @@ use super::{
     request::{DriftRequest, Filter, Side, Source, Subject},
     segments::MixShift,
 };
-use crate::{error::Result, window::time_text};
+use crate::{error::Result, format::significant, window::time_text};
 
 /// Bins that a text shows.
 const TOP_BINS: usize = 5;
@@ -88,7 +88,7 @@ impl SideSummary {
 
     fn line(&self, name: &str) -> String {
         let filters: Vec<String> = self.side.filters.iter().map(Filter::text).collect();
-        let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+        let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| significant(value, 6));
         let cut = if self.used_count < self.value_count {
             format!(" (every {}th scored)", self.value_count.div_ceil(self.used_count.max(1)))
         } else {
@@ -188,7 +188,7 @@ impl DriftScore {
 }
 
 fn scores_text(comparison: &Comparison) -> String {
-    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+    let number = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| significant(value, 5));
     let mut text = format!(
         "\nPSI              {:.4} over {} bins, {:.4} beyond the mean of sampling\n",
         comparison.psi,
@@ -200,7 +200,7 @@ fn scores_text(comparison: &Comparison) -> String {
         let ks = if lower == upper { format!("{lower:.4}") } else { format!("between {lower:.4} and {upper:.4}") };
         let radius = match numeric.wasserstein_radius {
             Some(0.0) => String::new(),
-            Some(radius) => format!(" ± {radius:.4}"),
+            Some(radius) => format!(" ± {}", significant(radius, 3)),
             None => " (an outer bucket has no end: no bound)".into(),
         };
         text += &format!("KS               {ks} (p {:.2e}, information only)\n", numeric.ks_p_value);

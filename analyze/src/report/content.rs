@@ -50,12 +50,29 @@ impl WeeklyReport {
             ..Page::default()
         };
         for fleet in &self.fleets {
-            let digits = self.request.prices.as_ref().map_or(2, |prices| prices.currency.digits());
-            let writer = Writer { report: self, fleet, digits };
+            let writer = self.writer(fleet);
             page.tiles.extend(writer.tiles());
             page.sections.extend(writer.sections());
         }
         page
+    }
+
+    /// What matters most of it, for a first look: the figures, where the hours of GPUs went, who paid, what would save.
+    pub fn digest(&self) -> Page {
+        let writers = || self.fleets.iter().map(|fleet| self.writer(fleet));
+        Page {
+            title: self.title(),
+            lead: self.lead(),
+            simulated: self.fleets.iter().any(|fleet| fleet.simulated),
+            tiles: writers().flat_map(|writer| writer.tiles()).collect(),
+            sections: writers().flat_map(|writer| writer.digest()).collect(),
+            ..Page::default()
+        }
+    }
+
+    fn writer<'a>(&'a self, fleet: &'a FleetReport) -> Writer<'a> {
+        let digits = self.request.prices.as_ref().map_or(2, |prices| prices.currency.digits());
+        Writer { report: self, fleet, digits }
     }
 
     fn lead(&self) -> Vec<String> {
@@ -281,6 +298,19 @@ impl Writer<'_> {
         push("Risks", self.risks());
         push("What is missing", vec![self.missing()]);
         sections
+    }
+
+    /// Of a fleet without GPUs its figures say enough.
+    fn digest(&self) -> Vec<Section> {
+        if self.whole().is_none_or(|whole| whole.now.gpu_hours <= 0.0) {
+            return vec![];
+        }
+        let section = |heading: &str, blocks| Section { heading: format!("{heading}{}", self.mark()), blocks };
+        vec![
+            section("GPU-hours from paid to productive", self.waterfall()),
+            section("By service", self.costs(Dimension::Service)),
+            section("What would save most", self.savings()),
+        ]
     }
 
     fn savings(&self) -> Vec<Block> {
