@@ -157,7 +157,12 @@ impl SimulatedHost {
                 observed.pixels.push(exponential_point((start, time), PIXEL_SCALE, &pixels));
                 pixels.clear();
             }
-            let waiting = self.rng.poisson(12.0 * (load * image_work(service, now) - 0.7).max(0.0));
+            let pressed = match service.behaviour {
+                Behaviour::Llm | Behaviour::Image => (load * image_work(service, now) - 0.7).max(0.0),
+                // Work that rarely comes never waits.
+                Behaviour::IdleHeld => 0.0,
+            };
+            let waiting = self.rng.poisson(12.0 * pressed);
             observed.queue.push(point(time, Value::AsInt(waiting as i64), &[]));
         }
         observed.into_metrics()
