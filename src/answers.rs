@@ -261,7 +261,7 @@ impl Desk<'_> {
             matches!(question.format, Format::Text | Format::Json | Format::Html),
             "drift scores are written as text, json or html"
         );
-        let request = question.request(self.session).await?;
+        let request = question.settled(self.now_us).request(self.session).await?;
         let run = drift::run(self.session, self.store, &request, &question.thresholds()?, self.now_us).await?;
         // The only feature has no score, so the run is a question without an answer.
         if let ([_], true, Some(refused)) = (request.subjects.as_slice(), run.scores.is_empty(), run.refused.first()) {

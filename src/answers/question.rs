@@ -1,7 +1,7 @@
 //! What is asked, as flags of the command line and as parameters of a URL.
 
 use anyhow::{Context as _, bail, ensure};
-use chrono::{DateTime, NaiveDate};
+use chrono::{DateTime, NaiveDate, SecondsFormat};
 use clap::{Args, ValueEnum};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
@@ -13,6 +13,8 @@ use driftwatt_analyze::{
     },
 };
 use serde::{Deserialize, Serialize};
+
+const HOUR_US: i64 = 3_600_000_000;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -233,8 +235,8 @@ pub(crate) struct DecideQuestion {
 #[serde(default)]
 pub(crate) struct DriftQuestion {
     /// Metric as it was sent, such as driftwatt.input.pixels; `NAME[key]` for the categories of a counter. Separate several
-    /// with commas
-    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    /// with commas [default: all]
+    #[arg(long, conflicts_with = "all")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) metric: Option<String>,
     /// Every metric with values in the view inputs
@@ -248,8 +250,8 @@ pub(crate) struct DriftQuestion {
     /// hours of the last four weeks), which else stands beside it [default: trailing]
     #[arg(long)]
     pub(crate) reference: Option<String>,
-    /// Current window, UTC: FROM/TO
-    #[arg(long)]
+    /// Current window, UTC: FROM/TO [default: the last whole hour]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) current: String,
     /// Label that both sides must have: service.name=chat. Separate several with commas
     #[arg(long = "where", default_value = "")]
@@ -368,6 +370,22 @@ fn side(window: Window, filters: &[&str]) -> anyhow::Result<Side> {
 }
 
 impl DriftQuestion {
+    /// The same with what it leaves open: of `now_us` the last whole hour, and every input.
+    pub(super) fn settled(&self, now_us: i64) -> Self {
+        let mut settled = self.clone();
+        if settled.current.trim().is_empty() {
+            let end_us = now_us.div_euclid(HOUR_US) * HOUR_US;
+            let text = |time_us| {
+                let time = DateTime::from_timestamp_micros(time_us).unwrap_or_default();
+                time.to_rfc3339_opts(SecondsFormat::Secs, true)
+            };
+            settled.current = format!("{}/{}", text(end_us - HOUR_US), text(end_us));
+        }
+        settled.metric = settled.metric.filter(|names| !names.trim().is_empty());
+        settled.all |= settled.metric.is_none();
+        settled
+    }
+
     pub(super) async fn request(&self, session: &SessionContext) -> anyhow::Result<RunRequest> {
         let current = span(&self.current)?;
         let (reference_kind, windows) = match self.reference.as_deref() {
@@ -381,10 +399,13 @@ impl DriftQuestion {
                 let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
                 names.map(Subject::parse).collect()
             }
-            None if self.all => drift::features(session, current).await?,
-            None => Vec::new(),
+            None => drift::features(session, current).await?,
         };
-        ensure!(!subjects.is_empty(), "name a metric, or ask for all");
+        ensure!(
+            !subjects.is_empty(),
+            "{:?} names no metric; without one all inputs are compared",
+            self.metric.as_deref().unwrap_or_default()
+        );
         Ok(RunRequest {
             subjects,
             by: self.by.clone(),
@@ -439,6 +460,16 @@ mod tests {
         assert_eq!(monday, when(None, Some("2026-11-16"), Some("2026-11-23T00:00:00Z")).window(0, Tz::UTC).unwrap());
         assert!(when(None, Some("2026-11-16"), None).window(0, Tz::UTC).is_err());
         assert!(when(None, Some("yesterday"), Some("today")).window(0, Tz::UTC).is_err());
+    }
+
+    #[test]
+    fn drift_without_a_word_is_of_all_inputs_in_the_last_whole_hour() {
+        let settled = DriftQuestion::default().settled(1_795_752_000_000_000 + 59 * 60_000_000);
+        assert_eq!(settled.current, "2026-11-27T03:00:00Z/2026-11-27T04:00:00Z");
+        assert!(settled.all && span(&settled.current).is_ok());
+        let own = DriftQuestion { metric: Some("a".into()), current: "b/c".into(), ..DriftQuestion::default() };
+        let settled = own.settled(0);
+        assert_eq!((settled.all, settled.current.as_str()), (false, "b/c"));
     }
 
     #[test]

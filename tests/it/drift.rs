@@ -135,6 +135,20 @@ async fn features_segments_and_categories_are_scored_in_one_run() {
         let psi = score["comparison"]["psi"].as_f64().unwrap();
         assert!((row[1].as_f64().unwrap() - psi).abs() < 1e-6, "{in_sql:?} {psi}");
     }
+
+    // Without a word it is the last whole hour of every input, against the week before.
+    let mut command = driftwatt();
+    command.args(["drift", "--server", &format!("http://{}", server.http), "--format", "json"]);
+    let usual = command.output().unwrap();
+    let usual: Value = serde_json::from_slice(&usual.stdout).unwrap_or_else(|_| panic!("{usual:?}"));
+    let window = &usual["request"]["current"]["windows"][0];
+    let [from, to] = ["start_us", "end_us"].map(|side| window[side].as_i64().unwrap());
+    assert_eq!((to - from, to % 3_600_000_000), (3_600_000_000, 0), "{usual}");
+    assert_eq!(
+        (&usual["request"]["reference_kind"], &usual["request"]["subject"]),
+        (&json!("trailing"), &json!({ "metric": "driftwatt.input.length" })),
+        "{usual}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +204,7 @@ async fn questions_without_an_answer_say_why() {
     export(&server, vec![lengths(end)]).await;
     for (arguments, words) in [
         (&["--metric", "a", "--all"][..], "cannot be used with"),
-        (&[], "--metric"),
+        (&["--metric", ","], "names no metric"),
         (&["--metric", "driftwatt.input.length[region]"], "no counter"),
         (&["--metric", "a", "--format", "csv"], "text, json or html"),
         (&["--metric", "a", "--also", "psi"], "is none of evidently-psi"),

@@ -4,6 +4,10 @@ use serde::Serialize;
 
 use super::{comparison::Comparison, statistics};
 
+/// What to do where the learnt noise hides what is critical by its size.
+const UNSTEADY: &str = "the reference varies more than the critical limit itself, as one does that holds the change already: compare with a \
+                        time before it (--reference FROM/TO), or with the season";
+
 /// Limits of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
@@ -236,6 +240,12 @@ pub fn decide(comparison: &Comparison, evidence: &Evidence<'_>, thresholds: &Thr
     let effect = effect(comparison, thresholds, &mut decision.reasons);
     let beyond_noise = is_beyond_noise(comparison, evidence, thresholds, learnt, &mut decision.reasons);
     decision.level = if beyond_noise { effect } else { Level::None };
+    let is_unsteady = learnt.is_some_and(|noise| comparison.psi >= thresholds.psi_critical && comparison.psi <= noise);
+    if is_unsteady {
+        // A reference that holds the change already varies as much as the change.
+        decision.confidence = Confidence::Low;
+        decision.reasons.push(UNSTEADY.to_owned());
+    }
     persist(&mut decision, evidence, thresholds);
     decision
 }

@@ -245,6 +245,11 @@ fn an_alarm_needs_every_condition() {
     assert_eq!(status(&Evidence { windows_before: 0, ..base.clone() }), Status::Ok);
     assert_eq!(status(&Evidence { leave_one_out: &[0.2; 8], ..base.clone() }), Status::Ok);
     assert_eq!(status(&Evidence { q_value: Some(0.2), ..base.clone() }), Status::Ok);
+    // What would be critical, against a reference that varies as much: no alarm, and no confidence in that either.
+    let far = Thresholds { psi_warn: 0.01, psi_critical: 0.02, ..limits.clone() };
+    let unsteady = decide(&comparison, &Evidence { leave_one_out: &[0.9; 8], ..base.clone() }, &far);
+    let says = unsteady.reasons.iter().any(|reason| reason.contains("--reference FROM/TO"));
+    assert_eq!((unsteady.status, unsteady.confidence, says), (Status::Ok, Confidence::Low, true), "{unsteady:?}");
     assert_eq!(status(&Evidence { gate: Gate::Failed("missing share".into()), ..base.clone() }), Status::GateFailed);
     let strict = Thresholds { values_min: 5_000, ..limits.clone() };
     assert_eq!(decide(&comparison, &base, &strict).status, Status::InsufficientData);
