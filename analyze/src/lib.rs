@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod autoscaler;
+mod broken_file;
 pub mod change;
 pub mod chart;
 pub mod dated_rows;
