@@ -31,6 +31,7 @@ pub mod money;
 pub mod off_peak;
 pub mod owner_mail;
 pub mod page;
+pub mod points_content;
 pub mod price_book;
 pub mod recommend;
 pub mod recommendation;
