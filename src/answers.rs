@@ -1,5 +1,7 @@
 //! The answers, asked the same way from the command line and over HTTP.
 
+mod drift_settings;
+mod hand_run;
 mod question;
 mod report_text;
 mod stream_check;
@@ -15,7 +17,7 @@ use driftwatt_analyze::{
         reader::Subject as Diagnosed,
         report::{self as diagnosis_report, DiagnoseRequest},
     },
-    drift::{self, DriftRun, Filter},
+    drift::{self, DriftRun, Filter, decision::Thresholds},
     idle::{self, IdleRequest},
     ledger::{self, Decision},
     lineage::{
@@ -29,13 +31,16 @@ use driftwatt_analyze::{
 };
 use driftwatt_store::Store;
 
+pub(crate) use drift_settings::{DriftSection, DriftSettings};
+pub(crate) use hand_run::record_batch;
 pub(crate) use question::{
     DecideQuestion, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LastDays, LineageQuestion, MarkQuestion,
     OffPeakQuestion, RecommendQuestion, WeeklyQuestion, When,
 };
 use question::{parse_time, window};
 pub(crate) use report_text::report_text;
-pub(crate) use stream_check::StreamQuestion;
+pub(crate) use stream_check::{StreamQuestion, past_batches_of};
+
 /// A rendered answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -61,6 +66,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) prices: Option<PriceBook>,
     /// Environments in which what runs must be in the registry.
     pub(crate) production: BTreeSet<String>,
+    /// What features weigh, and windows that have a name.
+    pub(crate) drift: &'a DriftSettings,
     /// The time of the answer, UTC microseconds.
     pub(crate) now_us: i64,
 }
@@ -261,13 +268,17 @@ impl Desk<'_> {
             matches!(question.format, Format::Text | Format::Json | Format::Html),
             "drift scores are written as text, json or html"
         );
-        let request = question.settled(self.now_us).request(self.session).await?;
-        let run = drift::run(self.session, self.store, &request, &question.thresholds()?, self.now_us).await?;
+        let request = question.request(self.session, self.drift).await?;
+        let run = drift::run(self.session, self.store, &request, &self.thresholds(question)?, self.now_us).await?;
         // The only feature has no score, so the run is a question without an answer.
         if let ([_], true, Some(refused)) = (request.subjects.as_slice(), run.scores.is_empty(), run.refused.first()) {
             bail!("{}", refused.reason);
         }
         Ok(run)
+    }
+
+    fn thresholds(&self, question: &DriftQuestion) -> anyhow::Result<Thresholds> {
+        Ok(Thresholds { weights: self.drift.weights.clone(), ..question.thresholds()? })
     }
 
     /// Renders drift scores.
@@ -280,7 +291,7 @@ impl Desk<'_> {
         let text = match (question.format, alone) {
             (Format::Html, _) => {
                 let timelines = drift::timelines(self.session, &run.scores).await?;
-                run.to_page(&timelines, &question.thresholds()?, self.now_us).to_html()
+                run.to_page(&timelines, &self.thresholds(question)?, self.now_us).to_html()
             }
             (Format::Json, None) => run.to_json()?,
             (Format::Json, Some(score)) => score.to_json_beside(run.season_of(score))?,
@@ -290,14 +301,21 @@ impl Desk<'_> {
         Ok(Answer { text, verdict: Some(run.status().as_str().to_owned()) })
     }
 
-    /// Computes, records and renders drift scores.
+    /// Computes, records and renders drift scores that somebody asked for.
     ///
     /// # Errors
-    /// See [`Self::drift_run`] and [`Self::drift_answer`].
+    /// See [`Self::drift_by_hand`] and [`Self::drift_answer`].
     pub(crate) async fn drift(&self, question: &DriftQuestion) -> anyhow::Result<Answer> {
-        let run = self.drift_run(question).await?;
+        let run = self.drift_by_hand(question).await?;
         self.drift_answer(&run, question).await
     }
+}
+
+/// What a run found, in a line.
+pub(crate) fn drift_summary(what: &str, run: &DriftRun) -> String {
+    let is_simulated = run.scores.iter().any(|score| score.simulated());
+    let mark = if is_simulated { "SIMULATED: " } else { "" };
+    format!("{mark}drift of {what}: {}", run.status().as_str())
 }
 
 fn zone(name: Option<&str>) -> anyhow::Result<Tz> {

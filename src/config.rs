@@ -4,12 +4,14 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use driftwatt_analyze::{
-    delivery::RawDelivery, lineage::checkpoint_folder::RawCheckpointFolder, registry::RawMlflow, schedule::RawSchedule,
+    delivery::RawDelivery, gates::RawWatchedFolder, lineage::checkpoint_folder::RawCheckpointFolder,
+    registry::RawMlflow, schedule::RawSchedule,
 };
 use serde::Deserialize;
 
 use crate::{
     access::Access,
+    answers::{DriftSection, DriftSettings},
     memory::{self, LimitsSection, MemoryLedger},
 };
 
@@ -27,6 +29,8 @@ pub(crate) struct RawConfig {
     pub(crate) analyze: AnalyzeSection,
     pub(crate) delivery: RawDelivery,
     pub(crate) schedule: Vec<RawSchedule>,
+    pub(crate) gates: GatesSection,
+    pub(crate) drift: DriftSection,
     pub(crate) lineage: LineageSection,
     pub(crate) limits: LimitsSection,
 }
@@ -61,6 +65,14 @@ pub(crate) struct ServerSection {
 pub(crate) struct AnalyzeSection {
     /// Price book (TOML) of the weekly report. Without one, costs are unknown.
     pub(crate) prices: Option<PathBuf>,
+}
+
+/// `[gates]`: what is checked by itself.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GatesSection {
+    /// Folders whose files are checked when they are there. Default none.
+    pub(crate) watch: Vec<RawWatchedFolder>,
 }
 
 /// `[lineage]`: what is known about models beyond telemetry.
@@ -106,6 +118,9 @@ pub(crate) struct Config {
     pub(crate) delivery: RawDelivery,
     /// Checked with the delivery that they need.
     pub(crate) schedules: Vec<RawSchedule>,
+    /// Checked with the delivery that they need.
+    pub(crate) watched_folders: Vec<RawWatchedFolder>,
+    pub(crate) drift: DriftSettings,
     /// Checked by whoever reads the registry, who alone needs its token.
     pub(crate) lineage: LineageSection,
     pub(crate) memory: MemoryLedger,
@@ -173,6 +188,8 @@ impl RawConfig {
             prices: self.analyze.prices,
             delivery: self.delivery,
             schedules: self.schedule,
+            watched_folders: self.gates.watch,
+            drift: self.drift.validate()?,
             lineage: self.lineage,
             memory,
         })

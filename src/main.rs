@@ -13,6 +13,7 @@ mod drift_gauges;
 mod exit;
 mod memory;
 mod otlp;
+mod quarantine;
 mod query_runtime;
 mod registry_watch;
 mod retention;

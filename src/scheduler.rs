@@ -1,8 +1,15 @@
-//! Jobs at their times: each schedule has a loop of its own, so that a mail server which is away holds up no other schedule.
+//! Jobs at their times, or when their data came: each schedule and each watched folder has a loop of its own, so that a mail server
+//! which is away holds up no other.
 //! What each run came to is in the tables `runs` and `deliveries` (`analyze::runs`), the log and the own metrics.
 
+#[cfg(test)]
+mod arrival_tests;
+mod arrivals;
 mod compose;
 mod diagnose;
+#[cfg(test)]
+mod folder_tests;
+mod folders;
 mod outcome;
 #[cfg(test)]
 mod tests;
@@ -14,9 +21,10 @@ use chrono::{DateTime, Utc};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook,
-    delivery::{Clock, DeliveryAttempt, Outbox, Outcome},
+    delivery::{Clock, DeliveryAttempt, Letter, Outbox, Outcome},
+    gates::WatchedFolder,
     runs::{LastRun, Run, Step, Trigger, last_runs},
-    schedule::Schedule,
+    schedule::{DriftJob, Job, Schedule},
 };
 use driftwatt_ingest::Ingest;
 use driftwatt_store::{ErrorKind, Store};
@@ -32,7 +40,10 @@ use self::{
     compose::{Composed, Sources, time_text},
     outcome::RunCounters,
 };
-use crate::{answers::read_prices, config::Config};
+use crate::{
+    answers::{DriftSettings, read_prices},
+    config::Config,
+};
 
 /// No sleep is longer, so that a clock that was set or a machine that slept is noticed.
 const LOOK_MAX: Duration = Duration::from_secs(60);
@@ -47,7 +58,9 @@ pub(crate) struct Scheduler {
     store: Arc<Store>,
     session: SessionContext,
     prices: Option<PriceBook>,
+    drift: DriftSettings,
     schedules: Vec<Schedule>,
+    folders: Vec<WatchedFolder>,
     outbox: Outbox,
     clock: Arc<dyn Clock>,
     /// One job reads at a time: together they would need more memory, and be no sooner done.
@@ -113,13 +126,30 @@ impl Scheduler {
         for schedule in &schedules {
             let setting = format!("schedule {:?}", schedule.name);
             outbox.check(&setting, schedule.to.as_deref().unwrap_or_default(), &schedule.webhooks)?;
+            if let Job::Drift(DriftJob { reference: Some(reference), .. }) = &schedule.job
+                && !["trailing", "seasonal"].contains(&reference.as_str())
+            {
+                config
+                    .drift
+                    .reference(reference)
+                    .with_context(|| format!("setting schedule.reference of {setting}"))?;
+            }
+        }
+        let names: Vec<&str> = schedules.iter().map(|schedule| schedule.name.as_str()).collect();
+        let folders = WatchedFolder::all(&config.watched_folders, &names)?;
+        for folder in &folders {
+            let setting = format!("gates.watch {:?}", folder.name);
+            outbox.check(&setting, folder.to.as_deref().unwrap_or_default(), &folder.webhooks)?;
+            folders::rules(folder).with_context(|| format!("setting {setting}"))?;
         }
         Ok(Self {
             store: Arc::clone(store),
             session: session.clone(),
             prices: read_prices(config.prices.as_ref())?,
+            drift: config.drift.clone(),
             alone: schedules.iter().map(|schedule| (schedule.name.clone(), Semaphore::new(1))).collect(),
             schedules,
+            folders,
             outbox,
             clock,
             ingest,
@@ -139,7 +169,17 @@ impl Scheduler {
         let mut tasks = JoinSet::new();
         for index in 0..self.schedules.len() {
             let scheduler = Arc::clone(&self);
-            tasks.spawn(async move { scheduler.keep(&scheduler.schedules[index]).await });
+            tasks.spawn(async move {
+                let schedule = &scheduler.schedules[index];
+                match schedule.arrival() {
+                    Some(quiet) => scheduler.keep_arrivals(schedule, quiet).await,
+                    None => scheduler.keep(schedule).await,
+                }
+            });
+        }
+        for index in 0..self.folders.len() {
+            let scheduler = Arc::clone(&self);
+            tasks.spawn(async move { scheduler.keep_folder(&scheduler.folders[index]).await });
         }
         loop {
             tokio::select! {
@@ -177,27 +217,42 @@ impl Scheduler {
     /// # Errors
     /// No schedule of this name, or the run cannot be recorded.
     pub(crate) async fn run_now(&self, name: &str) -> anyhow::Result<RunReport> {
-        self.execute(Run::new(self.find(name)?, self.now(), Trigger::Hand)).await
+        let schedule = self.find(name)?;
+        self.execute(schedule, Run::new(schedule, self.now(), Trigger::Hand)).await
     }
 
-    /// Each schedule with its next time and its last outcome.
+    /// Each schedule and each watched folder with its next time and its last outcome.
     ///
     /// # Errors
     /// Those of the query.
     pub(crate) async fn list(&self) -> anyhow::Result<Vec<Value>> {
         let last = last_runs(&self.session).await?;
         let now = self.now();
-        let listed = self.schedules.iter().map(|schedule| {
-            let last = last.get(&schedule.name).filter(|last| last.step != Step::Registered);
-            json!({
+        let with_last = |name: &str, mut listed: Value| {
+            let last = last.get(name).filter(|last| last.step != Step::Registered);
+            listed["last"] = json!(last.map(|last| time_text(last.scheduled)));
+            listed["outcome"] = json!(last.map(|last| last.step.as_str()));
+            listed["error"] = json!(last.and_then(|last| last.error.clone()));
+            listed
+        };
+        let schedules = self.schedules.iter().map(|schedule| {
+            let listed = json!({
                 "name": schedule.name, "job": schedule.job.as_str(), "cron": schedule.cron(),
                 "time_zone": schedule.time_zone().name(), "next": schedule.next_after(now).map(time_text),
+                "arrival_seconds": schedule.arrival().map(|quiet| quiet.as_secs()),
                 "to": self.recipients(schedule).len(), "webhooks": schedule.webhooks,
-                "last": last.map(|last| time_text(last.scheduled)), "outcome": last.map(|last| last.step.as_str()),
-                "error": last.and_then(|last| last.error.clone()),
-            })
+            });
+            with_last(&schedule.name, listed)
         });
-        Ok(listed.collect())
+        let folders = self.folders.iter().map(|folder| {
+            let to = folder.to.as_ref().map_or_else(|| self.outbox.usual_recipients(), |to| Outbox::addresses(to));
+            let listed = json!({
+                "name": folder.name, "job": "check", "folder": folder.folder.join(&folder.pattern).display().to_string(),
+                "to": to.len(), "webhooks": folder.webhooks,
+            });
+            with_last(&folder.name, listed)
+        });
+        Ok(schedules.chain(folders).collect())
     }
 
     fn recipients(&self, schedule: &Schedule) -> Vec<String> {
@@ -211,11 +266,11 @@ impl Scheduler {
             let now = self.now();
             if let Some(due) = schedule.due(last, now) {
                 let run = Run { note: due.note(), ..Run::new(schedule, due.scheduled, Trigger::Clock) };
-                last = match self.execute(run).await {
+                last = match self.execute(schedule, run).await {
                     Ok(_report) => due.scheduled,
                     // A step is missing: the table says whether somebody may have been told.
                     Err(error) => {
-                        self.wait_after(schedule, &error).await;
+                        self.wait_after(&schedule.name, &error).await;
                         self.taken_up(schedule).await
                     }
                 };
@@ -231,20 +286,22 @@ impl Scheduler {
         loop {
             match self.take_up(schedule).await {
                 Ok(last) => return last,
-                Err(error) => self.wait_after(schedule, &error).await,
+                Err(error) => self.wait_after(&schedule.name, &error).await,
             }
         }
     }
 
-    async fn wait_after(&self, schedule: &Schedule, error: &anyhow::Error) {
-        tracing::error!(schedule = schedule.name, error = format!("{error:#}"), "a schedule could not be run");
+    async fn wait_after(&self, schedule: &str, error: &anyhow::Error) {
+        tracing::error!(schedule, error = format!("{error:#}"), "a schedule could not be run");
         self.clock.sleep(PAUSE).await;
     }
 
     /// Where `schedule` goes on: the time of its last run, or now for one that is new.
     async fn take_up(&self, schedule: &Schedule) -> anyhow::Result<DateTime<Utc>> {
         let last = last_runs(&self.session).await?.remove(&schedule.name);
-        let is_same = |last: &LastRun| last.cron == schedule.cron() && last.time_zone == schedule.time_zone().name();
+        let is_same = |last: &LastRun| {
+            Some(last.cron.as_str()) == schedule.cron() && last.time_zone == schedule.time_zone().name()
+        };
         let Some(last) = last.filter(is_same) else {
             let now = self.now();
             Run::new(schedule, now, Trigger::Clock).record(&self.store, Step::Registered, self.clock.unix_us()).await?;
@@ -257,80 +314,94 @@ impl Scheduler {
         let mut run = Run { note: Some(note), ..Run::new(schedule, last.scheduled, Trigger::Clock) };
         // A run that ends the process each time must not be begun for ever.
         if last.step == Step::Started && last.start_count < 2 {
-            self.execute(run).await?;
+            self.execute(schedule, run).await?;
             return Ok(last.scheduled);
         }
-        run.error = Some(match last.step {
-            Step::Delivering => {
-                "the run broke off while the result was on its way: somebody may not have got it".into()
-            }
-            _ => "the run broke off twice while the job read".to_owned(),
-        });
+        run.error = Some(Self::why_left(last.step).to_owned());
         self.end(&run, Step::Interrupted, vec![]).await?;
         Ok(last.scheduled)
+    }
+
+    /// Why a run whose last step is this one is not begun again.
+    fn why_left(step: Step) -> &'static str {
+        match step {
+            Step::Delivering => "the run broke off while the result was on its way: somebody may not have got it",
+            _ => "the run broke off twice while the job read",
+        }
     }
 
     /// Runs and records it, step by step. What goes wrong in the run is in the report.
     ///
     /// # Errors
     /// A step cannot be recorded: before the first nothing is done.
-    async fn execute(&self, mut run: Run<'_>) -> anyhow::Result<RunReport> {
-        let alone = self.alone.get(&run.schedule.name).context("a schedule of another configuration")?;
+    async fn execute(&self, schedule: &Schedule, mut run: Run) -> anyhow::Result<RunReport> {
+        let alone = self.alone.get(&schedule.name).context("a schedule of another configuration")?;
         let _alone = alone.acquire().await.context("the scheduler ends")?;
-        run.started_us = Some(self.clock.unix_us());
-        let versions = self.store.tables().into_iter().map(|table| (table.name, table.version.into()));
-        run.table_versions = Value::Object(versions.collect());
-        run.record(&self.store, Step::Started, self.clock.unix_us()).await.context("record the start of the run")?;
-        let composed = match self.composed(&run).await {
+        self.begin(&mut run).await?;
+        let composed = match self.composed(schedule, &run).await {
             Ok(composed) => composed,
             Err(error) => {
                 run.error = Some(format!("{error:#}"));
                 return self.end(&run, Step::Failed, vec![]).await;
             }
         };
+        let arrived = run.parameters.get("arrived").cloned();
         run.parameters = composed.parameters.clone();
+        if let Some(arrived) = arrived {
+            run.parameters["arrived"] = arrived;
+        }
         run.summary = Some(composed.summary.clone());
+        let attempts = self.deliver(&mut run, &composed.letters).await?;
+        if let Err(error) = compose::remember(&self.sources(schedule, &run), &composed, &attempts).await {
+            let error = format!("{error:#}");
+            tracing::error!(error, "what was told is not remembered, so it may be told again");
+        }
+        self.end(&run, run.last_step(), attempts).await
+    }
+
+    /// Records that `run` begins, and what it may read.
+    async fn begin(&self, run: &mut Run) -> anyhow::Result<()> {
+        run.begin(&self.store, self.clock.unix_us());
+        run.record(&self.store, Step::Started, self.clock.unix_us()).await.context("record the start of the run")
+    }
+
+    /// Sends what there is to tell, after it is recorded that somebody may have got it. Who was not reached is added to the error of `run`.
+    async fn deliver(&self, run: &mut Run, letters: &[Letter]) -> anyhow::Result<Vec<DeliveryAttempt>> {
         let mut attempts = Vec::new();
-        if composed.letters.iter().any(|letter| !letter.to.is_empty() || !letter.webhooks.is_empty()) {
+        if letters.iter().any(|letter| !letter.to.is_empty() || !letter.webhooks.is_empty()) {
             run.record(&self.store, Step::Delivering, self.clock.unix_us()).await.context("record the delivery")?;
-            for letter in &composed.letters {
+            for letter in letters {
                 attempts.extend(self.outbox.send(letter, &*self.clock).await);
             }
         }
         let failures: Vec<_> = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Failed).collect();
-        let failed = failures.len();
         if let Some(last) = failures.last() {
             let why = last.masked_error().unwrap_or_else(|| "unknown".into());
-            run.error = Some(format!("{failed} recipients were not reached; last: {why}"));
+            let text = format!("{} recipients were not reached; last: {why}", failures.len());
+            run.error = Some(run.error.take().map_or_else(|| text.clone(), |before| format!("{before}; {text}")));
         }
-        if let Err(error) = compose::remember(&self.sources(&run), &composed, &attempts).await {
-            let error = format!("{error:#}");
-            tracing::error!(error, "what was told is not remembered, so it may be told again");
-        }
-        self.end(&run, if failed > 0 { Step::Failed } else { Step::Succeeded }, attempts).await
+        Ok(attempts)
     }
 
     /// The result, tried again where the failure may pass.
-    async fn composed(&self, run: &Run<'_>) -> anyhow::Result<Composed> {
+    async fn composed(&self, schedule: &Schedule, run: &Run) -> anyhow::Result<Composed> {
         let (mut pause, mut attempt) = (PAUSE, 1);
         loop {
             let found = {
                 let _reading = self.reading.acquire().await.context("the scheduler ends")?;
                 // A panic that came through would end the schedule until the next start.
-                let made = AssertUnwindSafe(compose::compose(&self.sources(run))).catch_unwind().await;
+                let made = AssertUnwindSafe(compose::compose(&self.sources(schedule, run))).catch_unwind().await;
                 made.unwrap_or_else(|_| Err(anyhow::anyhow!("the job panicked: the log says where")))
             };
             let error = match found {
                 Ok(composed) => return Ok(composed),
                 Err(error) => error,
             };
-            let kind = error.downcast_ref::<driftwatt_analyze::Error>().map(driftwatt_analyze::Error::kind);
-            let may_pass = matches!(kind, Some(ErrorKind::Overloaded | ErrorKind::Unavailable | ErrorKind::Internal));
-            if attempt == TRIES_MAX || !may_pass {
+            if attempt == TRIES_MAX || !may_pass(&error) {
                 return Err(error);
             }
             tracing::warn!(
-                schedule = run.schedule.name,
+                schedule = schedule.name,
                 error = format!("{error:#}"),
                 attempt,
                 "a job failed and is tried again"
@@ -340,23 +411,24 @@ impl Scheduler {
         }
     }
 
-    fn sources<'a>(&'a self, run: &'a Run<'a>) -> Sources<'a> {
+    fn sources<'a>(&'a self, schedule: &'a Schedule, run: &'a Run) -> Sources<'a> {
         Sources {
             session: &self.session,
             store: &self.store,
             prices: self.prices.clone(),
+            drift: &self.drift,
             outbox: &self.outbox,
             ingest: self.ingest.as_deref(),
-            schedule: run.schedule,
-            to: self.recipients(run.schedule),
+            schedule,
+            to: self.recipients(schedule),
             scheduled: run.scheduled,
             note: run.note.as_deref(),
         }
     }
 
-    async fn end(&self, run: &Run<'_>, step: Step, attempts: Vec<DeliveryAttempt>) -> anyhow::Result<RunReport> {
+    async fn end(&self, run: &Run, step: Step, attempts: Vec<DeliveryAttempt>) -> anyhow::Result<RunReport> {
         self.counters.count(run, step, &attempts, self.clock.unix_us());
-        let (schedule, id) = (&run.schedule.name, run.id());
+        let (schedule, id) = (&run.name, &run.id);
         match &run.error {
             Some(error) => tracing::error!(schedule, run = id, outcome = step.as_str(), error, "scheduled run"),
             None => tracing::info!(schedule, run = id, outcome = step.as_str(), summary = run.summary, "scheduled run"),
@@ -365,4 +437,10 @@ impl Scheduler {
         run.record(&self.store, step, self.clock.unix_us()).await.context("record the end of the run")?;
         Ok(RunReport::new(run, step, &attempts))
     }
+}
+
+/// Whether the same may succeed later.
+fn may_pass(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<driftwatt_analyze::Error>().map(driftwatt_analyze::Error::kind);
+    matches!(kind, Some(ErrorKind::Overloaded | ErrorKind::Unavailable | ErrorKind::Internal))
 }

@@ -28,8 +28,9 @@ use serde_json::json;
 
 use crate::{
     answers::{
-        Answer, DecideQuestion, Desk, DiagnoseQuestion, DriftQuestion, Format, IdleQuestion, LineageQuestion,
-        MarkQuestion, OffPeakQuestion, RecommendQuestion, StreamQuestion, VERDICT_HEADER, WeeklyQuestion, read_prices,
+        Answer, DecideQuestion, Desk, DiagnoseQuestion, DriftQuestion, DriftSettings, Format, IdleQuestion,
+        LineageQuestion, MarkQuestion, OffPeakQuestion, RecommendQuestion, StreamQuestion, VERDICT_HEADER,
+        WeeklyQuestion, read_prices, record_batch,
     },
     config::Config,
     drift_gauges, retention,
@@ -45,6 +46,7 @@ struct Web {
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
     production: BTreeSet<String>,
+    drift: DriftSettings,
     retention: Retention,
     schedules: SchedulerHandle,
 }
@@ -70,6 +72,7 @@ pub(crate) fn router(
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
         production: config.lineage.production(),
+        drift: config.drift.clone(),
         retention: config.store.retention.clone(),
         schedules,
     };
@@ -208,7 +211,8 @@ impl Web {
     fn desk(&self, method: &Method) -> Desk<'_> {
         let store = (*method == Method::POST).then_some(&*self.store);
         let (prices, production) = (self.prices.clone(), self.production.clone());
-        Desk { session: &self.session, store, prices, production, now_us: Utc::now().timestamp_micros() }
+        let (drift, now_us) = (&self.drift, Utc::now().timestamp_micros());
+        Desk { session: &self.session, store, prices, production, drift, now_us }
     }
 }
 
@@ -270,7 +274,7 @@ async fn mark(method: Method, State(web): Shared, Query(question): Query<MarkQue
 async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQuestion>) -> Response {
     let desk = web.desk(&method);
     let answered = async {
-        let run = desk.drift_run(&question).await?;
+        let run = desk.drift_by_hand(&question).await?;
         // What is recorded as rows is a metric, too.
         if method == Method::POST {
             drift_gauges::store(&run, &web.ingest).await;
@@ -286,11 +290,7 @@ async fn record_dataset(State(web): Shared, body: Bytes) -> Response {
         Ok(record) => record,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &anyhow::Error::from(error).context("checked batch")),
     };
-    let recorded = async {
-        let batch = record.to_batch(Utc::now().timestamp_micros())?;
-        web.store.write_result(TABLE, batch).await.map_err(driftwatt_analyze::Error::from)
-    };
-    match recorded.await {
+    match record_batch(&web.store, &record, Utc::now().timestamp_micros()).await {
         Ok(version) => Json(json!({ "table": TABLE, "version": version })).into_response(),
         Err(error) => {
             let error = error.into();
@@ -305,7 +305,7 @@ async fn check_stream(State(web): Shared, body: Bytes) -> Response {
         Ok(question) => question,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &anyhow::Error::from(error).context("check")),
     };
-    let checked = web.desk(&Method::POST).check_stream(&question).await;
+    let checked = web.desk(&Method::POST).check_by_hand(&question).await;
     answer(question.format, checked.and_then(|checked| checked.answer(question.format)))
 }
 

@@ -13,13 +13,14 @@ use datafusion::prelude::DataFrame;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use crate::{
+    broken_file::broken_file,
     error::{Error, Result},
     gates::{Table, open_rows},
 };
 pub use columns::{ColumnChoice, EpochUnit};
 use columns::{Columns, describe};
+use reading::read_batch;
 pub use reading::{Cell, DatedRows};
-use reading::{failed, read_batch};
 pub use survey::Survey;
 
 /// A file of rows with the columns that were chosen.
@@ -39,7 +40,7 @@ impl DatedFile {
     pub async fn open(path: &Path, choice: &ColumnChoice) -> Result<Self> {
         let opened = open_rows(path, &Table::new("import")).await;
         let rows = opened.map_err(|error| match error {
-            Error::DataFusion(error) => failed(path, &error, None, 0),
+            Error::DataFusion(error) => broken_file(path, &error, None, 0),
             other => other,
         })?;
         let columns = describe(rows.schema().as_arrow(), choice)?;
@@ -93,8 +94,8 @@ impl DatedFile {
         let stream = self.rows.clone().execute_stream().await?;
         let mut row_count = 0;
         Ok(stream.map(move |batch| {
-            let batch =
-                batch.map_err(|error| failed(&self.path, &error, Some(self.rows.schema().as_arrow()), row_count))?;
+            let batch = batch
+                .map_err(|error| broken_file(&self.path, &error, Some(self.rows.schema().as_arrow()), row_count))?;
             let rows = read_batch(&self.columns, &batch, row_count)?;
             row_count += batch.num_rows() as u64;
             Ok(rows)

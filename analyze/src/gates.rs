@@ -26,6 +26,7 @@ mod rule;
 mod scan;
 mod stream;
 mod stream_gate;
+mod watched_folder;
 
 pub use batch_name::{BatchName, Oddity, Period};
 pub use checked::{BatchKind, CheckInputs, CheckedFile};
@@ -44,3 +45,4 @@ pub use rule::{Dimension, Interval, LabelFormat, LogicalType, Rule, RuleKind, Se
 pub use scan::{Reference, References, Sample, Scan, mask};
 pub use stream::{StreamBatch, check_stream};
 pub(crate) use stream_gate::{StreamGates, StreamVerdict};
+pub use watched_folder::{ArrivedFile, RawWatchedFolder, WatchedFolder};

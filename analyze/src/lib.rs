@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod autoscaler;
+mod broken_file;
 pub mod change;
 pub mod chart;
 pub mod dated_rows;
@@ -30,6 +31,7 @@ pub mod money;
 pub mod off_peak;
 pub mod owner_mail;
 pub mod page;
+pub mod points_content;
 pub mod price_book;
 pub mod recommend;
 pub mod recommendation;

@@ -1,4 +1,4 @@
-//! When a job runs: a cron expression read in a time zone.
+//! When a job runs: a cron expression read in a time zone, or when its data came.
 //!
 //! Daylight saving follows Vixie cron, as `croner` computes it: a job at a fixed time that the clock skips runs at the
 //! first moment after the skip, and one at a time that the clock repeats runs at the earlier of the two; both run exactly
@@ -6,6 +6,8 @@
 //! through the repeated one.
 
 mod settings;
+
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
@@ -29,9 +31,17 @@ pub struct Schedule {
     pub webhooks: Vec<String>,
     /// Files of the mail.
     pub attach: Vec<Attach>,
-    text: String,
-    cron: Cron,
+    when: When,
     zone: Tz,
+}
+
+/// What a schedule waits for.
+#[derive(Debug, Clone)]
+enum When {
+    /// The next time of an expression.
+    Cron { text: String, cron: Box<Cron> },
+    /// An hour of its metric that is over, and to which nothing was written for so long.
+    Arrival { quiet: Duration },
 }
 
 /// A run that is due.
@@ -60,9 +70,27 @@ impl DueRun {
 }
 
 impl Schedule {
-    /// The expression as written.
-    pub fn cron(&self) -> &str {
-        &self.text
+    /// The expression as written; none where it runs on arrival.
+    pub fn cron(&self) -> Option<&str> {
+        match &self.when {
+            When::Cron { text, .. } => Some(text),
+            When::Arrival { .. } => None,
+        }
+    }
+
+    /// Where it runs on arrival: for how long nothing must have been written to an hour.
+    pub fn arrival(&self) -> Option<Duration> {
+        match self.when {
+            When::Cron { .. } => None,
+            When::Arrival { quiet } => Some(quiet),
+        }
+    }
+
+    fn expression(&self) -> Option<&Cron> {
+        match &self.when {
+            When::Cron { cron, .. } => Some(cron),
+            When::Arrival { .. } => None,
+        }
     }
 
     /// The time zone that the expression is read in.
@@ -70,10 +98,10 @@ impl Schedule {
         self.zone
     }
 
-    /// The first run after `time`, itself excluded; none if there is no more.
+    /// The first run after `time`, itself excluded; none if there is no more, or if it runs on arrival.
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let local = time.with_timezone(&self.zone);
-        self.cron.find_next_occurrence(&local, false).ok().map(|next| next.with_timezone(&Utc))
+        self.expression()?.find_next_occurrence(&local, false).ok().map(|next| next.with_timezone(&Utc))
     }
 
     /// The run to start at `now` when `last` was the last scheduled time that ran (or the time the schedule was set up).
@@ -85,7 +113,7 @@ impl Schedule {
         // Searched backwards from now: after a year of downtime a schedule by the minute is half a million steps away.
         let after_now = now + chrono::TimeDelta::seconds(1);
         let local = after_now.with_timezone(&self.zone);
-        let previous = self.cron.find_previous_occurrence(&local, false).ok()?.with_timezone(&Utc);
+        let previous = self.expression()?.find_previous_occurrence(&local, false).ok()?.with_timezone(&Utc);
         let scheduled = previous.max(first);
         let (mut skipped_count, mut at) = (0, first);
         while at < scheduled && skipped_count < MISSED_COUNT_MAX {

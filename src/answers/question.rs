@@ -14,7 +14,11 @@ use driftwatt_analyze::{
 };
 use serde::{Deserialize, Serialize};
 
+<<<<<<< HEAD
 const HOUR_US: i64 = 3_600_000_000;
+=======
+use super::DriftSettings;
+>>>>>>> drift
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -246,9 +250,10 @@ pub(crate) struct DriftQuestion {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<String>,
-    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16; or trailing (the seven days before), or seasonal (the same
-    /// hours of the last four weeks), which else stands beside it [default: trailing]
+    /// Reference window, UTC: FROM/TO such as 2026-11-09/2026-11-16; the name of one in [drift.references]; or trailing (the
+    /// seven days before), or seasonal (the same hours of the last four weeks), which else stands beside it [default: trailing]
     #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reference: Option<String>,
     /// Current window, UTC: FROM/TO [default: the last whole hour]
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -274,12 +279,15 @@ pub(crate) struct DriftQuestion {
     pub(crate) also: String,
     /// PSI from which a change is a warning [default: 0.1]
     #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) psi_warn: Option<f64>,
     /// PSI from which it is critical [default: 0.25]
     #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) psi_critical: Option<f64>,
     /// Windows in a row, as long as the current one, that a warning needs [default: 2]
     #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) persistence: Option<u32>,
     /// text, json or html
     #[arg(long, value_enum, default_value_t)]
@@ -386,12 +394,16 @@ impl DriftQuestion {
         settled
     }
 
-    pub(super) async fn request(&self, session: &SessionContext) -> anyhow::Result<RunRequest> {
+    pub(super) async fn request(
+        &self,
+        session: &SessionContext,
+        settings: &DriftSettings,
+    ) -> anyhow::Result<RunRequest> {
         let current = span(&self.current)?;
         let (reference_kind, windows) = match self.reference.as_deref() {
             None | Some("trailing") => (ReferenceKind::Trailing, vec![trailing_window(current)]),
             Some("seasonal") => (ReferenceKind::Seasonal, seasonal_windows(current)),
-            Some(text) => (ReferenceKind::Pinned, vec![span(text)?]),
+            Some(text) => (ReferenceKind::Pinned, vec![settings.reference(text)?]),
         };
         let own = |own: &str| side(current, &[&self.filter, own]);
         let subjects = match &self.metric {
@@ -415,6 +427,12 @@ impl DriftQuestion {
             source: self.source()?,
             also: self.also()?,
         })
+    }
+
+    /// The question as it is recorded: a reference that has a name is written down.
+    pub(crate) fn written(&self, settings: &DriftSettings) -> Self {
+        let reference = self.reference.as_deref().map(|reference| settings.written(reference));
+        Self { reference, ..self.clone() }
     }
 
     fn also(&self) -> anyhow::Result<Vec<OtherScore>> {

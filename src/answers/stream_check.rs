@@ -2,11 +2,12 @@
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
+use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     drift::Filter,
     gates::{
-        BatchPlace, CheckInputs, CheckedFile, Contract, ContractTag, DatasetRecord, Notice, StreamBatch, TABLE,
-        check_stream, history_sql, past_batches,
+        BatchName, BatchPlace, CheckInputs, CheckedFile, Contract, ContractTag, DatasetRecord, Notice, PastBatch,
+        StreamBatch, TABLE, check_stream, history_sql, past_batches,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,11 @@ impl CheckedStream {
         Notice { checked: &self.checked, contract: &self.contract, place: &BatchPlace::Stored, now_us: self.now_us }
     }
 
+    /// What came of it, in a line.
+    pub(crate) fn summary(&self, metric: &str) -> String {
+        format!("check of {metric}: {}, {} points", self.checked.outcome.status.as_str(), self.checked.rows())
+    }
+
     /// The report; the verdict is the status.
     pub(crate) fn answer(&self, format: Format) -> anyhow::Result<Answer> {
         let text = match format {
@@ -82,7 +88,11 @@ impl Desk<'_> {
             window: span(&question.window)?,
         };
         let now: DateTime<Utc> = DateTime::from_timestamp_micros(self.now_us).context("the clock is out of range")?;
-        let inputs = CheckInputs { now, history: self.past(&batch, &table.name).await?, ..CheckInputs::default() };
+        let inputs = CheckInputs {
+            now,
+            history: past_batches_of(self.session, &batch.name(), &table.name).await?,
+            ..CheckInputs::default()
+        };
         let checked = check_stream(self.session, &batch, &table, &inputs).await?;
         let notes = contract.notes.iter().map(|note| format!("{}: {}", note.place, note.text)).collect();
         let Contract { id, version, owner, .. } = contract;
@@ -94,13 +104,20 @@ impl Desk<'_> {
         }
         Ok(CheckedStream { checked, contract, notes, now_us: self.now_us })
     }
+}
 
-    async fn past(&self, batch: &StreamBatch, table: &str) -> anyhow::Result<Vec<driftwatt_analyze::gates::PastBatch>> {
-        let exists = self.session.table_exist(format!("reports.{TABLE}")).unwrap_or(false);
-        let Some(sql) = history_sql(&batch.name(), table).filter(|_| exists) else { return Ok(Vec::new()) };
-        let config = driftwatt_query::Config::default();
-        let answer =
-            driftwatt_query::answer(self.session, &config, &sql, "ndjson").await.context("read past batches")?;
-        Ok(past_batches(&answer)?)
-    }
+/// Past batches that one of this name, against this table of a contract, is compared with, from old to new.
+///
+/// # Errors
+/// A table of another version, a failed query.
+pub(crate) async fn past_batches_of(
+    session: &SessionContext,
+    name: &BatchName,
+    table: &str,
+) -> anyhow::Result<Vec<PastBatch>> {
+    let exists = session.table_exist(format!("reports.{TABLE}")).unwrap_or(false);
+    let Some(sql) = history_sql(name, table).filter(|_| exists) else { return Ok(Vec::new()) };
+    let config = driftwatt_query::Config::default();
+    let answer = driftwatt_query::answer(session, &config, &sql, "ndjson").await.context("read past batches")?;
+    Ok(past_batches(&answer)?)
 }

@@ -3,7 +3,6 @@
 mod args;
 mod batch_log;
 mod notify;
-mod quarantine;
 mod stream;
 
 use std::{
@@ -24,10 +23,13 @@ use self::{
     args::{GateFormat, RuleFormat},
     batch_log::BatchLog,
     notify::Notifier,
-    quarantine::Held,
 };
 use super::read::write_to;
-use crate::{answers::report_text, exit};
+use crate::{
+    answers::report_text,
+    exit,
+    quarantine::{self, Held},
+};
 
 pub(super) async fn run(args: GateArgs) -> ExitCode {
     if args.metric.is_some() {
@@ -103,7 +105,13 @@ async fn check(args: &GateArgs, log: Option<&BatchLog>) -> anyhow::Result<u8> {
     failures.extend(show(args, &checked, &contract, &place, now_us).err());
     if let Some(log) = log {
         let record = DatasetRecord::new(&checked, &contract, place.held_at().map(str::to_owned));
-        failures.extend(log.record(&record, now_us).await.context("the batch was checked, and not recorded").err());
+        let record = DatasetRecord { started_us: Some(now_us), ..record };
+        failures.extend(
+            log.record(&record, Utc::now().timestamp_micros())
+                .await
+                .context("the batch was checked, and not recorded")
+                .err(),
+        );
     }
     if let Some(notifier) = notifier.filter(|_| !checked.accepts()) {
         let notice = Notice { checked: &checked, contract: &contract, place: &place, now_us };

@@ -14,7 +14,7 @@ use futures::{Stream, stream};
 
 use super::{DemoArgs, collect::reading_gpus_apart};
 use crate::{
-    answers::{Desk, DiagnoseQuestion, DriftQuestion, IdleQuestion, WeeklyQuestion, When},
+    answers::{Desk, DiagnoseQuestion, DriftQuestion, DriftSettings, IdleQuestion, WeeklyQuestion, When},
     config::{Addresses, Config, RawConfig},
     demo::{CHANGE_MINUTE, Fleet, INCIDENT_SERVICE, Incident, PRICES, TokenTrace},
     otlp::{Sent, send},
@@ -141,6 +141,7 @@ async fn diagnosis(server: &Server, incident: &Incident, number: usize) -> anyho
         store: Some(&server.store),
         prices: None,
         production: BTreeSet::new(),
+        drift: &DriftSettings::default(),
         now_us: Utc::now().timestamp_micros(),
     };
     terminal::print(&desk.diagnose(&question).await?);
@@ -175,8 +176,8 @@ fn time_text(time_us: u64) -> String {
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
     let prices = Some(PriceBook::parse(PRICES)?);
     let now = Utc::now();
-    let (production, now_us) = (BTreeSet::new(), now.timestamp_micros());
-    let desk = Desk { session: &server.session, store: Some(&server.store), prices, production, now_us };
+    let (production, drift, now_us) = (BTreeSet::new(), &DriftSettings::default(), now.timestamp_micros());
+    let desk = Desk { session: &server.session, store: Some(&server.store), prices, production, drift, now_us };
     // Up to this moment, so that what this machine sent meanwhile is in the report as well.
     let now = now.to_rfc3339_opts(SecondsFormat::Micros, true);
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };

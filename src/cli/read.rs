@@ -88,6 +88,7 @@ async fn answered_by<A: Into<Answer>>(
         store: Some(&opened.store),
         prices,
         production: opened.config.lineage.production(),
+        drift: &opened.config.drift,
         now_us: Utc::now().timestamp_micros(),
     })
     .await;

@@ -63,7 +63,7 @@ fn list_text(listed: &Value) -> String {
     let empty = vec![];
     let schedules = listed.as_array().unwrap_or(&empty);
     if schedules.is_empty() {
-        return "No [[schedule]] is configured (docs/delivery.md).\n".into();
+        return "No [[schedule]] and no [[gates.watch]] is configured (docs/delivery.md).\n".into();
     }
     let text = |value: &Value| Value::String(terminal::plain(value.as_str().unwrap_or("–")));
     let rows = schedules.iter().map(|row| {
@@ -73,9 +73,14 @@ fn list_text(listed: &Value) -> String {
             (0, hooks) => format!("{hooks} webhooks"),
             (mails, hooks) => format!("{mails} by mail, {hooks} webhooks"),
         };
-        let cron = format!("{} {}", row["cron"].as_str().unwrap_or("–"), row["time_zone"].as_str().unwrap_or(""));
+        let when = match (row["cron"].as_str(), row["arrival_seconds"].as_u64(), row["folder"].as_str()) {
+            (Some(cron), ..) => format!("{cron} {}", row["time_zone"].as_str().unwrap_or("")),
+            (_, Some(seconds), _) => format!("an hour at rest for {seconds} s"),
+            (.., Some(folder)) => format!("a file in {}", terminal::plain(folder)),
+            _ => "–".to_owned(),
+        };
         let cells = ["name", "job"].map(|name| text(&row[name]));
-        let rest = [Value::from(cron), text(&row["next"]), whom.into(), text(&row["last"]), text(&row["outcome"])];
+        let rest = [Value::from(when), text(&row["next"]), whom.into(), text(&row["last"]), text(&row["outcome"])];
         cells.into_iter().chain(rest).collect()
     });
     terminal::table(&["name", "job", "when", "next", "told", "last", "outcome"], rows.collect())

@@ -8,7 +8,8 @@ use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
     delivery::{Attachment, DeliveryAttempt, Letter, Outbox, Outcome},
-    drift::Source,
+    drift::{Source, decision::Status},
+    gates::Notice,
     idle::alert::{self, AlertRequest},
     owner_mail::OwnerMail,
     page,
@@ -19,7 +20,10 @@ use driftwatt_store::Store;
 use serde_json::{Value, json};
 
 use crate::{
-    answers::{Desk, DriftQuestion, Format, LastDays, RecommendQuestion, StreamQuestion, WeeklyQuestion},
+    answers::{
+        Desk, DriftQuestion, DriftSettings, Format, LastDays, RecommendQuestion, StreamQuestion, WeeklyQuestion,
+        drift_summary,
+    },
     drift_gauges,
 };
 
@@ -28,6 +32,7 @@ pub(super) struct Sources<'a> {
     pub(super) session: &'a SessionContext,
     pub(super) store: &'a Store,
     pub(super) prices: Option<PriceBook>,
+    pub(super) drift: &'a DriftSettings,
     pub(super) outbox: &'a Outbox,
     pub(super) ingest: Option<&'a Ingest>,
     pub(super) schedule: &'a Schedule,
@@ -95,6 +100,15 @@ pub(super) async fn remember(
     Ok(alert::record_told(sources.store, &told, sources.scheduled.timestamp_micros()).await?)
 }
 
+/// Who is told of a batch that may not be used: whoever the settings name, else the owner of its contract, else whoever is told by default.
+pub(super) fn told(notice: &Notice<'_>, outbox: &Outbox, named: Option<&[String]>) -> Vec<String> {
+    if let Some(named) = named {
+        return Outbox::addresses(named);
+    }
+    let owner = notice.owner().and_then(|owner| outbox.address_of(owner));
+    owner.map_or_else(|| outbox.usual_recipients(), |owner| vec![owner])
+}
+
 /// `2026-11-23T06:00:00Z`.
 pub(super) fn time_text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
@@ -107,6 +121,7 @@ impl Sources<'_> {
             store: Some(self.store),
             prices: self.prices.clone(),
             production: BTreeSet::new(),
+            drift: self.drift,
             now_us: self.scheduled.timestamp_micros(),
         }
     }
@@ -251,19 +266,13 @@ impl Sources<'_> {
             format: Format::Text,
         };
         let checked = self.desk().check_stream(&question).await?;
-        let status = checked.checked.outcome.status.as_str();
-        let summary = format!("check of {}: {status}, {} points", job.metric, checked.checked.rows());
+        let summary = checked.summary(&job.metric);
         let parameters = json!({ "job": "check", "question": question });
         if checked.checked.accepts() {
             return Ok(Composed { summary, parameters, letters: vec![], mails: vec![] });
         }
         let notice = checked.notice();
-        // Whoever the schedule names, else the owner of the contract, else whoever is told by default.
-        let owner = notice.owner().and_then(|owner| self.outbox.address_of(owner));
-        let to = match owner.filter(|_| self.schedule.to.is_none()) {
-            Some(owner) => vec![owner],
-            None => self.to.clone(),
-        };
+        let to = told(&notice, self.outbox, self.schedule.to.as_deref());
         let letter = notice.letter(to, self.schedule.webhooks.clone());
         Ok(Composed { summary, parameters, letters: vec![letter], mails: vec![] })
     }
@@ -282,6 +291,8 @@ impl Sources<'_> {
             metric: Some(job.metric.clone()),
             current: format!("{}/{}", time_text(from), time_text(until)),
             filter: job.filter.clone(),
+            by: job.by.clone(),
+            reference: job.reference.clone(),
             source: (job.source != Source::Auto).then(|| job.source.as_str().to_owned()),
             ..DriftQuestion::default()
         };
@@ -290,12 +301,9 @@ impl Sources<'_> {
         if let Some(ingest) = self.ingest {
             drift_gauges::store(&run, ingest).await;
         }
-        let status = run.status().as_str();
-        let is_simulated = run.scores.iter().any(|score| score.reference.simulated || score.current.simulated);
-        let mark = if is_simulated { "SIMULATED: " } else { "" };
-        let summary = format!("{mark}drift of {}: {status}", job.metric);
-        let parameters = json!({ "job": "drift", "question": question });
-        if status == "ok" {
+        let summary = drift_summary(&job.metric, &run);
+        let parameters = json!({ "job": "drift", "question": question.written(self.drift) });
+        if run.status() == Status::Ok {
             return Ok(Composed { summary, parameters, letters: vec![], mails: vec![] });
         }
         let written = async |format| {

@@ -37,7 +37,7 @@ pub(crate) struct Delivery {
 }
 
 impl RunReport {
-    pub(super) fn new(run: &Run<'_>, step: Step, attempts: &[DeliveryAttempt]) -> Self {
+    pub(super) fn new(run: &Run, step: Step, attempts: &[DeliveryAttempt]) -> Self {
         let deliveries = attempts.iter().map(|attempt| Delivery {
             channel: attempt.channel.to_owned(),
             recipient: attempt.masked_recipient(),
@@ -46,8 +46,8 @@ impl RunReport {
             error: attempt.masked_error(),
         });
         Self {
-            run_id: run.id(),
-            job: run.schedule.job.as_str().to_owned(),
+            run_id: run.id.clone(),
+            job: run.job.to_owned(),
             outcome: step.as_str().to_owned(),
             summary: run.summary.clone(),
             note: run.note.clone(),
@@ -95,8 +95,8 @@ impl RunCounters {
         }
     }
 
-    pub(super) fn count(&self, run: &Run<'_>, step: Step, attempts: &[DeliveryAttempt], now_us: i64) {
-        let schedule = run.schedule.name.clone();
+    pub(super) fn count(&self, run: &Run, step: Step, attempts: &[DeliveryAttempt], now_us: i64) {
+        let schedule = run.name.clone().unwrap_or_default();
         self.runs.add(1, &[KeyValue::new("schedule", schedule.clone()), KeyValue::new("outcome", step.as_str())]);
         for attempt in attempts {
             let labels =

@@ -12,7 +12,7 @@ use super::*;
 use crate::{config::RawConfig, query_runtime::QueryRuntime};
 
 /// Stands still until it is moved, and knows who sleeps until when.
-struct MovedClock(watch::Sender<Moved>);
+pub(super) struct MovedClock(watch::Sender<Moved>);
 
 #[derive(Default)]
 struct Moved {
@@ -22,12 +22,12 @@ struct Moved {
 }
 
 impl MovedClock {
-    fn at(text: &str) -> Arc<Self> {
+    pub(super) fn at(text: &str) -> Arc<Self> {
         Arc::new(Self(watch::Sender::new(Moved { now_us: us(text), wakes_us: vec![] })))
     }
 
     /// Moves to `text` in steps that a sleep can be, each as soon as `count` sleep: then all that was due is done.
-    async fn move_to(&self, text: &str, count: usize) {
+    pub(super) async fn move_to(&self, text: &str, count: usize) {
         self.until_asleep(count).await;
         while self.unix_us() < us(text) {
             self.0.send_modify(|moved| {
@@ -58,7 +58,7 @@ impl Clock for MovedClock {
     }
 }
 
-fn us(text: &str) -> i64 {
+pub(super) fn us(text: &str) -> i64 {
     text.parse::<DateTime<Utc>>().unwrap().timestamp_micros()
 }
 
@@ -68,15 +68,15 @@ const NO_MAIL: &str = "[delivery.mail]\nhost = \"127.0.0.1\"\nport = 1\nsecurity
                        to = [\"ops@example.com\"]\n[delivery.retry]\nattempts_max = 2\ndelay_first_seconds = 60\n";
 const WEEKLY: &str = "[[schedule]]\nname = \"weekly\"\njob = \"weekly-report\"\ncron = \"0 7 * * MON\"\n";
 
-struct Opened {
-    store: Arc<Store>,
+pub(super) struct Opened {
+    pub(super) store: Arc<Store>,
     session: SessionContext,
     config: Config,
     /// Plans go too deep for the threads of a test, as they do for those that receive.
-    queries: QueryRuntime,
+    pub(super) queries: QueryRuntime,
 }
 
-async fn open(dir: &Path, settings: &str) -> Opened {
+pub(super) async fn open(dir: &Path, settings: &str) -> Opened {
     let mut raw: RawConfig = toml::from_str(settings).unwrap();
     raw.server.data_dir = Some(dir.to_owned());
     let config = raw.validate().unwrap();
@@ -86,12 +86,12 @@ async fn open(dir: &Path, settings: &str) -> Opened {
 }
 
 impl Opened {
-    fn scheduler(&self, clock: &Arc<MovedClock>) -> Scheduler {
+    pub(super) fn scheduler(&self, clock: &Arc<MovedClock>) -> Scheduler {
         let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
         Scheduler::new(&self.config, &self.store, &self.session, clock, None).unwrap()
     }
 
-    async fn texts(&self, query: &str) -> Vec<String> {
+    pub(super) async fn texts(&self, query: &str) -> Vec<String> {
         let batches = self.session.sql(query).await.unwrap().collect().await.unwrap();
         let text = datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
         let rows = text.lines().skip(3).filter(|line| line.starts_with('|'));

@@ -2,11 +2,14 @@
 
 use std::process::Output;
 
+use datafusion::arrow::{array::AsArray as _, datatypes::Float64Type};
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, Sum, metric};
 use serde_json::{Value, json};
 
 use crate::{
+    flight,
     otlp::{export, gauge, label, now_nanos, point},
+    postgres::client,
     server::{Server, driftwatt, start},
 };
 
@@ -131,6 +134,14 @@ async fn features_segments_and_categories_are_scored_in_one_run() {
         at = time(end - HOUR)
     );
     let in_sql = server.rows(&sql).await;
+    // The same by the other ways to ask.
+    let by_postgres = client::rows(&client::connect(&server).await, &sql).await;
+    let by_flight = flight::ask(&mut flight::connect(&server).await, &sql).await.unwrap();
+    let psi_by_flight = by_flight.column(1).as_primitive::<Float64Type>();
+    for (at, row) in in_sql.iter().enumerate() {
+        let psi = row[1].as_f64().unwrap();
+        assert_eq!((by_postgres[at][1].as_ref().unwrap().parse(), psi_by_flight.value(at)), (Ok(psi), psi));
+    }
     for (row, score) in in_sql.iter().zip([&run["scores"][2], &run["scores"][1]]) {
         let psi = score["comparison"]["psi"].as_f64().unwrap();
         assert!((row[1].as_f64().unwrap() - psi).abs() < 1e-6, "{in_sql:?} {psi}");
@@ -159,6 +170,9 @@ async fn other_tools_numbers_stand_beside_a_score_and_decide_nothing() {
     let also = ["--metric", "driftwatt.input.length", "--also", "evidently-psi,nannyml-js,energy,evidently-chisquare"];
     let beside = ask(&server, end, &[&also[..], &["--format", "json"]].concat());
     let beside: Value = serde_json::from_slice(&beside.stdout).unwrap();
+    let page = ask(&server, end, &[&also[..], &["--format", "html"]].concat());
+    let page = String::from_utf8_lossy(&page.stdout);
+    assert!(page.contains("no part of the decision") && page.contains("it is of categories"), "{page}");
     let others: Vec<(&str, bool)> = beside["others"]
         .as_array()
         .unwrap()

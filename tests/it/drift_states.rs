@@ -2,7 +2,14 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use datafusion::{arrow::array::AsArray as _, prelude::SessionContext};
+use datafusion::{
+    arrow::{
+        array::{Array as _, ArrayRef, AsArray as _, BinaryArray, Int64Array, RecordBatch},
+        compute::cast,
+        datatypes::{DataType, Field, Schema},
+    },
+    prelude::SessionContext,
+};
 use driftwatt_analyze::{
     Window,
     drift::{
@@ -25,19 +32,19 @@ use crate::{
     server::{Server, driftwatt},
 };
 
-const HOUR: i64 = 3_600_000_000;
+pub(crate) const HOUR: i64 = 3_600_000_000;
 const WEEK: i64 = 168;
 /// Long ago, on the hour.
-const START: i64 = 1_795_024_800_000_000;
+pub(crate) const START: i64 = 1_795_024_800_000_000;
 
-struct Stored {
-    store: Arc<Store>,
+pub(crate) struct Stored {
+    pub(crate) store: Arc<Store>,
     ctx: SessionContext,
     dir: tempfile::TempDir,
 }
 
 impl Stored {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::open_in(tempfile::tempdir().unwrap()).await
     }
 
@@ -47,14 +54,14 @@ impl Stored {
         Self { store, ctx, dir }
     }
 
-    async fn drift(&self, request: &RunRequest) -> DriftRun {
+    pub(crate) async fn drift(&self, request: &RunRequest) -> DriftRun {
         let now_us = START + (WEEK + 1) * HOUR;
         run(&self.ctx, Some(&*self.store), request, &Thresholds::default(), now_us).await.unwrap()
     }
 
     async fn integers(&self, sql: &str) -> Vec<i64> {
         let batches = self.ctx.sql(sql).await.unwrap().collect().await.unwrap();
-        let column = |batch: &datafusion::arrow::array::RecordBatch| {
+        let column = |batch: &RecordBatch| {
             batch.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().values().to_vec()
         };
         batches.iter().flat_map(column).collect()
@@ -66,12 +73,12 @@ impl Stored {
     }
 }
 
-fn hours(from: i64, to: i64) -> Window {
+pub(crate) fn hours(from: i64, to: i64) -> Window {
     Window::new(START + from * HOUR, START + to * HOUR).unwrap()
 }
 
 /// The last hour against the week before it.
-fn request(names: &[&str], source: Source) -> RunRequest {
+pub(crate) fn request(names: &[&str], source: Source) -> RunRequest {
     RunRequest {
         subjects: names.iter().map(|name| Subject::parse(name)).collect(),
         by: None,
@@ -83,7 +90,7 @@ fn request(names: &[&str], source: Source) -> RunRequest {
     }
 }
 
-fn series(metric: &str, kind: Kind, temporality: Temporality, bounds: Vec<f64>, label: &str) -> Arc<Series> {
+pub(crate) fn series(metric: &str, kind: Kind, temporality: Temporality, bounds: Vec<f64>, label: &str) -> Arc<Series> {
     Series::new(SeriesDefinition {
         metric: metric.into(),
         unit: "1".into(),
@@ -101,7 +108,7 @@ fn series(metric: &str, kind: Kind, temporality: Temporality, bounds: Vec<f64>, 
 }
 
 /// A number between 0 and 1 that is the same in every run.
-fn noise(seed: i64) -> f64 {
+pub(crate) fn noise(seed: i64) -> f64 {
     let mut z = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
@@ -304,6 +311,91 @@ async fn states_outlive_their_points() {
     };
     assert_eq!(comparisons(&later), comparisons(&first));
     assert_eq!(only_states.states().await, 3 * (WEEK + 1), "nothing is built of nothing");
+    only_states.store.close().await.unwrap();
+}
+
+/// The stored state of `hour` of `feature`, as a row that is a microsecond younger, its bytes changed by `damage`.
+async fn damaged(stored: &Stored, feature: &str, hour: i64, damage: fn(&mut Vec<u8>)) -> RecordBatch {
+    let sql = format!(
+        "SELECT * FROM reports.drift_states WHERE feature = '{feature}' AND CAST(time AS BIGINT) = {}",
+        START + hour * HOUR
+    );
+    let batches = stored.ctx.sql(&sql).await.unwrap().collect().await.unwrap();
+    let row = batches.iter().find(|batch| batch.num_rows() > 0).unwrap().slice(0, 1);
+    let schema = row.schema();
+    let columns = schema.fields().iter().zip(row.columns()).filter(|(field, _)| field.name() != "date").map(
+        |(field, column)| -> (Field, ArrayRef) {
+            let column = match field.name().as_str() {
+                "state" => {
+                    let bytes = cast(column, &DataType::Binary).unwrap();
+                    let mut bytes = bytes.as_binary::<i32>().value(0).to_vec();
+                    damage(&mut bytes);
+                    Arc::new(BinaryArray::from(vec![bytes.as_slice()])) as ArrayRef
+                }
+                "computed" => {
+                    let time_us = cast(column, &DataType::Int64).unwrap();
+                    let later = Int64Array::from(vec![
+                        time_us.as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0) + 1,
+                    ]);
+                    cast(&later, column.data_type()).unwrap()
+                }
+                _ if matches!(column.data_type(), DataType::Utf8View | DataType::Dictionary(..)) => {
+                    cast(column, &DataType::Utf8).unwrap()
+                }
+                _ => Arc::clone(column),
+            };
+            (Field::new(field.name(), column.data_type().clone(), field.name() != "time"), column)
+        },
+    );
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_and_one_of_another_version_are_built_again_from_their_points() {
+    let stored = Stored::open().await;
+    stored.store.append(tokens().0).await.unwrap();
+    let asked = request(&["tokens"], Source::States);
+    let first = stored.drift(&asked).await;
+    // One bit of a count, another version, and a row that ends early: each the newest of its hour.
+    let changed: [fn(&mut Vec<u8>); 3] = [
+        |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        },
+        |bytes| bytes[0] = 9,
+        |bytes| bytes.truncate(9),
+    ];
+    for (hour, damage) in (3..).zip(changed) {
+        let row = damaged(&stored, "tokens", hour, damage).await;
+        stored.store.write_result("drift_states", row).await.unwrap();
+    }
+    assert_eq!(stored.states().await, WEEK + 1 + 3);
+    let later = START + (WEEK + 2) * HOUR;
+    let run_later = async || run(&stored.ctx, Some(&*stored.store), &asked, &Thresholds::default(), later).await;
+    for _ in 0..2 {
+        let again = run_later().await.unwrap();
+        assert_eq!(again.scores[0].comparison, first.scores[0].comparison);
+        assert_eq!(again.scores[0].reference.covered, first.scores[0].reference.covered);
+        assert_eq!(stored.states().await, WEEK + 1 + 3 + 3, "those three are built again, once");
+    }
+    stored.store.close().await.unwrap();
+    // Where the points are gone, too, nothing can be built: what is not known is missing from the values and from the coverage.
+    let dir = tempfile::tempdir().unwrap();
+    let table = Path::new("data/tables/drift_states");
+    copy(&stored.dir.path().join(table), &dir.path().join(table));
+    let only_states = Stored::open_in(dir).await;
+    for hour in 20..60 {
+        let row = damaged(&only_states, "tokens", hour, |bytes| bytes[20] ^= 0x80).await;
+        only_states.store.write_result("drift_states", row).await.unwrap();
+    }
+    let poorer = only_states.drift(&asked).await;
+    let reference = &poorer.scores[0].reference;
+    assert_eq!(
+        (reference.value_count, first.scores[0].reference.value_count),
+        ((WEEK as u64 - 40) * 40, WEEK as u64 * 40)
+    );
+    assert!(reference.covered < 0.8 && first.scores[0].reference.covered == 1.0, "{}", reference.covered);
     only_states.store.close().await.unwrap();
 }
 

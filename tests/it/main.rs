@@ -36,6 +36,8 @@ mod doubtful_values;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
+mod drift_bad_input;
+#[cfg(test)]
 mod drift_states;
 #[cfg(test)]
 mod exporter;
@@ -48,6 +50,8 @@ mod flight_access;
 #[cfg(test)]
 mod flight_metadata;
 #[cfg(test)]
+mod gate_watch;
+#[cfg(test)]
 mod gates;
 #[cfg(test)]
 mod golden_sql;
@@ -56,9 +60,13 @@ mod grafana_postgres;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod hand_runs;
+#[cfg(test)]
 mod import;
 #[cfg(test)]
 mod inlets;
+#[cfg(test)]
+mod large_files;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

@@ -1,19 +1,13 @@
 //! One batch of a file as times, numbers and texts.
 
-use std::{path::Path, sync::LazyLock};
-
-use datafusion::{
-    arrow::{
-        array::{Array, ArrayRef, AsArray, RecordBatch},
-        compute::{CastOptions, cast, cast_with_options},
-        datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType},
-    },
-    error::DataFusionError,
+use datafusion::arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    compute::{CastOptions, cast, cast_with_options},
+    datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
-use regex::Regex;
 
 use super::columns::{Columns, EpochUnit, FileColumn};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A number of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,26 +99,4 @@ fn cells(column: &ArrayRef) -> Result<Vec<Cell>> {
 fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>> {
     let texts = cast(column, &DataType::Utf8)?;
     Ok(texts.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
-}
-
-/// What the reader of CSV says of a cell.
-static CELL: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?s)value '(.*)' as type '(\w+)[^']*' for column (\d+) at line (\d+)").ok());
-
-/// What is wrong with a file, with line and column where its reader says them; `row_count` rows came before.
-pub(super) fn failed(path: &Path, error: &DataFusionError, schema: Option<&Schema>, row_count: u64) -> Error {
-    let root = error.find_root().to_string();
-    let cell = CELL.as_ref().and_then(|cell| cell.captures(&root));
-    let reason = match (cell, schema) {
-        (Some(found), Some(schema)) => {
-            let number = |at: usize| found[at].parse::<usize>().unwrap_or(0);
-            let name = schema.fields().get(number(3)).map_or("", |field| field.name());
-            // The reader does not count the line of names.
-            let line = number(4) + 1;
-            format!("line {line}, column {} ({name}): {:?} is no {}", number(3) + 1, &found[1], &found[2])
-        }
-        _ if row_count > 0 => format!("after row {row_count}: {root}"),
-        _ => root,
-    };
-    Error::BrokenFile { file: path.display().to_string(), reason }
 }

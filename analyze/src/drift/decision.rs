@@ -2,7 +2,12 @@
 
 use serde::Serialize;
 
-use super::{comparison::Comparison, statistics};
+use super::{
+    category_counts::{CATEGORIES_MAX, OTHER},
+    comparison::{Basis, Comparison},
+    feature_weights::FeatureWeights,
+    statistics,
+};
 
 /// What to do where the learnt noise hides what is critical by its size.
 const UNSTEADY: &str = "the reference varies more than the critical limit itself, as one does that holds the change already: compare with a \
@@ -29,6 +34,8 @@ pub struct Thresholds {
     pub q_max: f64,
     /// Windows in a row that a warning needs; critical needs one.
     pub persistence: u32,
+    /// What each feature weighs in the rank; no part of any verdict.
+    pub weights: FeatureWeights,
 }
 
 impl Confidence {
@@ -54,6 +61,7 @@ impl Default for Thresholds {
             learnt_factor: 1.25,
             q_max: 0.05,
             persistence: 2,
+            weights: FeatureWeights::default(),
         }
     }
 }
@@ -237,6 +245,7 @@ pub fn decide(comparison: &Comparison, evidence: &Evidence<'_>, thresholds: &Thr
         ));
         return Decision { status: Status::InsufficientData, confidence: Confidence::Low, ..decision };
     }
+    decision.reasons.extend(overflow_text(comparison));
     let effect = effect(comparison, thresholds, &mut decision.reasons);
     let beyond_noise = is_beyond_noise(comparison, evidence, thresholds, learnt, &mut decision.reasons);
     decision.level = if beyond_noise { effect } else { Level::None };
@@ -248,6 +257,17 @@ pub fn decide(comparison: &Comparison, evidence: &Evidence<'_>, thresholds: &Thr
     }
     persist(&mut decision, evidence, thresholds);
     decision
+}
+
+/// What of the values has no name any more; none where all have.
+fn overflow_text(comparison: &Comparison) -> Option<String> {
+    let other = comparison.bins.iter().find(|bin| comparison.basis == Basis::Categories && bin.label == OTHER)?;
+    let [reference, current] = [(other.reference, comparison.n_reference), (other.current, comparison.n_current)]
+        .map(|(count, all)| count as f64 / all.max(1) as f64 * 100.0);
+    Some(format!(
+        "categories: more than {CATEGORIES_MAX} names, so {reference:.0} % of the reference and {current:.0} % of the window are \
+         {OTHER}, and a change among those is not seen"
+    ))
 }
 
 fn persist(decision: &mut Decision, evidence: &Evidence<'_>, thresholds: &Thresholds) {

@@ -4,7 +4,7 @@ use datafusion::prelude::SessionContext;
 
 use super::{
     comparison::{CompareError, Comparison},
-    decision::{Decision, Evidence, Gate, Level, Thresholds, decide, leave_one_out_psi},
+    decision::{Decision, Evidence, Gate, Level, Thresholds, decide, impact, leave_one_out_psi},
     explain::contributions,
     hourly::StateShelf,
     observed::Observed,
@@ -183,7 +183,10 @@ impl Measured {
             }
         };
         let [reference, current] = self.sides;
+        let weight = thresholds.weights.of(&self.request.subject.label());
         DriftScore {
+            weight,
+            impact: decision.severity.map(|severity| impact(severity, weight)),
             request: self.request,
             source: self.source,
             reference,

@@ -17,6 +17,7 @@ pub mod distance;
 pub mod exact_sum;
 pub mod explain;
 pub mod feature_state;
+mod feature_weights;
 mod features;
 mod histogram;
 mod hourly;
@@ -50,6 +51,7 @@ mod timeline;
 pub mod two_sample;
 
 pub use aggregates::register_aggregates;
+pub use feature_weights::FeatureWeights;
 pub use features::features;
 pub(crate) use hourly::{segment_filters, segment_text};
 pub(crate) use label::label_sql;

@@ -4,6 +4,7 @@
 use super::{
     decision::{Status, Thresholds},
     explain::BinContribution,
+    other_scores::OtherValue,
     reference_window::season_text,
     run::DriftRun,
     run_text::{q_text, shift_text},
@@ -16,7 +17,7 @@ use crate::{
     window::time_text,
 };
 
-/// Scores that get charts of their own, the most severe first.
+/// Scores that get charts of their own, in the order of the run.
 pub(super) const CHARTS_MAX: usize = 20;
 /// Bins that a chart shows; of more the ones with the largest part.
 const BINS_SHOWN: usize = 20;
@@ -82,7 +83,14 @@ impl DriftRun {
         let tile = |label: &str, value, note: Option<String>| Tile { label: label.into(), value, note };
         let worst = self.status().as_str().replace('_', " ").to_uppercase();
         vec![
-            tile("verdict", Some(worst), Some(format!("{} scores", self.scores.len()))),
+            tile(
+                "verdict",
+                Some(worst),
+                Some(match self.scores.len() {
+                    1 => "1 score".into(),
+                    count => format!("{count} scores"),
+                }),
+            ),
             tile("critical", count(&[Status::Critical]), None),
             tile("warnings", count(&[Status::Warn]), None),
             tile("ok", count(&[Status::Ok]), None),
@@ -141,12 +149,18 @@ impl DriftRun {
         let status = score.decision.status.as_str().replace('_', " ");
         let heading = format!("{}{segment}: {status}", score.request.subject.label());
         let mut blocks = vec![Block::List(score.decision.reasons.clone())];
+        if let Some(weight) = score.weight_text() {
+            blocks.push(Block::Paragraph(format!("Rank: {weight}; a weight is no part of a verdict.")));
+        }
         if let Some(shift) = &score.mix_shift {
             blocks.push(Block::Paragraph(format!("The change is {}.", shift_text(shift))));
         }
         if !score.bins.is_empty() {
             blocks.push(Block::Figure(distributions(at, score)));
             blocks.push(Block::Figure(contributions(at, score)));
+        }
+        if !score.others.is_empty() {
+            blocks.push(Block::Table(others(score)));
         }
         match timeline.filter(|timeline| timeline.ends_us.len() > 1) {
             Some(timeline) => blocks.push(Block::Figure(history(at, score, timeline, thresholds))),
@@ -155,6 +169,26 @@ impl DriftRun {
             )),
         }
         Section { heading, blocks }
+    }
+}
+
+/// What was asked for beside the score.
+fn others(score: &DriftScore) -> Table {
+    let row = |other: &OtherValue| {
+        let value = match (other.value, other.reason) {
+            (Some(value), _) => format!("{value:.4}"),
+            (None, reason) => format!("not known: {}", reason.unwrap_or("no number")),
+        };
+        let p_value = other.p_value.map_or_else(|| "–".into(), |p| format!("{p:.1e}"));
+        [other.name.as_str().to_owned(), value, p_value].map(Cell::Text).into()
+    };
+    // A reason is a sentence, which may break.
+    let column = |name: &str| Column { name: name.into(), is_number: name == "p" };
+    Table {
+        caption: "Asked for beside it, no part of the decision".into(),
+        columns: ["number", "value", "p"].map(column).into(),
+        rows: score.others.iter().map(row).collect(),
+        query: None,
     }
 }
 
@@ -211,11 +245,14 @@ fn distributions(at: usize, score: &DriftScore) -> Figure {
 fn contributions(at: usize, score: &DriftScore) -> Figure {
     let bins = shown(&score.bins);
     let described: Vec<String> = bins.iter().map(|bin| format!("{} {:.4}", bin.label, bin.contribution)).collect();
+    // Of a small PSI the parts are smaller still: percent can be read, and thousandths cannot.
+    let all: f64 = score.bins.iter().map(|bin| bin.contribution).sum();
+    let share = |bin: &BinContribution| if all > 0.0 { bin.contribution / all * 100.0 } else { 0.0 };
     let chart = StackedBars {
         caption: caption("parts", at, score, "Where the PSI comes from", described.join("; ")),
-        unit: "PSI".into(),
+        unit: "%".into(),
         parts: vec!["part of the PSI".into()],
-        bars: bins.iter().map(|bin| Bar { name: bin.label.clone(), parts: vec![Some(bin.contribution)] }).collect(),
+        bars: bins.iter().map(|bin| Bar { name: bin.label.clone(), parts: vec![Some(share(bin))] }).collect(),
     };
     let total = psi_number(score.psi());
     Figure { svg: chart.to_svg(), caption: format!("Parts of the PSI of {total}{}", cut(score)), query: None }

@@ -82,7 +82,8 @@ impl Refused {
 pub struct DriftRun {
     /// What was asked.
     pub request: RunRequest,
-    /// Scores against the reference, the most severe feature first, each with its segments behind it.
+    /// Scores against the reference, by status and then by impact (severity times declared weight), each feature with its segments
+    /// behind it.
     pub scores: Vec<DriftScore>,
     /// Scores against the same hours of the weeks before, for those of `scores` that have at least two such weeks.
     pub seasonal: Vec<DriftScore>,
@@ -140,7 +141,7 @@ pub async fn run(
         score.mix_shift = shift;
     }
     let seasonal = decided(found.seasonal, thresholds);
-    let run = DriftRun { request: request.clone(), scores: by_severity(scores), seasonal, refused: found.refused };
+    let run = DriftRun { request: request.clone(), scores: by_impact(scores), seasonal, refused: found.refused };
     if let Some(store) = store
         && !run.scores.is_empty()
     {
@@ -322,8 +323,8 @@ fn decided(measured: Vec<Measured>, thresholds: &Thresholds) -> Vec<DriftScore> 
     measured.into_iter().zip(q_values).map(|(measured, q)| measured.decide(q, thresholds)).collect()
 }
 
-/// Features by the severity of their worst score, each with its segments behind it by theirs.
-fn by_severity(scores: Vec<DriftScore>) -> Vec<DriftScore> {
+/// Features by the impact of their worst score, each with its segments behind it by theirs.
+fn by_impact(scores: Vec<DriftScore>) -> Vec<DriftScore> {
     let mut features: Vec<Vec<DriftScore>> = vec![];
     for score in scores {
         match features.last_mut() {
@@ -338,7 +339,7 @@ fn by_severity(scores: Vec<DriftScore>) -> Vec<DriftScore> {
             Status::GateFailed | Status::InsufficientData => 0,
             Status::Ok => 1,
         };
-        (status, (score.decision.severity.unwrap_or(0.0) * 1e6) as u64)
+        (status, (score.impact.unwrap_or(0.0) * 1e6) as u64)
     };
     for feature in &mut features {
         feature[1..].sort_by_key(|score| std::cmp::Reverse(rank(score)));

@@ -120,6 +120,46 @@ async fn features_and_segments_are_judged_together_and_a_mix_is_named() {
 }
 
 #[tokio::test]
+async fn a_declared_weight_changes_the_order_among_one_status_and_no_verdict() {
+    let (mut rng, mut samples) = (Rng::new(23), vec![]);
+    for hour in 0..10 {
+        for (role, shift) in [("input.tokens", 2.0), ("input.pixels", 1.0), ("input.chars", 0.0)] {
+            let mean = if hour == 9 { shift } else { 0.0 };
+            samples.extend(values(role, hour, "eu", 500, mean, &mut rng));
+        }
+    }
+    let ctx = session(&samples, &[]);
+    let asked = request(&["input.chars", "input.pixels", "input.tokens"], None, hours(0, 9), hours(9, 10));
+    let declared = [("input.pixels".to_owned(), 20.0), ("input.chars".to_owned(), 1_000.0)];
+    let weights = FeatureWeights::new(declared.into_iter().collect()).unwrap();
+    let weighted = Thresholds { weights, ..Thresholds::default() };
+    let mut found = vec![];
+    for thresholds in [Thresholds::default(), weighted] {
+        let run = run(&ctx, None, &asked, &thresholds, 0).await.unwrap();
+        let seen = run.scores.iter().map(|score| (score.request.subject.label(), score.decision.status));
+        found.push((seen.collect::<Vec<_>>(), run));
+    }
+    let of = |names: [&str; 3]| {
+        let statuses = [Status::Critical, Status::Critical, Status::Ok];
+        names.map(str::to_owned).into_iter().zip(statuses).collect::<Vec<_>>()
+    };
+    assert_eq!(found[0].0, of(["input.tokens", "input.pixels", "input.chars"]));
+    assert_eq!(found[1].0, of(["input.pixels", "input.tokens", "input.chars"]));
+    let [plain, weighted] = [&found[0].1, &found[1].1];
+    assert_eq!(plain.scores[0].impact, plain.scores[0].decision.severity);
+    let first = &weighted.scores[0];
+    assert_eq!((first.weight, first.impact), (20.0, first.decision.severity.map(|severity| severity * 20.0)));
+    let words = "by its weight 20";
+    assert!(first.to_text().contains(words) && !plain.to_text().contains("weight"), "{}", first.to_text());
+    assert!(
+        weighted.to_text().contains(words) && !weighted.to_text().contains("weight 1000"),
+        "{}",
+        weighted.to_text()
+    );
+    assert!(weighted.to_page(&[], &Thresholds::default(), 0).to_html().contains(words));
+}
+
+#[tokio::test]
 async fn a_change_of_each_week_is_no_change_against_its_season() {
     let (mut rng, mut samples) = (Rng::new(5), vec![]);
     let now = 3 * WEEK;

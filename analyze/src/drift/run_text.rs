@@ -71,6 +71,10 @@ impl DriftRun {
         let mut lines = vec![];
         for score in &self.scores {
             let name = score.request.subject.label();
+            let is_told = score.decision.status.is_alarm() && score.request.segment.is_none();
+            if let Some(weight) = score.weight_text().filter(|_| is_told) {
+                lines.push(format!("{name}: {weight}"));
+            }
             if let Some(shift) = score.mix_shift.as_ref().filter(|_| score.decision.status.is_alarm()) {
                 lines.push(format!("{name}: {}", shift_text(shift)));
             }

@@ -60,6 +60,10 @@ pub struct DriftScore {
     pub others: Vec<OtherValue>,
     /// Verdict, with why. Only `ok` is a pass.
     pub decision: Decision,
+    /// What the feature weighs, as declared; 1 where nobody did.
+    pub weight: f64,
+    /// Severity times weight: what to look at first among those of one status; none where nothing was compared.
+    pub impact: Option<f64>,
     /// Bins with their parts of the PSI.
     pub bins: Vec<BinContribution>,
     /// Windows of the reference that its own variation was learnt from.
@@ -135,6 +139,12 @@ impl DriftScore {
         }
     }
 
+    /// The declared weight and what it makes of the severity; none where the feature weighs what all do.
+    pub(crate) fn weight_text(&self) -> Option<String> {
+        let impact = self.impact.filter(|_| self.weight != 1.0)?;
+        Some(format!("impact {impact:.0} by its weight {}", self.weight))
+    }
+
     /// A few lines for a terminal.
     pub fn to_text(&self) -> String {
         let source = self.source_text();
@@ -145,7 +155,9 @@ impl DriftScore {
         let segment = segment.map_or_else(String::new, |segment| format!(" of {}", segment.text()));
         let mut text = format!("{}{segment}: {status}{mark}, from {source}\n", self.request.subject.label());
         if let Some(severity) = decision.severity.filter(|_| decision.status != Status::InsufficientData) {
-            text += &format!("severity {severity:.0} of 100, confidence {}\n", decision.confidence.as_str());
+            text += &format!("severity {severity:.0} of 100, confidence {}", decision.confidence.as_str());
+            text += &self.weight_text().map_or_else(String::new, |weight| format!(", {weight}"));
+            text += "\n";
         }
         text += &format!("\n{}{}\n", self.reference.line("reference"), self.current.line("current"));
         text += &decision.reasons.iter().map(|reason| format!("- {reason}\n")).collect::<String>();

@@ -4,7 +4,6 @@ use datafusion::arrow::array::RecordBatch;
 
 use super::{
     comparison::{Basis, CategoryChange, Comparison},
-    decision,
     numeric::NumericChange,
     score::{DriftScore, SideSummary},
 };
@@ -44,11 +43,7 @@ fn add_question(table: &mut ResultTable, scores: &[&DriftScore]) {
         .integers("source_scale", scores.iter().map(|score| scale(score.comparison.as_ref()?)))
         .texts("status", text(&|score| score.decision.status.as_str().to_owned()))
         .numbers("severity", scores.iter().map(|score| score.decision.severity))
-        // No weights are declared yet: every feature weighs the same.
-        .numbers(
-            "impact",
-            scores.iter().map(|score| score.decision.severity.map(|severity| decision::impact(severity, 1.0))),
-        )
+        .numbers("impact", scores.iter().map(|score| score.impact))
         .texts("confidence", text(&|score| score.decision.confidence.as_str().to_owned()))
         .texts("reasons", text(&|score| score.decision.reasons.join("\n")))
         .flags("simulated", scores.iter().map(|score| score.simulated()));

@@ -1,4 +1,7 @@
-//! A [`FeatureState`] as bytes of a stored row: a version byte, then LEB128 integers and little-endian doubles.
+//! A [`FeatureState`] as bytes of a stored row: a version byte, then LEB128 integers and little-endian doubles, then a checksum of
+//! all before it.
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     category_counts::{CATEGORIES_MAX, OTHER},
@@ -8,7 +11,11 @@ use super::{
 };
 
 /// Version of the layout below.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before, the same without a checksum: it is read, for its points may be gone.
+const UNSEALED: u8 = 1;
+/// Bytes of the checksum: the low half of XXH3-64, little-endian. A changed count is as well-formed as the one before.
+const CHECKSUM_BYTES: usize = 4;
 /// Explicit layouts and bounds that a decoder takes; more is corruption, not data.
 const BOUNDS_MAX: u64 = 4_096;
 
@@ -30,17 +37,26 @@ impl FeatureState {
             out.extend(name.as_bytes());
             put(&mut out, count);
         }
+        out.extend(checksum(&out));
         out
     }
 
     /// Reads what [`FeatureState::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`StateError::Corrupt`] for anything else, with the offset.
+    /// [`StateError::Corrupt`] for anything else, with the offset: another version, changed bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let mut reader = Reader { bytes, at: 0 };
-        if reader.byte()? != VERSION {
-            return Err(reader.corrupt("unknown version"));
+        match reader.byte()? {
+            UNSEALED => {}
+            VERSION => {
+                let (sealed, stored) = bytes.split_last_chunk().ok_or_else(|| reader.corrupt("ends early"))?;
+                if *stored != checksum(sealed) {
+                    return Err(StateError::Corrupt { offset: sealed.len(), reason: "the checksum is another" });
+                }
+                reader.bytes = sealed;
+            }
+            _ => return Err(reader.corrupt("unknown version")),
         }
         let mut state = Self {
             null: reader.number()?,
@@ -66,11 +82,15 @@ impl FeatureState {
         }
         state.categories.limit(dropped_from);
         state.categories.add(OTHER, other);
-        if reader.at != bytes.len() {
+        if reader.at != reader.bytes.len() {
             return Err(reader.corrupt("bytes after the end"));
         }
         Ok(state)
     }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    (xxh3_64(bytes) as u32).to_le_bytes()
 }
 
 fn put(out: &mut Vec<u8>, mut value: u64) {

@@ -76,6 +76,9 @@ pub struct DatasetRecord {
     /// Why it may be used although its rules are broken, in the words of whoever released it.
     #[serde(default)]
     pub release_reason: Option<String>,
+    /// When the check by hand began, UTC microseconds, for the table `runs`; no column of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_us: Option<i64>,
 }
 
 impl DatasetRecord {
@@ -100,7 +103,24 @@ impl DatasetRecord {
             compared_with: checked.history.iter().map(|past| past.digest.clone()).collect(),
             held_at,
             release_reason: None,
+            started_us: None,
         }
+    }
+
+    /// What was asked, for the table `runs`: with the file of this digest and the contract of this version it is asked again.
+    pub fn parameters(&self) -> Value {
+        serde_json::json!({
+            "job": "check", "file": self.file, "digest": self.digest, "size_bytes": self.size_bytes, "contract": self.contract,
+            "table": self.table, "compared_with": self.compared_with, "moved_to": self.held_at,
+        })
+    }
+
+    /// What came of it, in a line.
+    pub fn summary(&self) -> String {
+        let name =
+            self.file.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.file).replace(char::is_control, " ");
+        let moved = self.held_at.as_ref().map_or_else(String::new, |place| format!(", moved to {place}"));
+        format!("check of {name}: {}, {} {}{moved}", self.status.as_str(), self.row_count, self.kind)
     }
 
     /// The same batch, held back no longer: somebody said that it may be used, and why.
@@ -237,6 +257,7 @@ mod tests {
             compared_with: vec![],
             held_at: None,
             release_reason: None,
+            started_us: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A file of rows against the rules of its table, all in one pass after the one for its digest.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use datafusion::{
     arrow::datatypes::{DataType, FieldRef, Fields, Schema, TimeUnit},
@@ -20,7 +20,10 @@ use super::{
     rule::{LogicalType, RuleKind},
     scan::Scan,
 };
-use crate::error::{Error, Result};
+use crate::{
+    broken_file::broken_file,
+    error::{Error, Result},
+};
 
 /// Rows of a text file from which the types of its columns are guessed where the contract says nothing; a later value of
 /// another type is an error with its line.
@@ -31,17 +34,25 @@ const INFERRED_ROWS: usize = 100_000;
 /// twice, for its digest and for the rules; memory is that of the rules, see [`Scan`].
 ///
 /// # Errors
-/// [`Error::FileFormat`] for another end of the name, [`Error::DataFusion`] for a file that cannot be read, with line and column
+/// [`Error::FileFormat`] for another end of the name, [`Error::BrokenFile`] for a file that cannot be read, with line and column
 /// where it has them, [`Error::Gate`] for rows of another schema, or a folder that the table has no rule for.
 pub async fn check_file(path: &Path, table: &Table, inputs: &CheckInputs) -> Result<CheckedFile> {
     if is_of_images(path) {
         return Ok(check_images(path, table, inputs)?);
     }
     let (digest, size_bytes) = digest::of_file(path)?;
-    let rows = open(path, table).await?;
-    let mut scan = Scan::with_references(table, rows.schema().inner(), &inputs.references);
+    let rows = open(path, table).await.map_err(|error| match error {
+        Error::DataFusion(error) => broken_file(path, &error, None, 0),
+        error => error,
+    })?;
+    let schema = Arc::clone(rows.schema().inner());
+    let mut scan = Scan::with_references(table, &schema, &inputs.references);
     let mut batches = rows.execute_stream().await?;
-    while let Some(batch) = batches.try_next().await? {
+    let mut row_count = 0;
+    loop {
+        let batch = batches.try_next().await.map_err(|error| broken_file(path, &error, Some(&schema), row_count))?;
+        let Some(batch) = batch else { break };
+        row_count += batch.num_rows() as u64;
         scan.update(&batch)?;
     }
     let name = batch_name(path);
@@ -213,15 +224,14 @@ schema:
         std::fs::write(&path, format!("id,latency,note,zip\n{empty}100001,x,,00124\n")).unwrap();
         let refused =
             check_file(&path, contract.table(None).unwrap(), &CheckInputs::default()).await.unwrap_err().to_string();
-        // The parser counts without the line of names.
-        assert!(refused.contains("'x'") && refused.contains("line 100002"), "{refused}");
+        assert!(refused.contains("line 100003, column 2 (latency): \"x\" is no Float64"), "{refused}");
     }
 
     #[tokio::test]
     async fn a_broken_file_names_its_line_and_an_unknown_one_its_formats() {
         let broken = checked("rows.csv", "id,latency\n1,2.5\n2,3.5,7\n").await.unwrap_err().to_string();
         assert!(
-            broken.contains("line 3") || broken.contains("line: 3") || broken.contains("line number 3"),
+            broken.contains("rows.csv") && broken.ends_with("Expected 2 records, found 3 records at line 3"),
             "{broken}"
         );
         let unknown = checked("rows.xlsx", "").await.unwrap_err().to_string();

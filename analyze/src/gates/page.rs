@@ -1,6 +1,12 @@
 //! The report of a checked batch as one HTML page.
 
-use super::{advice::advice, checked::CheckedFile, dataset::ContractTag, notice::BatchPlace, result::RuleResult};
+use super::{
+    advice::advice,
+    checked::{BatchKind, CheckedFile},
+    dataset::ContractTag,
+    notice::BatchPlace,
+    result::RuleResult,
+};
 use crate::{
     chart::{Bar, Caption, StackedBars, number},
     page::{Block, Cell, Column, Figure, Page, Section, Table, Tile},
@@ -45,12 +51,20 @@ impl CheckedFile {
         }
     }
 
-    /// The last part of the file's path.
-    pub(crate) fn file_name(&self) -> &str {
-        self.file.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.file)
+    /// The last part of the file's path; of points which they are, and when.
+    pub(crate) fn file_name(&self) -> String {
+        let file = self.file.trim_end_matches('/');
+        match (self.kind, file.strip_prefix("metrics:")) {
+            (BatchKind::Points, Some(points)) => points.replacen("{}", "", 1),
+            _ => file.rsplit('/').next().unwrap_or(file).to_owned(),
+        }
     }
 
     fn name_line(&self) -> String {
+        if self.kind == BatchKind::Points {
+            let dataset = self.name.dataset.as_deref().unwrap_or("unknown").replacen("{}", "", 1);
+            return format!("Data set {dataset}: windows of this length.");
+        }
         let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".into());
         format!(
             "Data set {}, period {}, model {}.",
@@ -201,7 +215,9 @@ impl CheckedFile {
 
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.name.oddities.iter().map(|oddity| format!("Name: {oddity}.")).collect();
-        if self.history.is_empty() {
+        if self.history.is_empty() && self.kind == BatchKind::Points {
+            notes.push("No such window passed before, so rules that compare with one were skipped.".into());
+        } else if self.history.is_empty() {
             notes.push(
                 "No past batch was at hand, so rules that compare with one were skipped; give --data or --server, and a name \
                  with a data set."

@@ -1,14 +1,14 @@
 //! `[[schedule]]`: a job, when it runs and who gets what it found, as written and checked.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
-use crate::drift::Source;
+use super::{Schedule, When};
+use crate::{drift::Source, duration_setting::duration};
 
 /// Longest window of a job, in hours: about a quarter.
 const HOURS_MAX: u32 = 24 * 92;
@@ -16,6 +16,9 @@ const HOURS_MAX: u32 = 24 * 92;
 const SERVICES_MAX: usize = 100;
 /// Longest window of the percentile that a diagnosis job looks at, in hours: what a diagnosis can read.
 const DIAGNOSE_HOURS_MAX: u32 = 24 * 7;
+/// For how long nothing may be written to an hour until it is looked at.
+const QUIET_MIN: Duration = Duration::from_secs(1);
+const QUIET_MAX: Duration = Duration::from_secs(86_400);
 /// Longest window of recommendations, in days.
 const DAYS_MAX: u32 = 365;
 
@@ -128,7 +131,11 @@ pub struct DriftJob {
     pub metric: String,
     /// Labels that both sides must have, `name=value`, separated by commas.
     pub filter: String,
-    /// Hours before the run that are the current window; the seven days before them are the reference.
+    /// The label by whose values each metric is scored, too.
+    pub by: Option<String>,
+    /// What it is compared with: `trailing` (the seven days before, the default), `seasonal`, a window, or the name of one.
+    pub reference: Option<String>,
+    /// Hours before the run that are the current window.
     pub hours: u32,
     /// Where the values come from; of states the window ends with the last full hour before the run.
     pub source: Source,
@@ -168,7 +175,9 @@ pub struct RawSchedule {
     name: String,
     job: JobName,
     /// Minute, hour, day of month, month, day of week; or `@daily` and its like.
-    cron: String,
+    cron: Option<String>,
+    /// Instead of `cron`: when an hour of the metric is over and nothing was written to it for so long, such as `5m`.
+    arrival: Option<String>,
     /// IANA name. Default `UTC`.
     time_zone: Option<String>,
     to: Option<Vec<String>>,
@@ -181,6 +190,8 @@ pub struct RawSchedule {
     repeat_hours: Option<u32>,
     metric: Option<String>,
     source: Option<String>,
+    by: Option<String>,
+    reference: Option<String>,
     contract: Option<PathBuf>,
     table: Option<String>,
     #[serde(rename = "where")]
@@ -196,7 +207,8 @@ impl RawSchedule {
     /// [`ScheduleError`], which names the setting and what to write.
     pub fn validate(self, now: DateTime<Utc>) -> Result<Schedule, ScheduleError> {
         let job = self.job()?;
-        let Self { name, cron: text, time_zone, to, webhooks, attach, .. } = self;
+        let when = self.when()?;
+        let Self { name, time_zone, to, webhooks, attach, .. } = self;
         let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if !(1..=64).contains(&name.len()) || !name.chars().all(is_inner) {
             return Err(ScheduleError::Name(name));
@@ -213,15 +225,39 @@ impl RawSchedule {
         let Ok(zone) = zone_name.parse::<Tz>() else {
             return Err(ScheduleError::TimeZone { name, time_zone: zone_name });
         };
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = match parser.parse(&text) {
-            Ok(cron) => cron,
-            Err(error) => return Err(ScheduleError::Cron { name, cron: text, reason: error.to_string() }),
-        };
-        let schedule = Schedule { name, job, to, webhooks, attach, text, cron, zone };
-        match schedule.next_after(now) {
-            Some(_) => Ok(schedule),
-            None => Err(ScheduleError::Never { name: schedule.name, cron: schedule.text }),
+        let schedule = Schedule { name, job, to, webhooks, attach, when, zone };
+        match (&schedule.when, schedule.next_after(now)) {
+            (When::Cron { text, .. }, None) => {
+                Err(ScheduleError::Never { name: schedule.name.clone(), cron: text.clone() })
+            }
+            _ => Ok(schedule),
+        }
+    }
+
+    fn when(&self) -> Result<When, ScheduleError> {
+        let name = || self.name.clone();
+        match (&self.cron, &self.arrival) {
+            (Some(text), None) => {
+                let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+                let unread = |error: croner::errors::CronError| ScheduleError::Cron {
+                    name: name(),
+                    cron: text.clone(),
+                    reason: error.to_string(),
+                };
+                Ok(When::Cron { text: text.clone(), cron: Box::new(parser.parse(text).map_err(unread)?) })
+            }
+            (None, Some(text)) => {
+                let quiet = duration("schedule.arrival", Some(text.as_str()), Duration::ZERO);
+                let quiet = quiet.ok().filter(|quiet| (QUIET_MIN..=QUIET_MAX).contains(quiet));
+                let Some(quiet) = quiet else {
+                    let reason =
+                        "is no time from \"1s\" to \"1d\"; write for how long nothing more may come, such as \"5m\"";
+                    return self.refuse("arrival", format!("{text:?} {reason}"));
+                };
+                Ok(When::Arrival { quiet })
+            }
+            (Some(_), Some(_)) => self.refuse("arrival", "stands beside cron; write one of them"),
+            (None, None) => self.refuse("cron", "is missing; write one such as \"0 7 * * MON\", or arrival = \"5m\""),
         }
     }
 
@@ -247,6 +283,9 @@ impl RawSchedule {
             ("contract", self.contract.is_some(), &[JobName::Check]),
             ("table", self.table.is_some(), &[JobName::Check]),
             ("source", self.source.is_some(), &[JobName::Drift]),
+            ("by", self.by.is_some(), &[JobName::Drift]),
+            ("reference", self.reference.is_some(), &[JobName::Drift]),
+            ("arrival", self.arrival.is_some(), &[JobName::Drift, JobName::Check]),
             ("services", self.services.is_some(), &[JobName::Diagnose]),
             ("p95_ms_max", self.p95_ms_max.is_some(), &[JobName::Diagnose]),
         ];
@@ -280,7 +319,16 @@ impl RawSchedule {
                 let Some(source) = Source::parse(source) else {
                     return self.refuse("source", format!("is {source:?}; write auto, samples, histograms or states"));
                 };
-                Job::Drift(DriftJob { metric, filter, hours: self.number("hours", self.hours, 24, HOURS_MAX)?, source })
+                // What arrives is an hour.
+                let usual = if self.arrival.is_some() { 1 } else { 24 };
+                Job::Drift(DriftJob {
+                    metric,
+                    filter,
+                    by: self.by.clone(),
+                    reference: self.reference.clone(),
+                    hours: self.number("hours", self.hours, usual, HOURS_MAX)?,
+                    source,
+                })
             }
             JobName::Diagnose => Job::Diagnose(self.diagnose_job()?),
         })
@@ -371,10 +419,14 @@ mod tests {
         let of = |job: &str, rest: &str| checked(&format!("name = \"a\"\njob = \"{job}\"\ncron = \"@daily\"\n{rest}"));
         assert_eq!(of("recommend", "days = 7").unwrap().job, Job::Recommend { days: 7 });
         assert_eq!(of("idle-alert", "").unwrap().job, Job::IdleAlert { hours: 24, repeat_hours: 24 });
-        let drift = DriftJob { metric: "pixels".into(), filter: String::new(), hours: 24, source: Source::Auto };
+        let (metric, filter) = ("pixels".into(), String::new());
+        let drift = DriftJob { metric, filter, by: None, reference: None, hours: 24, source: Source::Auto };
         assert_eq!(of("drift", "metric = \"pixels\"").unwrap().job, Job::Drift(drift.clone()));
         let states = of("drift", "metric = \"pixels\"\nsource = \"states\"").unwrap().job;
-        assert_eq!(states, Job::Drift(DriftJob { source: Source::States, ..drift }));
+        assert_eq!(states, Job::Drift(DriftJob { source: Source::States, ..drift.clone() }));
+        let split = of("drift", "metric = \"pixels\"\nby = \"region\"\nreference = \"seasonal\"").unwrap().job;
+        let (by, reference) = (Some("region".into()), Some("seasonal".into()));
+        assert_eq!(split, Job::Drift(DriftJob { by, reference, ..drift }));
         let diagnose = DiagnoseJob { services: vec!["chat".into()], p95_ms_max: Some(800), hours: 1 };
         let job = of("diagnose", "services = [\"chat\"]\np95_ms_max = 800").unwrap().job;
         assert_eq!(job, Job::Diagnose(diagnose));
@@ -385,6 +437,7 @@ mod tests {
             ("drift", "", "metric"),
             ("drift", "metric = \"a\"\nsource = \"rows\"", "source"),
             ("recommend", "source = \"states\"", "source"),
+            ("check", "metric = \"a\"\ncontract = \"c.yaml\"\nby = \"region\"", "by"),
             ("check", "contract = \"c.yaml\"", "metric"),
             ("check", "metric = \"a\"", "contract"),
             ("drift", "metric = \"a\"\ncontract = \"c.yaml\"", "contract"),
@@ -394,10 +447,29 @@ mod tests {
             ("diagnose", "services = [\"chat\"]\np95_ms_max = 0", "p95_ms_max"),
             ("drift", "metric = \"pixels\"\nservices = [\"chat\"]", "services"),
             ("recommend", "attach = [\"csv\"]", "attach"),
+            ("drift", "metric = \"a\"\narrival = \"5m\"", "arrival"),
             ("idle-alert", "attach = [\"json\"]", "attach"),
         ] {
             let error = of(job, rest).unwrap_err().to_string();
             assert!(error.contains(&format!("schedule.{key} of \"a\"")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_job_runs_at_its_times_or_on_arrival() {
+        let of = |job: &str, rest: &str| checked(&format!("name = \"a\"\njob = \"{job}\"\n{rest}"));
+        let arrival = of("drift", "metric = \"pixels\"\narrival = \"5m\"").unwrap();
+        assert_eq!((arrival.arrival(), arrival.cron()), (Some(Duration::from_secs(300)), None));
+        assert!(matches!(&arrival.job, Job::Drift(drift) if drift.hours == 1));
+        assert_eq!(arrival.due(DateTime::UNIX_EPOCH, "2026-01-01T00:00:00Z".parse().unwrap()), None);
+        for (job, rest, words) in [
+            ("drift", "metric = \"pixels\"", "arrival = \"5m\""),
+            ("drift", "metric = \"pixels\"\narrival = \"soon\"", "nothing more may come"),
+            ("drift", "metric = \"pixels\"\narrival = \"2d\"", "nothing more may come"),
+            ("weekly-report", "arrival = \"5m\"", "no setting of this job"),
+        ] {
+            let error = of(job, rest).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
         }
     }
 

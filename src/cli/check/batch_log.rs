@@ -1,9 +1,7 @@
 //! The table of checked batches: of a data directory, or of a running server.
 
 use anyhow::Context as _;
-use driftwatt_analyze::gates::{
-    BatchName, DatasetRecord, PastBatch, TABLE, TABLE_EXISTS_SQL, history_sql, past_batches,
-};
+use driftwatt_analyze::gates::{BatchName, DatasetRecord, PastBatch, TABLE_EXISTS_SQL, history_sql, past_batches};
 
 use super::{
     super::{
@@ -12,6 +10,7 @@ use super::{
     },
     args::BatchLogArgs,
 };
+use crate::answers::record_batch;
 
 /// Where past batches are read and this one is written.
 pub(super) struct BatchLog {
@@ -57,7 +56,7 @@ impl BatchLog {
     pub(super) async fn record(&self, record: &DatasetRecord, now_us: i64) -> anyhow::Result<()> {
         match &self.source {
             Source::Directory(opened) => {
-                opened.store.write_result(TABLE, record.to_batch(now_us)?).await?;
+                record_batch(&opened.store, record, now_us).await?;
             }
             Source::Server { url, client } => {
                 let path = format!("{url}/api/v1/datasets");

@@ -71,9 +71,10 @@ async fn local(opened: &Opened, question: &StreamQuestion, notifier: Option<&Not
         store: Some(&opened.store),
         prices: None,
         production: opened.config.lineage.production(),
+        drift: &opened.config.drift,
         now_us: Utc::now().timestamp_micros(),
     };
-    let checked = desk.check_stream(question).await?;
+    let checked = desk.check_by_hand(question).await?;
     checked.notes.iter().for_each(|note| eprintln!("driftwatt: {note}"));
     if let Some(notifier) = notifier.filter(|_| !checked.checked.accepts()) {
         notifier.tell(&checked.notice()).await.context("the points were checked")?;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// The file system does not let it be moved; it is then where it was.
-pub(super) fn hold_back(
+pub(crate) fn hold_back(
     file: &Path,
     folder: &Path,
     checked: &CheckedFile,
@@ -40,13 +40,13 @@ pub(super) fn hold_back(
 }
 
 /// A batch that is held back, with what its report says.
-pub(super) struct Held {
+pub(crate) struct Held {
     place: PathBuf,
     report: Value,
     /// As it was recorded when it was checked.
-    pub(super) record: DatasetRecord,
+    pub(crate) record: DatasetRecord,
     /// Where it was then.
-    pub(super) from: PathBuf,
+    pub(crate) from: PathBuf,
 }
 
 impl Held {
@@ -54,7 +54,7 @@ impl Held {
     ///
     /// # Errors
     /// There is none, it has no report, or it is not what was checked.
-    pub(super) fn open(place: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(place: &Path) -> anyhow::Result<Self> {
         // A slash at the end of a folder's name would be one before that of its report.
         let place: PathBuf = place.components().collect();
         ensure!(place.exists(), "nothing is held back at {}", place.display());
@@ -83,7 +83,7 @@ impl Held {
     ///
     /// # Errors
     /// The file system does not let it be moved; it is then where it was.
-    pub(super) fn release(mut self, to: &Path, reason: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
+    pub(crate) fn release(mut self, to: &Path, reason: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
         relocate(&self.place, to)?;
         let time = now.to_rfc3339_opts(SecondsFormat::Secs, true);
         self.report["released"] = json!({ "time": time, "reason": reason, "to": absolute(to)? });
@@ -110,7 +110,10 @@ fn write_report(held: &Path, report: &Value) -> anyhow::Result<()> {
 }
 
 /// Moves a file, or a folder within its file system.
-fn relocate(from: &Path, to: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The file system does not let it be moved; it is then where it was.
+pub(crate) fn relocate(from: &Path, to: &Path) -> anyhow::Result<()> {
     let Err(error) = fs::rename(from, to) else { return Ok(()) };
     if from.is_dir() {
         return Err(error).context(format!("move to {}: choose a folder of the same file system", to.display()));
