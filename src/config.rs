@@ -3,8 +3,10 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use chrono::NaiveDate;
 use driftwatt_analyze::{
-    delivery::RawDelivery, lineage::checkpoint_folder::RawCheckpointFolder, registry::RawMlflow, schedule::RawSchedule,
+    delivery::RawDelivery, demand::parse_holidays, lineage::checkpoint_folder::RawCheckpointFolder,
+    registry::RawMlflow, schedule::RawSchedule,
 };
 use serde::Deserialize;
 
@@ -61,6 +63,8 @@ pub(crate) struct ServerSection {
 pub(crate) struct AnalyzeSection {
     /// Price book (TOML) of the weekly report. Without one, costs are unknown.
     pub(crate) prices: Option<PathBuf>,
+    /// Days (`YYYY-MM-DD`, local to whoever asks) that stand for no usual week. Default none.
+    pub(crate) holidays: Vec<String>,
 }
 
 /// `[lineage]`: what is known about models beyond telemetry.
@@ -102,6 +106,7 @@ pub(crate) struct Config {
     pub(crate) collector: driftwatt_collector::Config,
     pub(crate) access: Access,
     pub(crate) prices: Option<PathBuf>,
+    pub(crate) holidays: Vec<NaiveDate>,
     /// Checked by whoever delivers, who alone needs its secrets.
     pub(crate) delivery: RawDelivery,
     /// Checked with the delivery that they need.
@@ -171,6 +176,7 @@ impl RawConfig {
             collector: self.collector.validate()?,
             access,
             prices: self.analyze.prices,
+            holidays: parse_holidays(&self.analyze.holidays).context("[analyze] holidays")?,
             delivery: self.delivery,
             schedules: self.schedule,
             lineage: self.lineage,

@@ -10,7 +10,7 @@ mod tests;
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook,
@@ -47,6 +47,7 @@ pub(crate) struct Scheduler {
     store: Arc<Store>,
     session: SessionContext,
     prices: Option<PriceBook>,
+    holidays: Vec<NaiveDate>,
     schedules: Vec<Schedule>,
     outbox: Outbox,
     clock: Arc<dyn Clock>,
@@ -118,6 +119,7 @@ impl Scheduler {
             store: Arc::clone(store),
             session: session.clone(),
             prices: read_prices(config.prices.as_ref())?,
+            holidays: config.holidays.clone(),
             alone: schedules.iter().map(|schedule| (schedule.name.clone(), Semaphore::new(1))).collect(),
             schedules,
             outbox,
@@ -345,6 +347,7 @@ impl Scheduler {
             session: &self.session,
             store: &self.store,
             prices: self.prices.clone(),
+            holidays: &self.holidays,
             outbox: &self.outbox,
             ingest: self.ingest.as_deref(),
             schedule: run.schedule,

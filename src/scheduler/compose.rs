@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
@@ -28,6 +28,7 @@ pub(super) struct Sources<'a> {
     pub(super) session: &'a SessionContext,
     pub(super) store: &'a Store,
     pub(super) prices: Option<PriceBook>,
+    pub(super) holidays: &'a [NaiveDate],
     pub(super) outbox: &'a Outbox,
     pub(super) ingest: Option<&'a Ingest>,
     pub(super) schedule: &'a Schedule,
@@ -106,6 +107,7 @@ impl Sources<'_> {
             session: self.session,
             store: Some(self.store),
             prices: self.prices.clone(),
+            holidays: self.holidays.to_vec(),
             production: BTreeSet::new(),
             now_us: self.scheduled.timestamp_micros(),
         }

@@ -194,7 +194,7 @@ fn noon() -> Vec<Sample> {
 fn week(files: bool) -> OffPeakRequest {
     let window = Window::new(MONDAY_US, MONDAY_US + 7 * DAY_US).unwrap();
     let rules = OffPeakRules::default();
-    OffPeakRequest { window, zone: UTC, prices: None, rules, files, now_us: window.end_us }
+    OffPeakRequest { window, zone: UTC, prices: None, rules, files, holidays: vec![], now_us: window.end_us }
 }
 
 /// A series that is there on the first day.
