@@ -225,6 +225,14 @@ mod tests {
     }
 
     #[test]
+    fn holidays_are_days() {
+        assert_eq!(validated("[analyze]\nholidays = [\"2026-12-25\"]").unwrap().holidays.len(), 1);
+        let error = validated("[analyze]\nholidays = [\"2026-02-30\"]").unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("[analyze] holidays: \"2026-02-30\" is no day: write YYYY-MM-DD"), "{error}");
+    }
+
+    #[test]
     fn ingest_accepts_what_the_store_keeps() {
         for (section, kept, accepted_days) in [
             ("", "395d", 395),

@@ -5,11 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use datafusion::prelude::SessionContext;
 
 use super::{GpuMinutes, Holder};
-use crate::{
-    error::Result,
-    rows::Rows,
-    window::{Window, time_literal},
-};
+use crate::{error::Result, rows::Rows, window::Window};
 
 /// Names the job of every holder whose pod has one; the SQL, if anything was asked.
 pub(super) async fn name(ctx: &SessionContext, minutes: &mut GpuMinutes) -> Result<Option<String>> {
@@ -45,11 +41,11 @@ pub(super) async fn name(ctx: &SessionContext, minutes: &mut GpuMinutes) -> Resu
 
 /// The job by the attributes of Kubernetes, or by the owner that kube-state-metrics tells.
 fn query(window: Window) -> String {
-    let (start, end) = (time_literal(window.start_us), time_literal(window.end_us));
     format!(
         "SELECT DISTINCT k8s_namespace AS namespace, k8s_pod AS pod, coalesce(attributes['k8s.job.name'], \
          CASE attributes['owner_kind'] WHEN 'Job' THEN attributes['owner_name'] END) AS job FROM raw.series \
          WHERE k8s_pod IS NOT NULL AND (attributes['k8s.job.name'] <> '' OR attributes['owner_kind'] = 'Job') \
-         AND last_time >= {start} AND first_time < {end} AND date >= CAST({start} AS DATE) AND date <= CAST({end} AS DATE)"
+         AND {}",
+        window.series_condition()
     )
 }

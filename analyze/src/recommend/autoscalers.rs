@@ -9,7 +9,7 @@ use crate::{
     autoscaler::{HpaSpec, Metric, Resource},
     error::Result,
     rows::{Rows, SIMULATED},
-    window::{Window, time_literal},
+    window::Window,
 };
 
 /// A `HorizontalPodAutoscaler` as telemetry tells of it last; none is what is not told.
@@ -75,9 +75,8 @@ impl Autoscalers {
         let query = format!(
             "SELECT {SIMULATED} AS simulated, k8s_namespace AS namespace, {NAME} AS hpa, \
              max(coalesce(attributes['scaletargetref_name'], attributes['k8s.hpa.scaletargetref.name'])) AS scales \
-             FROM raw.series WHERE {NAME} IS NOT NULL AND last_time >= {} AND first_time < {} GROUP BY 1, 2, 3",
-            time_literal(window.start_us),
-            time_literal(window.end_us)
+             FROM raw.series WHERE {NAME} IS NOT NULL AND {} GROUP BY 1, 2, 3",
+            window.series_condition()
         );
         let rows = self.rows(ctx, query).await?;
         let (simulated, namespaces) = (rows.flags("simulated")?, rows.texts("namespace")?);

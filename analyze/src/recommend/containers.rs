@@ -47,6 +47,8 @@ pub struct Containers {
     pub verdicts: Vec<ContainerVerdict>,
     /// Of each namespace whose requests are known.
     pub quotas: Vec<QuotaAdvice>,
+    /// Containers that no workload is told of and that ran for less than a day, as those of batch jobs do: they are not judged.
+    pub short_lived_count: usize,
     /// Points read.
     pub row_count: u64,
     /// The SQL that read them.
@@ -141,6 +143,10 @@ impl Containers {
         let mut found = Self { row_count: usages.row_count, queries: usages.queries.clone(), ..Self::default() };
         let mut most_pods = BTreeMap::new();
         for (key, usage) in &usages.by_container {
+            if key.workload.is_err() && usage.days() < 1.0 {
+                found.short_lived_count += 1;
+                continue;
+            }
             let workload = key.workload.as_ref().ok().map(|(_, name)| name.as_str());
             let names: Vec<&str> = workload.into_iter().chain(usage.service.as_deref()).collect();
             let autoscaler = autoscalers.of(key.simulated, key.namespace.as_deref(), &names);

@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     gpu_minutes::Gpu,
     rows::{Rows, SIMULATED},
-    window::{Window, time_literal},
+    window::Window,
 };
 
 /// Host and id.
@@ -74,8 +74,7 @@ impl Told {
     }
 
     async fn read_services(&mut self, ctx: &SessionContext, window: Window, roles: &str) -> Result<()> {
-        let alive =
-            format!("last_time >= {} AND first_time < {}", time_literal(window.start_us), time_literal(window.end_us));
+        let alive = window.series_condition();
         let query = format!(
             "SELECT service_name AS service, max(attributes['service.criticality']) AS criticality \
              FROM system.gpu_series WHERE service_name IS NOT NULL AND {alive} GROUP BY 1"

@@ -17,17 +17,23 @@ const NAMES_MAX: usize = 500;
 /// Simulated or not, namespace, pod, container.
 type Container = (bool, Option<String>, String, String);
 
+/// Namespace, container, and how often.
+type Killed = (Option<String>, String, u32);
+
 /// Kills by container; none is a container that nobody saw killed.
 #[derive(Debug, Default)]
 pub(super) struct OomKills {
     /// By simulated and pod, since not every source sends a namespace.
-    by_pod: HashMap<(bool, String), Vec<(Option<String>, String, u32)>>,
+    by_pod: HashMap<(bool, String), Vec<Killed>>,
     pub(super) queries: Vec<String>,
 }
 
 impl OomKills {
     pub(super) async fn read(ctx: &SessionContext, window: Window) -> Result<Self> {
         let mut found = Self::default();
+        if !found.may_be_told(ctx, window).await? {
+            return Ok(found);
+        }
         let named = format!(
             "{SIMULATED} AS simulated, k8s_namespace AS namespace, k8s_pod AS pod, coalesce(k8s_container, '') AS container"
         );
@@ -72,6 +78,19 @@ impl OomKills {
             }
         }
         Ok(found)
+    }
+
+    /// Whether any series tells of kills: planning a question about a role takes longer than looking.
+    async fn may_be_told(&mut self, ctx: &SessionContext, window: Window) -> Result<bool> {
+        if !ctx.table_exist("roles")? {
+            return Ok(true);
+        }
+        let query = format!(
+            "SELECT metric FROM raw.series WHERE metric IN (SELECT metric FROM roles WHERE role IN ('container.oom_killed', \
+             'container.oom_kills')) AND {} LIMIT 1",
+            window.series_condition()
+        );
+        Ok(self.rows(ctx, query).await?.len() > 0)
     }
 
     async fn rows(&mut self, ctx: &SessionContext, query: String) -> Result<Rows> {

@@ -10,7 +10,10 @@ use super::{
     containers::RequestChange,
 };
 use crate::{
-    error::Result, gpu_state::GpuState, hpa_advice::BoundsAdvice, recommendation::Recommendation,
+    error::Result,
+    gpu_state::GpuState,
+    hpa_advice::BoundsAdvice,
+    recommendation::{Recommendation, Saving},
     result_table::ResultTable,
 };
 
@@ -52,7 +55,8 @@ impl RecommendReport {
         Ok(serde_json::to_string_pretty(&serde_json::json!({
             "window": self.request.window, "time_zone": self.request.zone.name(), "currency": currency,
             "holidays": self.request.holidays,
-            "services": services, "containers": containers, "quotas": self.containers.quotas, "unnamed_gpu_count": self.unnamed_gpu_count, "not_known": NOT_KNOWN,
+            "services": services, "containers": containers, "quotas": self.containers.quotas,
+            "short_lived_container_count": self.containers.short_lived_count, "unnamed_gpu_count": self.unnamed_gpu_count, "not_known": NOT_KNOWN,
             "row_count": self.row_count, "queries": self.all_queries(), "settled": self.settled,
             "undo": self.undo,
         }))?)
@@ -115,84 +119,56 @@ impl<'a> ResultRow<'a> {
     fn change(self) -> Option<&'a RequestChange> {
         self.container()?.change()
     }
+
+    fn saving(self) -> Option<Saving> {
+        self.either(ServiceVerdict::saving, |of| of.change()?.saving)
+    }
+
+    /// What the one or the other kind has.
+    fn either<T>(
+        self,
+        of_service: impl FnOnce(&'a ServiceVerdict) -> Option<T>,
+        of_container: impl FnOnce(&'a ContainerVerdict) -> Option<T>,
+    ) -> Option<T> {
+        match self {
+            Self::Service(of) => of_service(of),
+            Self::Container(of) => of_container(of),
+        }
+    }
 }
 
 /// What rows of both kinds have.
 fn add_verdicts(table: &mut ResultTable, rows: &[ResultRow<'_>]) {
-    let rows = || rows.iter();
+    let texts = |of: fn(ResultRow<'_>) -> Option<String>| rows.iter().map(move |row| of(*row));
+    let numbers = |of: fn(ResultRow<'_>) -> Option<f64>| rows.iter().map(move |row| of(*row));
+    let simulated = |row: &ResultRow<'_>| match row {
+        ResultRow::Service(of) => of.simulated,
+        ResultRow::Container(of) => of.simulated,
+    };
     table
-        .texts("kind", rows().map(|row| Some(if row.service().is_some() { "replicas" } else { "requests" }.to_owned())))
-        .texts(
-            "subject",
-            rows().map(|row| match row {
-                ResultRow::Service(of) => Some(of.service.clone()),
-                ResultRow::Container(of) => Some(of.subject.clone()),
-            }),
-        )
-        .texts(
-            "service_name",
-            rows().map(|row| match row {
-                ResultRow::Service(of) => Some(of.service.clone()),
-                ResultRow::Container(of) => of.service.clone(),
-            }),
-        )
-        .flags(
-            "simulated",
-            rows().map(|row| match row {
-                ResultRow::Service(of) => of.simulated,
-                ResultRow::Container(of) => of.simulated,
-            }),
-        )
-        .texts(
-            "id",
-            rows().map(|row| match row {
-                ResultRow::Service(of) => of.id.clone(),
-                ResultRow::Container(of) => of.id.clone(),
-            }),
-        )
+        .texts("kind", texts(|row| Some(if row.service().is_some() { "replicas" } else { "requests" }.to_owned())))
+        .texts("subject", texts(|row| row.either(|of| Some(of.service.clone()), |of| Some(of.subject.clone()))))
+        .texts("service_name", texts(|row| row.either(|of| Some(of.service.clone()), |of| of.service.clone())))
+        .flags("simulated", rows.iter().map(simulated))
+        .texts("id", texts(|row| row.either(|of| of.id.clone(), |of| of.id.clone())))
         .texts(
             "verdict",
-            rows().map(|row| match row {
-                ResultRow::Service(of) => Some(of.verdict_name().to_owned()),
-                ResultRow::Container(of) => Some(of.verdict_name().to_owned()),
-            }),
+            texts(|row| row.either(|of| Some(of.verdict_name().to_owned()), |of| Some(of.verdict_name().to_owned()))),
         )
-        .texts(
-            "why",
-            rows().map(|row| match row {
-                ResultRow::Service(of) => Some(of.why()),
-                ResultRow::Container(of) => Some(of.why()),
-            }),
-        )
-        .numbers(
-            "coverage",
-            rows().map(|row| match row {
-                ResultRow::Service(of) => Some(of.coverage),
-                ResultRow::Container(of) => Some(of.coverage),
-            }),
-        )
+        .texts("why", texts(|row| row.either(|of| Some(of.why()), |of| Some(of.why()))))
+        .numbers("coverage", numbers(|row| row.either(|of| Some(of.coverage), |of| Some(of.coverage))))
         .moments(
             "expires",
-            rows().map(|row| {
-                let of_service = row.recommendation().map(|found| found.expires_us);
-                of_service.or_else(|| row.change().map(|change| change.expires_us))
-            }),
+            rows.iter()
+                .map(|row| row.either(|of| Some(of.recommendation()?.expires_us), |of| Some(of.change()?.expires_us))),
         )
         .numbers(
             "confidence",
-            rows().map(|row| {
-                let of_service = row.recommendation().map(|found| found.confidence);
-                of_service.or_else(|| row.change().map(|change| change.confidence))
-            }),
-        );
-    let saving = |row: &ResultRow<'_>| match row {
-        ResultRow::Service(of) => of.saving(),
-        ResultRow::Container(of) => of.change().and_then(|change| change.saving),
-    };
-    table
-        .numbers("saving_low", rows().map(|row| saving(row).map(|saving| saving.low)))
-        .numbers("saving_expected", rows().map(|row| saving(row).map(|saving| saving.expected)))
-        .numbers("saving_high", rows().map(|row| saving(row).map(|saving| saving.high)));
+            numbers(|row| row.either(|of| Some(of.recommendation()?.confidence), |of| Some(of.change()?.confidence))),
+        )
+        .numbers("saving_low", numbers(|row| Some(row.saving()?.low)))
+        .numbers("saving_expected", numbers(|row| Some(row.saving()?.expected)))
+        .numbers("saving_high", numbers(|row| Some(row.saving()?.high)));
 }
 
 /// What only replicas have.

@@ -10,7 +10,7 @@ use crate::{
     hpa_advice::{Measured, Requests, ServiceSignals},
     manifest::{Target, WorkloadKind},
     rows::{Rows, SIMULATED},
-    window::{Window, time_literal},
+    window::Window,
 };
 
 /// Simulated or not, and a name.
@@ -108,9 +108,8 @@ impl Workloads {
              attributes['owner_name'] AS owner_name, attributes['replicaset'] AS replica_set \
              FROM raw.series WHERE (attributes['k8s.deployment.name'] IS NOT NULL OR \
              attributes['k8s.statefulset.name'] IS NOT NULL OR attributes['k8s.daemonset.name'] IS NOT NULL OR \
-             attributes['owner_name'] IS NOT NULL) AND last_time >= {} AND first_time < {}",
-            time_literal(window.start_us),
-            time_literal(window.end_us)
+             attributes['owner_name'] IS NOT NULL) AND {}",
+            window.series_condition()
         );
         let rows = self.rows(ctx, query).await?;
         let simulated = rows.flags("simulated")?;

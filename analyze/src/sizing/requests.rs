@@ -190,7 +190,7 @@ impl Resource<'_> {
             self.forbids_lowering.iter().for_each(|veto| push_new(&mut proposed.held_back, veto));
             return Some(request);
         }
-        proposed.reasons.push(format!("{} {} → {}", self.name, text(request), text(to)));
+        proposed.reasons.push(format!("{} {}", self.name, arrow(Some(request), to, text)));
         Some(to)
     }
 
@@ -210,7 +210,7 @@ impl Resource<'_> {
             .map_or(least, |need| self.rounded(need.max(least)));
         if to > limit {
             proposed.raises = true;
-            proposed.reasons.push(format!("limit of {} {} → {}", self.name, (self.text)(limit), (self.text)(to)));
+            proposed.reasons.push(format!("limit of {} {}", self.name, arrow(Some(limit), to, self.text)));
         }
         Some(to)
     }
@@ -222,9 +222,18 @@ fn push_new(vetoes: &mut Vec<Veto>, veto: &Veto) {
     }
 }
 
-/// Cores for people: thousandths below one.
+/// `4.00 → 1.15 cores`: the unit once, where both have the same.
+pub(crate) fn arrow(from: Option<f64>, to: f64, text: fn(f64) -> String) -> String {
+    let (from, to) = (from.map_or_else(|| "none".to_owned(), text), text(to));
+    match (from.rsplit_once(' '), to.rsplit_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} → {to}"),
+        _ => format!("{from} → {to}"),
+    }
+}
+
+/// Cores for people, to the thousandth below one.
 pub(crate) fn cores_text(cores: f64) -> String {
-    if cores < 1.0 { format!("{:.0} mCPU", cores * 1_000.0) } else { format!("{cores:.2} CPU") }
+    if cores < 1.0 { format!("{cores:.3} cores") } else { format!("{cores:.2} cores") }
 }
 
 /// Bytes for people: MiB below one GiB.
@@ -280,7 +289,7 @@ mod tests {
         assert!(close(found.to.cpu_request, 1.15) && close(found.to.memory_request, 2.3 * GIB), "{found:?}");
         assert_eq!((found.to.cpu_limit, found.to.memory_limit), (Some(8.0), Some(16.0 * GIB)));
         assert_eq!((found.raises, found.lowers, found.held_back), (false, true, vec![]));
-        assert_eq!(found.reasons, ["CPU 4.00 CPU → 1.15 CPU", "memory 16.00 GiB → 2.30 GiB"]);
+        assert_eq!(found.reasons, ["CPU 4.00 → 1.15 cores", "memory 16.00 → 2.30 GiB"]);
         // A tenth more or less is no change.
         let same = propose(&used(1.0, 2.0 * GIB), &today(1.2, 2.4 * GIB), &Guard::default());
         assert_eq!((same.to, same.raises, same.lowers), (today(1.2, 2.4 * GIB), false, false));

@@ -8,8 +8,8 @@ use super::{ContainerVerdict, Containers, QuotaAdvice, RequestChange, ServiceMan
 use crate::{
     format::{shorten, text_table},
     manifest::ContainerResources,
-    page::{Block, Cell, Section, Table, columns, number, number_or_dash, text},
-    sizing::requests::{ContainerUse, bytes_text, cores_text},
+    page::{Block, Cell, Section, Table, columns, number, text},
+    sizing::requests::{ContainerUse, arrow, bytes_text, cores_text},
     window::time_text,
 };
 
@@ -39,11 +39,11 @@ pub(in crate::recommend) struct Row<'a> {
     manifests: Option<&'a ServiceManifests>,
 }
 
-fn arrow(from: Option<f64>, to: Option<f64>, text: fn(f64) -> String) -> String {
-    let text = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), text);
+/// What is requested, and what is proposed where that is something else.
+fn change_of(from: Option<f64>, to: Option<f64>, text: fn(f64) -> String) -> String {
     match to.filter(|to| Some(*to) != from) {
-        Some(to) => format!("{} → {}", text(from), text(Some(to))),
-        None => text(from),
+        Some(to) => arrow(from, to, text),
+        None => from.map_or_else(|| "none".to_owned(), text),
     }
 }
 
@@ -56,7 +56,7 @@ impl ContainerVerdict {
         let to = self.change().map(|change| change.to);
         let of = |of: fn(&ContainerResources) -> Option<f64>| (of(&self.today), to.as_ref().and_then(of));
         let (cpu, memory) = (of(|of| of.cpu_request), of(|of| of.memory_request));
-        [arrow(cpu.0, cpu.1, cores_text), arrow(memory.0, memory.1, bytes_text)]
+        [change_of(cpu.0, cpu.1, cores_text), change_of(memory.0, memory.1, bytes_text)]
     }
 
     /// What a week of the change frees: money where there are prices, else hours.
@@ -78,7 +78,7 @@ impl ContainerVerdict {
         let mark = if self.simulated { "simulated " } else { "" };
         let [cpu, memory] = self.requests();
         vec![
-            format!("{mark}{}", shorten(&self.subject, 40)),
+            format!("{mark}{}", shorten(&self.subject, 32)),
             self.verdict_name().to_owned(),
             self.pod_count.to_string(),
             cpu,
@@ -138,6 +138,9 @@ impl Containers {
         for of in &self.verdicts {
             let _infallible = writeln!(text, "  {}", of.why_line());
         }
+        if self.short_lived_count > 0 {
+            let _infallible = writeln!(text, "  {}", self.short_lived());
+        }
         if !self.quotas.is_empty() {
             text += "\nQuotas of namespaces\n";
             for quota in &self.quotas {
@@ -145,6 +148,10 @@ impl Containers {
             }
         }
         text
+    }
+
+    fn short_lived(&self) -> String {
+        format!("{} containers without a workload ran for less than a day and are not judged.", self.short_lived_count)
     }
 
     /// Sections of the page for the real or the simulated fleet.
@@ -158,40 +165,28 @@ impl Containers {
             let [cpu, memory] = of.requests();
             let expires = of.change().map(|change| time_text(change.expires_us));
             let until = expires.as_deref().and_then(|time| time.split(' ').next());
-            let id = of.id.as_deref().zip(until).map(|(id, until)| format!("{id} until {until}"));
+            let verdict = match of.id.as_deref().zip(until) {
+                Some((id, until)) => format!("{}: {id} until {until}", of.verdict_name()),
+                None => of.verdict_name().to_owned(),
+            };
             vec![
                 text(&of.subject),
-                text(of.verdict_name()),
-                text(&id.unwrap_or_else(|| "–".to_owned())),
+                text(&verdict),
                 text(&of.pod_count.to_string()),
                 text(&cpu),
                 text(&known(of.used.cpu_p95, cores_text)),
                 text(&memory),
                 text(&known(of.used.memory_peak, bytes_text)),
                 text(&of.used.oom_count.to_string()),
-                number_or_dash(of.used.throttled_share, 100.0, 0),
                 text(&of.frees(currency)),
-                number_or_dash(of.change().map(|change| change.confidence), 1.0, 2),
                 number(Some(of.coverage), 100.0, 1),
             ]
         };
-        let numbers = [
-            "pods",
-            "CPU",
-            "CPU p95",
-            "memory",
-            "peak",
-            "OOM",
-            "held back %",
-            "a week frees",
-            "confidence",
-            "coverage %",
-        ];
+        let numbers = ["pods", "CPU", "CPU p95", "memory", "peak", "OOM", "a week frees", "coverage %"];
         let table = Table {
-            caption: "Requests today and proposed; CPU p95: 95th percentile of the busiest hour; held back: by a CPU limit, in the worst \
-                      hour. To decide: `driftwatt recommend accept ID` or `reject ID`"
+            caption: "Requests today and proposed; CPU p95: 95th percentile of the busiest hour; OOM: kills for lack of memory. To decide: `driftwatt recommend accept ID` or `reject ID`"
                 .to_owned(),
-            columns: columns(&["container", "verdict", "id, and when it expires"], &numbers),
+            columns: columns(&["container", "verdict, id, and when it expires"], &numbers),
             rows: of_fleet().map(cells).collect(),
             query: Some(
                 "SELECT subject, verdict, id, pod_count, cpu_request, cpu_request_proposed, cpu_p95, memory_request, \
@@ -199,7 +194,9 @@ impl Containers {
                     .to_owned(),
             ),
         };
-        let why = of_fleet().map(ContainerVerdict::why_line).collect();
+        let mut why: Vec<String> = of_fleet().map(ContainerVerdict::why_line).collect();
+        // They are counted together.
+        why.extend((self.short_lived_count > 0 && !simulated).then(|| self.short_lived()));
         let mut sections = vec![Section {
             heading: format!("Requests of containers{mark}"),
             blocks: vec![Block::Table(table), Block::List(why)],

@@ -128,7 +128,7 @@ async fn the_hour_that_comes_once_a_week_is_covered_and_the_rest_given_back() {
     // Two pods and one of a rollout.
     assert!((quota.needed.cores.unwrap() - 6.9).abs() < 1e-9 && quota.is_change, "{quota:?}");
     let text = report.to_text();
-    assert!(text.contains("8.00 CPU → 2.30 CPU") && text.contains("16.00 GiB → 2.30 GiB"), "{text}");
+    assert!(text.contains("8.00 → 2.30 cores") && text.contains("16.00 → 2.30 GiB"), "{text}");
     assert!(text.contains(&format!("{} (prod/api/server)", api.id.as_ref().unwrap())), "{text}");
     let html = report.to_html();
     crate::page::look(&html, "recommend-requests");
@@ -177,7 +177,7 @@ async fn a_kill_raises_and_what_is_not_measured_is_not_judged() {
     assert!(web.why().contains("only 5") && web.why().contains("90 % is needed"), "{}", web.why());
     let new = of(&report, "prod/new/worker");
     assert_eq!((new.verdict_name(), new.change().unwrap().cpu_hours), ("raise", None), "{}", new.why());
-    assert!(report.to_text().contains("none → 1.15 CPU"), "{}", report.to_text());
+    assert!(report.to_text().contains("none → 1.15 cores"), "{}", report.to_text());
     // The old kill forbids nothing: 3 GiB x 1.15 fits 4 GiB less a tenth.
     let old = of(&report, "prod/old/worker");
     assert_eq!((old.used.oom_count, old.verdict_name()), (0, "shrink"), "{}", old.why());
