@@ -1,6 +1,6 @@
 //! What Kubernetes and the services tell of workloads: names, requests, usage and the signals that an autoscaler could follow.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use datafusion::prelude::SessionContext;
 
@@ -254,11 +254,14 @@ impl Workloads {
         simulated: bool,
         pods: &BTreeSet<PodName>,
     ) -> (Result<Target, String>, Option<String>) {
+        // Few of all pods are ours: most are ruled out by their name.
+        let pod_names: HashSet<&str> = pods.iter().map(|pod| pod.pod.as_str()).collect();
         let is_ours = |named: &&Named| {
             named.simulated == simulated
                 && (named.service.as_deref() == Some(service)
                     || named.pod.as_ref().is_some_and(|name| {
-                        pods.iter().any(|pod| pod.pod == *name && pod.may_be_in(named.namespace.as_ref()))
+                        pod_names.contains(name.as_str())
+                            && pods.iter().any(|pod| pod.pod == *name && pod.may_be_in(named.namespace.as_ref()))
                     }))
         };
         let mut names: BTreeMap<(&str, &str), WorkloadKind> = BTreeMap::new();
