@@ -52,6 +52,11 @@ impl RecommendReport {
             ],
             ..Page::default()
         };
+        if !self.containers.verdicts.is_empty() {
+            let of_requests = "Of requests, raise: more is needed than is asked for; shrink: less; change: one of CPU and memory more, the \
+                               other less.";
+            page.notes.push(of_requests.to_owned());
+        }
         if self.unnamed_gpu_count > 0 {
             let unnamed = format!("{} GPUs without a service name are not judged.", self.unnamed_gpu_count);
             page.notes.push(unnamed);

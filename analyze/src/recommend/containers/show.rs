@@ -177,14 +177,13 @@ impl Containers {
                 text(&known(of.used.cpu_p95, cores_text)),
                 text(&memory),
                 text(&known(of.used.memory_peak, bytes_text)),
-                text(&of.used.oom_count.to_string()),
                 text(&of.frees(currency)),
                 number(Some(of.coverage), 100.0, 1),
             ]
         };
-        let numbers = ["pods", "CPU", "CPU p95", "memory", "peak", "OOM", "a week frees", "coverage %"];
+        let numbers = ["pods", "CPU", "CPU p95", "memory", "peak", "frees", "coverage %"];
         let table = Table {
-            caption: "Requests today and proposed; CPU p95: 95th percentile of the busiest hour; OOM: kills for lack of memory. To decide: `driftwatt recommend accept ID` or `reject ID`"
+            caption: "Requests today and proposed; CPU p95: 95th percentile of the busiest hour; frees: in a week. To decide: `driftwatt recommend accept ID` or `reject ID`"
                 .to_owned(),
             columns: columns(&["container", "verdict, id, and when it expires"], &numbers),
             rows: of_fleet().map(cells).collect(),
