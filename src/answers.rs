@@ -9,7 +9,7 @@ mod stream_check;
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDate};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Tz,
@@ -64,6 +64,8 @@ pub(crate) struct Desk<'a> {
     /// Where results are recorded; `None` computes without a trace.
     pub(crate) store: Option<&'a Store>,
     pub(crate) prices: Option<PriceBook>,
+    /// Days that stand for no usual week.
+    pub(crate) holidays: Vec<NaiveDate>,
     /// Environments in which what runs must be in the registry.
     pub(crate) production: BTreeSet<String>,
     /// What features weigh, and windows that have a name.
@@ -90,7 +92,13 @@ impl Desk<'_> {
     pub(crate) async fn weekly_report(&self, question: &WeeklyQuestion) -> anyhow::Result<WeeklyReport> {
         let zone = zone(question.time_zone.as_deref())?;
         let window = question.when.window(self.now_us, zone)?;
-        let request = WeeklyRequest { window, zone, prices: self.prices.clone(), now_us: self.now_us };
+        let request = WeeklyRequest {
+            window,
+            zone,
+            prices: self.prices.clone(),
+            holidays: self.holidays.clone(),
+            now_us: self.now_us,
+        };
         Ok(report::weekly(self.session, self.store, &request).await?)
     }
 
@@ -132,7 +140,14 @@ impl Desk<'_> {
     pub(crate) async fn recommend_report(&self, question: &RecommendQuestion) -> anyhow::Result<RecommendReport> {
         let (window, zone) = (question.last.window(self.now_us)?, zone(question.last.time_zone.as_deref())?);
         let manifests = question.manifests.then(|| ManifestRequest { prometheus: question.prometheus.clone() });
-        let request = RecommendRequest { window, zone, prices: self.prices.clone(), manifests, now_us: self.now_us };
+        let request = RecommendRequest {
+            window,
+            zone,
+            prices: self.prices.clone(),
+            manifests,
+            holidays: self.holidays.clone(),
+            now_us: self.now_us,
+        };
         Ok(recommend::recommend(self.session, self.store, &request).await?)
     }
 
@@ -232,6 +247,7 @@ impl Desk<'_> {
             prices: self.prices.clone(),
             rules: OffPeakRules { gpus_needed, hours_min, ..usual },
             files: question.manifests,
+            holidays: self.holidays.clone(),
             now_us: self.now_us,
         };
         let report = off_peak::examine(self.session, self.store, &request).await?;

@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use chrono::NaiveDate;
 use driftwatt_analyze::{
-    delivery::RawDelivery, gates::RawWatchedFolder, lineage::checkpoint_folder::RawCheckpointFolder,
-    registry::RawMlflow, schedule::RawSchedule,
+    delivery::RawDelivery, demand::parse_holidays, gates::RawWatchedFolder,
+    lineage::checkpoint_folder::RawCheckpointFolder, registry::RawMlflow, schedule::RawSchedule,
 };
 use serde::Deserialize;
 
@@ -65,6 +66,8 @@ pub(crate) struct ServerSection {
 pub(crate) struct AnalyzeSection {
     /// Price book (TOML) of the weekly report. Without one, costs are unknown.
     pub(crate) prices: Option<PathBuf>,
+    /// Days (`YYYY-MM-DD`, local to whoever asks) that stand for no usual week. Default none.
+    pub(crate) holidays: Vec<String>,
 }
 
 /// `[gates]`: what is checked by itself.
@@ -114,6 +117,7 @@ pub(crate) struct Config {
     pub(crate) collector: driftwatt_collector::Config,
     pub(crate) access: Access,
     pub(crate) prices: Option<PathBuf>,
+    pub(crate) holidays: Vec<NaiveDate>,
     /// Checked by whoever delivers, who alone needs its secrets.
     pub(crate) delivery: RawDelivery,
     /// Checked with the delivery that they need.
@@ -186,6 +190,7 @@ impl RawConfig {
             collector: self.collector.validate()?,
             access,
             prices: self.analyze.prices,
+            holidays: parse_holidays(&self.analyze.holidays).context("[analyze] holidays")?,
             delivery: self.delivery,
             schedules: self.schedule,
             watched_folders: self.gates.watch,
@@ -233,6 +238,14 @@ mod tests {
 
     fn validated(section: &str) -> anyhow::Result<Config> {
         toml::from_str::<RawConfig>(section)?.validate()
+    }
+
+    #[test]
+    fn holidays_are_days() {
+        assert_eq!(validated("[analyze]\nholidays = [\"2026-12-25\"]").unwrap().holidays.len(), 1);
+        let error = validated("[analyze]\nholidays = [\"2026-02-30\"]").unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("[analyze] holidays: \"2026-02-30\" is no day: write YYYY-MM-DD"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock or a random device: seed and end time are arguments, so a week can be made again bit for
 //! bit. Every simulated resource carries `driftwatt.simulated = "true"`; the trace carries its source instead.
 
+mod containers;
 mod fleet;
 mod host;
 mod incident;

@@ -17,7 +17,7 @@ mod tests;
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook,
@@ -59,6 +59,7 @@ pub(crate) struct Scheduler {
     session: SessionContext,
     prices: Option<PriceBook>,
     drift: DriftSettings,
+    holidays: Vec<NaiveDate>,
     schedules: Vec<Schedule>,
     folders: Vec<WatchedFolder>,
     outbox: Outbox,
@@ -147,6 +148,7 @@ impl Scheduler {
             session: session.clone(),
             prices: read_prices(config.prices.as_ref())?,
             drift: config.drift.clone(),
+            holidays: config.holidays.clone(),
             alone: schedules.iter().map(|schedule| (schedule.name.clone(), Semaphore::new(1))).collect(),
             schedules,
             folders,
@@ -417,6 +419,7 @@ impl Scheduler {
             store: &self.store,
             prices: self.prices.clone(),
             drift: &self.drift,
+            holidays: &self.holidays,
             outbox: &self.outbox,
             ingest: self.ingest.as_deref(),
             schedule,

@@ -13,7 +13,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use chrono::Utc;
+use chrono::{NaiveDate, Utc};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook,
@@ -45,6 +45,7 @@ struct Web {
     session: SessionContext,
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
+    holidays: Vec<NaiveDate>,
     production: BTreeSet<String>,
     drift: DriftSettings,
     retention: Retention,
@@ -71,6 +72,7 @@ pub(crate) fn router(
         session: questions.session().clone(),
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
+        holidays: config.holidays.clone(),
         production: config.lineage.production(),
         drift: config.drift.clone(),
         retention: config.store.retention.clone(),
@@ -210,9 +212,15 @@ impl Web {
     /// A GET only looks; a POST also records the result as rows of its table.
     fn desk(&self, method: &Method) -> Desk<'_> {
         let store = (*method == Method::POST).then_some(&*self.store);
-        let (prices, production) = (self.prices.clone(), self.production.clone());
-        let (drift, now_us) = (&self.drift, Utc::now().timestamp_micros());
-        Desk { session: &self.session, store, prices, production, drift, now_us }
+        Desk {
+            session: &self.session,
+            store,
+            prices: self.prices.clone(),
+            holidays: self.holidays.clone(),
+            production: self.production.clone(),
+            drift: &self.drift,
+            now_us: Utc::now().timestamp_micros(),
+        }
     }
 }
 

@@ -11,7 +11,6 @@ mod error;
 #[cfg(test)]
 mod golden_tests;
 mod group;
-mod job;
 #[cfg(test)]
 mod properties;
 mod share;
@@ -23,7 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use distribute::{Distribution, Distributions};
 pub use error::AllocationError;
 pub use group::{Group, UNALLOCATED, group_by, round_groups};
-pub use job::{JOB, JobRow, training_jobs};
 
 use crate::price_book::{Cost, Period};
 use share::Held;

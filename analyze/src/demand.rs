@@ -62,6 +62,47 @@ pub struct Envelope {
     pub deploy_minute_count: usize,
 }
 
+/// Days of a configuration, `YYYY-MM-DD`, each named once.
+///
+/// # Errors
+/// [`HolidayError`], which names the entry and says what to do.
+pub fn parse_holidays(texts: &[String]) -> Result<Vec<NaiveDate>, HolidayError> {
+    let mut days = Vec::with_capacity(texts.len());
+    for text in texts {
+        // Two digits each, so that nobody reads 2026-1-12 as the first of December.
+        let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|day| day.to_string() == *text);
+        let Some(day) = day else { return Err(HolidayError::NoDay { text: text.clone() }) };
+        if days.contains(&day) {
+            return Err(HolidayError::Twice { day });
+        }
+        days.push(day);
+    }
+    Ok(days)
+}
+
+/// What answers say of `holidays`; none without one.
+pub(crate) fn holidays_text(holidays: &[NaiveDate]) -> Option<String> {
+    let days: Vec<String> = holidays.iter().map(NaiveDate::to_string).collect();
+    (!days.is_empty()).then(|| format!("Holidays, which stand for no usual week: {}.", days.join(", ")))
+}
+
+/// A list of holidays that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HolidayError {
+    /// Not a day of the calendar.
+    #[error("{text:?} is no day: write YYYY-MM-DD, such as \"2026-12-25\", one for each year")]
+    NoDay {
+        /// The entry.
+        text: String,
+    },
+    /// Named twice, so that one of them may be meant to be another.
+    #[error("{day} is listed twice: remove one")]
+    Twice {
+        /// The day.
+        day: NaiveDate,
+    },
+}
+
 impl Demand {
     /// No GPU measured yet, over `[start_us, end_us)`.
     pub fn new(start_us: i64, end_us: i64) -> Self {
@@ -263,5 +304,23 @@ mod tests {
         let without = Envelope::new(&demand(start, &minutes), chrono_tz::Europe::Berlin, &calendar);
         assert_eq!((without.peak(), without.deploy_minute_count), (Some((5 * 24 + 9, 0.8)), 10));
         assert_eq!(without.holiday_minute_count, 1_440 - 60, "a day of 23 hours");
+    }
+
+    #[test]
+    fn holidays_are_days_of_the_calendar_once_each() {
+        let read = |texts: &[&str]| {
+            parse_holidays(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read(&["2026-12-25", "2028-02-29"]).unwrap().len(), 2);
+        for (texts, words) in [
+            (["2026-12-25", "2026-02-29"], "\"2026-02-29\" is no day: write YYYY-MM-DD"),
+            (["2026-1-12", "2026-12-25"], "\"2026-1-12\" is no day"),
+            (["2026-12-25", "25.12.2026"], "\"25.12.2026\" is no day"),
+            (["2026-12-25", "2026-12-25"], "2026-12-25 is listed twice"),
+        ] {
+            let error = read(&texts).unwrap_err();
+            assert!(error.starts_with(words), "{error}");
+        }
     }
 }

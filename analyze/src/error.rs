@@ -59,7 +59,7 @@ pub enum Error {
     TooManyHolders { limit: usize },
     #[error(
         "there is no recommendation {id:?} to decide on; `driftwatt recommend` shows them, and so does \
-         SELECT time, id, service_name FROM reports.recommendations WHERE id IS NOT NULL"
+         SELECT time, id, subject FROM reports.recommendations WHERE id IS NOT NULL"
     )]
     UnknownRecommendation { id: String },
     #[error(

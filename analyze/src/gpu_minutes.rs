@@ -3,6 +3,7 @@
 //! A minute of a GPU takes 14 bytes, so a week of 1 000 GPUs takes 141 MB. MIG slices add up to their card.
 
 mod grid;
+mod jobs;
 mod read;
 pub(crate) mod sharers;
 mod slices;
@@ -83,12 +84,19 @@ pub struct Holder {
     pub model: Option<String>,
     /// Model version.
     pub model_version: Option<String>,
+    /// Training job: `hpc_job`, `slurm.job.id` or `k8s.job.name` of the series, or else the Kubernetes job of the pod.
+    pub job: Option<String>,
 }
+
+/// SQL for the job that a series names.
+pub(crate) const JOB: &str =
+    "nullif(coalesce(attributes['hpc_job'], attributes['slurm.job.id'], attributes['k8s.job.name']), '')";
 
 impl Holder {
     /// All labels, in one order.
     pub(crate) fn labels(&self) -> impl Iterator<Item = &Option<String>> {
-        [&self.service, &self.team, &self.namespace, &self.pod, &self.model, &self.model_version].into_iter()
+        let Self { service, team, namespace, pod, model, model_version, job } = self;
+        [service, team, namespace, pod, model, model_version, job].into_iter()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Bounds come from the demand envelope, targets from what is measured (requests that wait and KV cache before GPU duty before CPU),
 //! and nothing is proposed that the replay with the autoscaler's own algorithm finds over budget.
 
+mod bounds;
 mod floor;
 mod signal;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::{
     replay::{Replay, ReplayRules},
     sizing::{ServiceShape, SizingRules, required},
 };
+pub use bounds::{BoundsAdvice, BoundsChange, bounds};
 pub use floor::FloorWindow;
 use trial::Trial;
 pub use warning::Warning;
@@ -215,14 +217,7 @@ pub fn advise(examined: &Examined<'_>, rules: &AdviceRules) -> Result<Advice, Sp
     if choice.metrics.is_empty() {
         return Ok(Advice::Refused(choice.warnings));
     }
-    let trial = Trial {
-        demand,
-        start_count: examined.shape.replica_count,
-        zone: examined.zone,
-        lead_s: rules.replay.cold_start_s + rules.settings.sync_period_s,
-        rules,
-        replay_rules: ReplayRules { gpus_per_replica: examined.gpus_per_replica(), ..rules.replay },
-    };
+    let trial = Trial::new(examined, demand, rules);
     let days = examined.demand.days();
     let short = days < DAYS_MIN * COVERAGE_MIN - DAYS_SLACK;
     if short {

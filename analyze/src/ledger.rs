@@ -2,39 +2,45 @@
 //!
 //! Without a row a recommendation is proposed. People accept or reject it; later runs of the job renew it while they propose the
 //! same, and find what expired, what another one of the same service superseded, and what an accepted one came to in the week that
-//! begins a day after it was accepted.
+//! begins a day after it was accepted, and whether it should be taken back.
 //!
-//! Invariant: of a service at most one recommendation is open, the newest, and at most one is accepted and not yet measured.
+//! Invariant: of a service, and of the requests of a container, at most one recommendation is open, the newest, and at most one is accepted and not yet measured.
 //! Else a daily run would offer the same saving every day, to be counted each time.
 
+mod measured;
+mod table;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::collections::{BTreeMap, HashMap};
 
-use datafusion::{arrow::array::RecordBatch, prelude::SessionContext};
+use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
 use serde::Serialize;
 
 use crate::{
     error::{Error, Result},
     gpu_minutes::GpuMinutes,
-    gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify},
-    recommend,
+    manifest::ContainerResources,
+    recommend::{self, ContainerName},
     recommendation::LedgerState,
-    result_table::ResultTable,
     rows::{Rows, has_result},
-    window::{DAY_US, MINUTE_US, Window},
+    window::{DAY_US, Window, time_literal},
 };
+use measured::{realised, realised_requests};
+use table::{append, recorded};
+use undo::Latencies;
 
 /// Result table.
 pub const TABLE: &str = "recommendation_ledger";
 
-/// Days of the week that a saving is measured in, and hours of it.
+/// Days of the week that a saving is measured in.
 const MEASURED_DAYS: i64 = 7;
-const WEEK_HOURS: f64 = 168.0;
-/// Share of the minutes of that week in which the service has to be seen.
-const COVERAGE_MIN: f64 = 0.90;
+/// Days for which it is said that a measured one should be taken back.
+const UNDO_DAYS: i64 = 14;
+/// Requests that differ by less than this are the same proposal: a peak moves a little every day.
+const SAME_SHARE: f64 = 0.10;
 
 /// What people say to a recommendation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -51,7 +57,9 @@ pub enum Decision {
 pub struct Entry {
     /// Of this recommendation.
     pub id: String,
-    /// Service.
+    /// What it changes.
+    pub kind: Kind,
+    /// Service; namespace, workload and container for requests.
     pub service: String,
     /// Whether the data comes from a generator.
     pub simulated: bool,
@@ -62,6 +70,14 @@ pub struct Entry {
     pub predicted_gpu_hours: Option<f64>,
     /// GPU-hours of the week after that were not held any more, negative where more were; none where not measured.
     pub realised_gpu_hours: Option<f64>,
+    /// vCPU-hours a week by which the requests were promised to fall.
+    pub predicted_cpu_hours: Option<f64>,
+    /// By which they fell.
+    pub realised_cpu_hours: Option<f64>,
+    /// Gigabyte-hours (1e9 bytes) a week, likewise.
+    pub predicted_gb_hours: Option<f64>,
+    /// By which they fell.
+    pub realised_gb_hours: Option<f64>,
     /// Money a week that was promised.
     pub predicted_saving: Option<f64>,
     /// The same part of it as of the hours.
@@ -70,10 +86,31 @@ pub struct Entry {
     pub currency: String,
     /// Why, in somebody's words.
     pub note: Option<String>,
+    /// Why it should be taken back, found when it was measured; none where nothing says so.
+    pub undo: Option<String>,
+}
+
+/// What a recommendation changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The number of replicas of a service.
+    Replicas,
+    /// Requests and limits of a container.
+    Requests,
 }
 
 fn name_of<S: serde::Serializer>(state: &LedgerState, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(state.as_str())
+}
+
+/// What to change, before and after.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Proposal {
+    /// Replicas of a service.
+    Replicas { from: u32, to: u32, gpus_per_replica: u32 },
+    /// Requests of a container.
+    Requests { from: ContainerResources, to: ContainerResources },
 }
 
 /// A recommendation as it was recorded, with its state.
@@ -83,37 +120,74 @@ struct Recorded {
     /// When it was made.
     made_us: i64,
     expires_us: i64,
-    /// Replicas before and after.
-    replicas: (u32, u32),
-    gpus_per_replica: u32,
+    proposal: Proposal,
+    /// For latency; none where the container has no service.
+    service: Option<String>,
+    /// The container, for requests.
+    container: Option<ContainerName>,
 }
 
 /// A recommendation that waits for somebody to decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Open {
     pub(crate) id: String,
-    pub(crate) service: String,
+    pub(crate) subject: String,
     pub(crate) simulated: bool,
-    /// Replicas before and after.
-    pub(crate) replicas: (u32, u32),
-    pub(crate) gpus_per_replica: u32,
+    pub(crate) proposal: Proposal,
 }
 
-impl Recorded {
-    /// GPUs held before.
-    fn gpu_count(&self) -> f64 {
-        f64::from(self.replicas.0) * f64::from(self.gpus_per_replica)
+/// A measured recommendation that should be taken back.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Undo {
+    pub(crate) entry: Entry,
+    pub(crate) proposal: Proposal,
+    pub(crate) container: Option<ContainerName>,
+}
+
+impl Proposal {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Replicas { .. } => Kind::Replicas,
+            Self::Requests { .. } => Kind::Requests,
+        }
+    }
+
+    /// Whether it is the same as `other` but for the noise of a day.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let near = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => (a - b).abs() <= a.abs() * SAME_SHARE,
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        match (self, other) {
+            (Self::Requests { from, to }, Self::Requests { from: other_from, to: other_to }) => {
+                from == other_from
+                    && near(to.cpu_request, other_to.cpu_request)
+                    && near(to.memory_request, other_to.memory_request)
+                    && near(to.cpu_limit, other_to.cpu_limit)
+                    && near(to.memory_limit, other_to.memory_limit)
+            }
+            (one, other) => one == other,
+        }
     }
 }
 
-/// The newest recommendation of each service, by whether that is simulated and its name.
-struct Newest<'a>(HashMap<(bool, &'a str), &'a Recorded>);
+/// Simulated or not, what is changed, and of what.
+type Subject<'a> = (bool, Kind, &'a str);
+
+impl Entry {
+    fn subject(&self) -> Subject<'_> {
+        (self.simulated, self.kind, self.service.as_str())
+    }
+}
+
+/// The newest recommendation of each subject.
+struct Newest<'a>(HashMap<Subject<'a>, &'a Recorded>);
 
 impl<'a> Newest<'a> {
     fn of(all: &'a [Recorded]) -> Self {
-        let mut newest: HashMap<(bool, &str), &Recorded> = HashMap::new();
+        let mut newest: HashMap<Subject<'_>, &Recorded> = HashMap::new();
         for recorded in all {
-            let known = newest.entry((recorded.entry.simulated, &recorded.entry.service)).or_insert(recorded);
+            let known = newest.entry(recorded.entry.subject()).or_insert(recorded);
             // Of two of one moment the last by id, so that one is open.
             if (known.made_us, &known.entry.id) < (recorded.made_us, &recorded.entry.id) {
                 *known = recorded;
@@ -122,9 +196,9 @@ impl<'a> Newest<'a> {
         Self(newest)
     }
 
-    /// The id of that of the same service, unless it is this one.
+    /// The id of that of the same subject, unless it is this one.
     fn instead_of(&self, entry: &Entry) -> Option<&'a str> {
-        let newest = self.0.get(&(entry.simulated, entry.service.as_str()))?;
+        let newest = self.0.get(&entry.subject())?;
         Some(newest.entry.id.as_str()).filter(|id| *id != entry.id)
     }
 }
@@ -155,8 +229,7 @@ pub async fn decide(
     };
     let state = known.advanced(to, recorded.expires_us)?;
     let is_waited_for = |other: &&Recorded| {
-        matches!(other.entry.state, LedgerState::Accepted(_))
-            && (other.entry.simulated, &other.entry.service) == (recorded.entry.simulated, &recorded.entry.service)
+        matches!(other.entry.state, LedgerState::Accepted(_)) && other.entry.subject() == recorded.entry.subject()
     };
     if decision == Decision::Accept
         && let Some(other) = all.iter().find(is_waited_for)
@@ -180,10 +253,9 @@ pub(crate) async fn open(ctx: &SessionContext, now_us: i64) -> Result<Vec<Open>>
     };
     let open = |one: &Recorded| Open {
         id: one.entry.id.clone(),
-        service: one.entry.service.clone(),
+        subject: one.entry.service.clone(),
         simulated: one.entry.simulated,
-        replicas: one.replicas,
-        gpus_per_replica: one.gpus_per_replica,
+        proposal: one.proposal.clone(),
     };
     Ok(all.iter().filter(is_open).map(open).collect())
 }
@@ -216,174 +288,124 @@ pub async fn settle(ctx: &SessionContext, store: &Store, now_us: i64) -> Result<
     }
     // What was accepted on one day is measured in one read of its weeks.
     for (day, accepted) in due {
-        let minutes = GpuMinutes::read(ctx, Window::new(day * DAY_US, (day + 1 + MEASURED_DAYS) * DAY_US)?).await?;
+        let week = Window::new(day * DAY_US, (day + 1 + MEASURED_DAYS) * DAY_US)?;
+        let of_replicas = accepted.iter().any(|(one, _)| one.entry.kind == Kind::Replicas);
+        let minutes = if of_replicas { Some(GpuMinutes::read(ctx, week).await?) } else { None };
+        // The week that ends with the acceptance, which is a day before the measured one.
+        let before = Window::new((day - 1 - MEASURED_DAYS) * DAY_US, (day - 1) * DAY_US)?;
+        let latencies = (Latencies::read(ctx, before).await?, Latencies::read(ctx, week).await?);
         for (recorded, window) in accepted {
-            settled.push(realised(&minutes, recorded, window)?);
+            let service = recorded.service.clone().unwrap_or_default();
+            let simulated = recorded.entry.simulated;
+            let latency = (latencies.0.of(simulated, &service), latencies.1.of(simulated, &service));
+            let (mut entry, oom_count) = match (&recorded.container, &minutes) {
+                (Some(container), _) => {
+                    let requested = recommend::requested(ctx, container, window).await?;
+                    (realised_requests(&recorded, &requested)?, requested.oom_count)
+                }
+                (None, Some(minutes)) => (realised(minutes, &recorded, window)?, 0),
+                (None, None) => continue,
+            };
+            let (predicted, came) = entry.promise();
+            entry.undo = undo::reason(predicted, came, latency, oom_count);
+            settled.push(entry);
         }
     }
     append(store, &settled, now_us).await?;
     Ok(settled)
 }
 
-/// What `recorded` came to in the week `window`.
-fn realised(minutes: &GpuMinutes, recorded: Recorded, window: Window) -> Result<Entry> {
-    let (service, simulated) = (&recorded.entry.service, recorded.entry.simulated);
-    let minute_count = (MEASURED_DAYS * DAY_US / MINUTE_US) as usize;
-    let mut held = vec![0_u32; minute_count];
-    for gpu in minutes.gpus.iter().filter(|gpu| gpu.simulated == simulated) {
-        let is_its = |minute: usize| {
-            let holder = gpu.holder.get(minute).and_then(|holder| minutes.holders.get(usize::from(*holder)));
-            holder.is_some_and(|holder| holder.service.as_ref() == Some(service))
-        };
-        let of = GpuUse { service: Some(service.clone()), workload: Workload::Serving, shared: gpu.shared_by > 1 };
-        let samples: Vec<GpuSample> = gpu.samples(minutes.window, is_its).collect();
-        // Intervals, since a source may send less often than every minute.
-        for interval in classify(&samples, &of, window.start_us, window.end_us, &StateRules::default()) {
-            let at = |time_us: i64| ((time_us - window.start_us) / MINUTE_US) as usize;
-            if interval.state != GpuState::NoTelemetry {
-                held.iter_mut().take(at(interval.end_us)).skip(at(interval.start_us)).for_each(|count| *count += 1);
-            }
+/// What was measured in the last two weeks, should be taken back, and was not followed by another recommendation that was accepted.
+///
+/// # Errors
+/// Those of queries.
+pub(crate) async fn to_undo(ctx: &SessionContext, settled: &[Entry], now_us: i64) -> Result<Vec<Undo>> {
+    let all = recorded(ctx).await?;
+    let mut suggested: BTreeMap<String, Entry> = BTreeMap::new();
+    if has_result(ctx, TABLE) {
+        let query = format!(
+            "SELECT id, undo, realised_gpu_hours, realised_cpu_hours, realised_gb_hours, realised_saving, note FROM reports.{TABLE} \
+             WHERE undo IS NOT NULL AND time > {} AND time <= {}",
+            time_literal(now_us - UNDO_DAYS * DAY_US),
+            time_literal(now_us)
+        );
+        let rows = Rows::query(ctx, &query).await?;
+        let (ids, reasons, notes) = (rows.texts("id")?, rows.texts("undo")?, rows.texts("note")?);
+        let numbers = ["realised_gpu_hours", "realised_cpu_hours", "realised_gb_hours", "realised_saving"];
+        let [gpu, cpu, gb, saving] = numbers.map(|name| rows.numbers(name));
+        let (gpu, cpu, gb, saving) = (gpu?, cpu?, gb?, saving?);
+        for row in 0..rows.len() {
+            let found = all.iter().find(|one| Some(&one.entry.id) == ids[row].as_ref());
+            let Some(found) = found else { continue };
+            let entry = Entry {
+                realised_gpu_hours: gpu[row],
+                realised_cpu_hours: cpu[row],
+                realised_gb_hours: gb[row],
+                realised_saving: saving[row],
+                note: notes[row].clone(),
+                undo: reasons[row].clone(),
+                ..found.entry.clone()
+            };
+            suggested.insert(entry.id.clone(), entry);
         }
     }
-    let seen: Vec<f64> = held.into_iter().filter(|count| *count > 0).map(f64::from).collect();
-    let coverage = seen.len() as f64 / minute_count as f64;
-    // A service that is not seen is not one that holds nothing.
-    let held_mean = (coverage >= COVERAGE_MIN).then(|| seen.iter().sum::<f64>() / seen.len() as f64);
-    let predicted = recorded.entry.predicted_gpu_hours;
-    let realised = held_mean.map(|held| (recorded.gpu_count() - held) * WEEK_HOURS);
-    let share = realised.zip(predicted.filter(|hours| *hours > 0.0)).map(|(came, promised)| came / promised);
-    let note = match held_mean {
-        Some(held) => format!("{held:.2} GPUs held on average, {} before", recorded.gpu_count()),
-        None => format!("not measured: the service was seen in {:.0} % of the week, 90 % are needed", coverage * 100.0),
-    };
-    let to = LedgerState::Realised { predicted: predicted.unwrap_or(f64::NAN), realised: realised.unwrap_or(f64::NAN) };
-    Ok(Entry {
-        state: recorded.entry.state.advanced(to, recorded.expires_us)?,
-        realised_gpu_hours: realised,
-        realised_saving: recorded.entry.predicted_saving.zip(share).map(|(saving, share)| saving * share),
-        note: Some(note),
-        ..recorded.entry
-    })
-}
-
-/// All proposals, each with the state that its last row gives it.
-async fn recorded(ctx: &SessionContext) -> Result<Vec<Recorded>> {
-    if !has_result(ctx, recommend::TABLE) {
-        return Ok(vec![]);
-    }
-    // Of one that was renewed the last row counts.
-    let query = format!(
-        "SELECT id, service_name AS service, simulated, expires, replica_count, proposed_count, gpus_per_replica, \
-         gpu_hours_saved AS hours, saving_expected AS saving, currency, CAST(time AS BIGINT) AS made FROM (SELECT *, \
-         row_number() OVER (PARTITION BY id ORDER BY time DESC) AS newest FROM reports.{} WHERE id IS NOT NULL) \
-         WHERE newest = 1 ORDER BY id",
-        recommend::TABLE
-    );
-    let rows = Rows::query(ctx, &query).await?;
-    let states = states(ctx).await?;
-    let (ids, services, simulated) = (rows.texts("id")?, rows.texts("service")?, rows.flags("simulated")?);
-    let (expires, hours) = (rows.integers("expires")?, rows.numbers("hours")?);
-    let counts = ["replica_count", "proposed_count", "gpus_per_replica"].map(|name| rows.integers(name));
-    let [before, after, per_replica] = counts;
-    let (before, after, per_replica) = (before?, after?, per_replica?);
-    let (savings, currencies, made) = (rows.numbers("saving")?, rows.texts("currency")?, rows.integers("made")?);
-    let count = |count: Option<i64>| count.and_then(|count| u32::try_from(count).ok());
-    let recorded = (0..rows.len()).filter_map(|row| {
-        let (id, service) = (ids[row].clone()?, services[row].clone()?);
-        let entry = Entry {
-            state: states.get(&id).copied().unwrap_or(LedgerState::Proposed),
-            id,
-            service,
-            simulated: simulated[row],
-            predicted_gpu_hours: hours[row],
-            realised_gpu_hours: None,
-            predicted_saving: savings[row],
-            realised_saving: None,
-            currency: currencies[row].clone().unwrap_or_default(),
-            note: None,
-        };
-        Some(Recorded {
-            entry,
-            made_us: made[row]?,
-            expires_us: expires[row]?,
-            replicas: (count(before[row])?, count(after[row])?),
-            gpus_per_replica: count(per_replica[row])?,
+    let now = settled.iter().filter(|entry| entry.undo.is_some());
+    suggested.extend(now.map(|entry| (entry.id.clone(), entry.clone())));
+    let is_followed = |of: &Entry| {
+        all.iter().any(|other| {
+            matches!(other.entry.state, LedgerState::Accepted(_))
+                && other.entry.id != of.id
+                && other.entry.subject() == of.subject()
         })
-    });
-    Ok(recorded.collect())
-}
-
-/// The state that the last row of each recommendation gives.
-async fn states(ctx: &SessionContext) -> Result<HashMap<String, LedgerState>> {
-    if !has_result(ctx, TABLE) {
-        return Ok(HashMap::new());
-    }
-    let query = format!(
-        "SELECT id, state, CAST(time AS BIGINT) AS at, predicted_gpu_hours, realised_gpu_hours FROM (SELECT *, \
-         row_number() OVER (PARTITION BY id ORDER BY time DESC, place DESC) AS newest FROM reports.{TABLE}) \
-         WHERE newest = 1"
-    );
-    let rows = Rows::query(ctx, &query).await?;
-    let (ids, names, times) = (rows.texts("id")?, rows.texts("state")?, rows.integers("at")?);
-    let (predicted, realised) = (rows.numbers("predicted_gpu_hours")?, rows.numbers("realised_gpu_hours")?);
-    let known = (0..rows.len()).filter_map(|row| {
-        let at_us = times[row]?;
-        let hours = |hours: Option<f64>| hours.unwrap_or(f64::NAN);
-        let state = match names[row].as_deref()? {
-            "accepted" => LedgerState::Accepted(at_us),
-            "rejected" => LedgerState::Rejected(at_us),
-            "expired" => LedgerState::Expired,
-            "superseded" => LedgerState::Superseded,
-            "realised" => LedgerState::Realised { predicted: hours(predicted[row]), realised: hours(realised[row]) },
-            _ => return None,
-        };
-        Some((ids[row].clone()?, state))
-    });
-    Ok(known.collect())
-}
-
-async fn append(store: &Store, entries: &[Entry], now_us: i64) -> Result<()> {
-    if !entries.is_empty() {
-        store.write_result(TABLE, to_batch(entries, now_us)?).await?;
-    }
-    Ok(())
-}
-
-fn to_batch(entries: &[Entry], now_us: i64) -> Result<RecordBatch> {
-    let rows = || entries.iter();
-    // Rows of one moment are told apart by how far they are.
-    let place = |state: LedgerState| match state {
-        LedgerState::Proposed => 0,
-        LedgerState::Accepted(_) | LedgerState::Rejected(_) | LedgerState::Expired | LedgerState::Superseded => 1,
-        LedgerState::Realised { .. } => 2,
     };
-    let mut table = ResultTable::new(now_us, entries.len());
-    table
-        .texts("id", rows().map(|row| Some(row.id.clone())))
-        .texts("service_name", rows().map(|row| Some(row.service.clone())))
-        .flags("simulated", rows().map(|row| row.simulated))
-        .texts("state", rows().map(|row| Some(row.state.as_str().to_owned())))
-        .integers("place", rows().map(|row| Some(place(row.state))))
-        .numbers("predicted_gpu_hours", rows().map(|row| row.predicted_gpu_hours))
-        .numbers("realised_gpu_hours", rows().map(|row| row.realised_gpu_hours))
-        .numbers("predicted_saving", rows().map(|row| row.predicted_saving))
-        .numbers("realised_saving", rows().map(|row| row.realised_saving))
-        .texts("currency", rows().map(|row| Some(row.currency.clone())))
-        .texts("note", rows().map(|row| row.note.clone()));
-    table.finish()
+    let undo = suggested.into_values().filter(|entry| !is_followed(entry)).filter_map(|entry| {
+        let recorded = all.iter().find(|one| one.entry.id == entry.id)?;
+        Some(Undo { proposal: recorded.proposal.clone(), container: recorded.container.clone(), entry })
+    });
+    Ok(undo.collect())
 }
 
 impl Entry {
+    /// Hours that were promised and that came: of GPUs, or of the resource of a container of which more was promised.
+    fn promise(&self) -> (Option<f64>, Option<f64>) {
+        match self.kind {
+            Kind::Replicas => (self.predicted_gpu_hours, self.realised_gpu_hours),
+            Kind::Requests if self.predicted_cpu_hours.is_some_and(|hours| hours > 0.0) => {
+                (self.predicted_cpu_hours, self.realised_cpu_hours)
+            }
+            Kind::Requests => (self.predicted_gb_hours, self.realised_gb_hours),
+        }
+    }
+
+    /// Hours for people.
+    fn hours(&self, gpu: Option<f64>, cpu: Option<f64>, gb: Option<f64>) -> String {
+        let hours = |hours: Option<f64>, unit: &str| hours.map(|hours| format!("{hours:.0} {unit}"));
+        let parts = match self.kind {
+            Kind::Replicas => vec![hours(gpu, "GPU-h")],
+            Kind::Requests => vec![hours(cpu, "vCPU-h"), hours(gb, "GB-h")],
+        };
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { "unknown".to_owned() } else { parts.join(" and ") }
+    }
+
     /// One line for people.
     pub fn text(&self) -> String {
-        let hours = |hours: Option<f64>| hours.map_or_else(|| "unknown".into(), |hours| format!("{hours:.0} GPU-h"));
         let mark = if self.simulated { "simulated " } else { "" };
         let came = match self.state {
-            LedgerState::Realised { .. } => format!(", {} came of it", hours(self.realised_gpu_hours)),
+            LedgerState::Realised { .. } => {
+                let came = self.hours(self.realised_gpu_hours, self.realised_cpu_hours, self.realised_gb_hours);
+                format!(", {came} came of it")
+            }
             _ => String::new(),
         };
         let note = self.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-        let promised = hours(self.predicted_gpu_hours);
-        format!("{} {mark}{}: {}, {promised} a week promised{came}{note}", self.id, self.service, self.state.as_str())
+        let undo = self.undo.as_ref().map(|why| format!("; take it back: {why}")).unwrap_or_default();
+        let promised = self.hours(self.predicted_gpu_hours, self.predicted_cpu_hours, self.predicted_gb_hours);
+        format!(
+            "{} {mark}{}: {}, {promised} a week promised{came}{note}{undo}",
+            self.id,
+            self.service,
+            self.state.as_str()
+        )
     }
 }

@@ -20,7 +20,8 @@ pub use error::ManifestError;
 pub use hpa::hpa;
 pub use keda::{KedaForm, PrometheusSource, scaled_object};
 pub use patch::{
-    ContainerResources, MigChange, cron_job, crontab, helm_values, mig, replicas, resources, time_slicing,
+    ContainerResources, MigChange, cron_job, crontab, helm_values, hpa_bounds, mig, replicas, resource_quota,
+    resources, time_slicing,
 };
 
 /// A workload.
@@ -32,12 +33,14 @@ pub struct Target {
 }
 
 /// Kind of a workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum WorkloadKind {
     /// `Deployment`.
     Deployment,
     /// `StatefulSet`.
     StatefulSet,
+    /// `DaemonSet`: a pod on each node, so it has no number of replicas.
+    DaemonSet,
 }
 
 /// A file.
@@ -94,6 +97,11 @@ impl Target {
         &self.name
     }
 
+    /// Its kind.
+    pub fn kind(&self) -> WorkloadKind {
+        self.kind
+    }
+
     fn reference(&self) -> Value {
         serde_json::json!({ "apiVersion": "apps/v1", "kind": self.kind.as_str(), "name": self.name })
     }
@@ -106,10 +114,12 @@ impl Target {
 }
 
 impl WorkloadKind {
-    fn as_str(self) -> &'static str {
+    /// The name of the kind.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
         }
     }
 }

@@ -184,6 +184,16 @@ impl PriceBook {
         Some(self.constant(&Item::Vcpu)? * self.vcpus(host)?)
     }
 
+    /// Effective price of one hour of a vCPU; none as in [`Self::gpu`].
+    pub fn vcpu(&self) -> Option<f64> {
+        self.constant(&Item::Vcpu)
+    }
+
+    /// Effective price of one hour of a gigabyte (1e9 bytes) of memory; none as in [`Self::gpu`].
+    pub fn gb(&self) -> Option<f64> {
+        self.constant(&Item::Gb)
+    }
+
     fn constant(&self, item: &Item) -> Option<f64> {
         let covered = self.commitments.iter().any(|commitment| commitment.covers == *item);
         self.line(item)?.constant().filter(|_| !covered).map(|price| price.effective)

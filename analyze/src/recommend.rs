@@ -2,49 +2,58 @@
 //!
 //! The rules are in docs/idle.md. What the telemetry does not tell is named in the answer, and never taken for good news.
 
+mod autoscalers;
+mod containers;
 mod evidence;
+mod held;
 mod manifests;
+mod oom;
 mod page;
 mod parting;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod text;
+mod undo;
 mod workload;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    ops::Range,
-};
+use std::collections::BTreeMap;
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
 
 use crate::{
     PriceBook,
-    demand::{Calendar, Demand},
+    demand::Calendar,
     error::Result,
-    gpu_minutes::{Gpu, GpuMinutes, Holder},
-    gpu_state::{GpuSample, GpuState, GpuUse, StateRules, Workload, classify, hours},
-    ledger::{self, Entry, Open},
-    recommendation::{Examination, GpuPrice, Recommendation, Saving, SecondSignals, Verdict, VerdictRules, examine},
-    sizing::ServiceShape,
-    veto::{Evidence, Veto},
-    window::{DAY_US, MINUTE_US, Window},
+    gpu_minutes::{Gpu, GpuMinutes},
+    gpu_state::GpuState,
+    hpa_advice::BoundsAdvice,
+    ledger::{self, Entry, Open, Proposal},
+    recommendation::{Recommendation, Saving, Verdict},
+    veto::Veto,
+    window::Window,
 };
+pub use autoscalers::Autoscaler;
+use autoscalers::Autoscalers;
+pub(crate) use containers::{ContainerName, Requested, requested};
+pub use containers::{ContainerVerdict, Containers, QuotaAdvice, RequestChange, RequestVerdict};
+pub(crate) use evidence::RequestCounts;
 use evidence::Told;
-use manifests::Made;
+use held::{Held, main_service};
 pub use manifests::{ManifestRequest, ServiceManifests};
+use oom::OomKills;
 use parting::Places;
-use workload::{PodName, Workloads};
+pub use undo::UndoAdvice;
+use workload::Workloads;
 
 /// Result table of this job.
 pub const TABLE: &str = "recommendations";
 
 /// What nothing that is stored can tell yet.
-pub const NOT_KNOWN: &str =
-    "not looked at: restarts for lack of memory, whether replicas keep state, announced holidays and rollouts";
+pub const NOT_KNOWN: &str = "not looked at: announced rollouts, throttled GPU clocks";
 
 /// What to examine.
 #[derive(Debug, Clone)]
@@ -57,8 +66,16 @@ pub struct RecommendRequest {
     pub prices: Option<PriceBook>,
     /// Files that carry the verdicts out, and advice on autoscalers; none makes neither, since the replays take a while.
     pub manifests: Option<ManifestRequest>,
+    /// Local days that stand for no usual week; the replay keeps them.
+    pub holidays: Vec<NaiveDate>,
     /// Now, UTC microseconds.
     pub now_us: i64,
+}
+
+impl RecommendRequest {
+    fn calendar(&self) -> Calendar {
+        Calendar { holidays: self.holidays.clone(), deploys: vec![] }
+    }
 }
 
 /// One service.
@@ -84,6 +101,10 @@ pub struct ServiceVerdict {
     pub hours: BTreeMap<GpuState, f64>,
     /// What to do.
     pub verdict: Verdict,
+    /// The autoscaler that sets its replicas, if there is one.
+    pub autoscaler: Option<Autoscaler>,
+    /// What a replay says of the bounds of that, or why nothing; none where there is none, or it was not asked for.
+    pub bounds: Option<std::result::Result<BoundsAdvice, String>>,
     /// Files, if asked for.
     pub manifests: Option<ServiceManifests>,
 }
@@ -95,6 +116,8 @@ pub struct RecommendReport {
     pub request: RecommendRequest,
     /// Real ones first, by name.
     pub services: Vec<ServiceVerdict>,
+    /// Requests of containers; empty where they were not asked for.
+    pub containers: Containers,
     /// GPUs that no service name is on.
     pub unnamed_gpu_count: usize,
     /// Points read.
@@ -103,6 +126,8 @@ pub struct RecommendReport {
     pub queries: Vec<String>,
     /// What became of earlier recommendations, found by this run.
     pub settled: Vec<Entry>,
+    /// What was accepted, measured, and should be taken back.
+    pub undo: Vec<UndoAdvice>,
 }
 
 /// Examines every service that held a GPU in the window and, given a store, writes one row each to `recommendations`.
@@ -117,31 +142,88 @@ pub async fn recommend(
     request: &RecommendRequest,
 ) -> Result<RecommendReport> {
     let minutes = GpuMinutes::read(ctx, request.window).await?;
-    let mut report = recommend_of(ctx, &minutes, request).await?;
+    let around = Surroundings::read(ctx, request, Depth::Replays, None).await?;
+    let mut report = verdicts(&minutes, &around, request)?;
     drop(minutes);
+    let Surroundings { workloads, autoscalers, oom, .. } = around;
+    report.containers = Containers::read(ctx, request, &workloads, &autoscalers, &oom).await?;
+    report.row_count += report.containers.row_count;
     report.renew(&ledger::open(ctx, request.now_us).await?);
     if let Some(store) = store {
-        if !report.services.is_empty() {
+        if !report.services.is_empty() || !report.containers.verdicts.is_empty() {
             store.write_result(TABLE, report.to_batch()?).await?;
         }
         report.settled = ledger::settle(ctx, store, request.now_us).await?;
     }
+    report.undo = undo::advice(ctx, &report.settled, request, &workloads).await?;
     Ok(report)
 }
 
-/// The same of `minutes` that were read before, of any window: those outside of the one asked for do not count, and those
-/// inside that they do not have are without telemetry. Nothing is recorded or renewed.
+/// The verdicts on services of `minutes` that were read before, of any window: those outside of the one asked for do not count, and
+/// those inside that they do not have are without telemetry. `requests` are those of the window, where they were counted before.
+/// Nothing is recorded or renewed, and no points of containers are read.
 pub(crate) async fn recommend_of(
     ctx: &SessionContext,
     minutes: &GpuMinutes,
     request: &RecommendRequest,
+    requests: Option<RequestCounts>,
 ) -> Result<RecommendReport> {
+    verdicts(minutes, &Surroundings::read(ctx, request, Depth::Verdicts, requests).await?, request)
+}
+
+/// How much is asked for besides minutes.
+#[derive(Clone, Copy, PartialEq)]
+enum Depth {
+    /// What verdicts on services need.
+    Verdicts,
+    /// Also what the replay of an autoscaler needs, where there is one.
+    Replays,
+}
+
+/// What is told besides minutes.
+struct Surroundings {
+    told: Told,
+    workloads: Workloads,
+    places: Places,
+    autoscalers: Autoscalers,
+    oom: OomKills,
+    replays: bool,
+}
+
+impl Surroundings {
+    async fn read(
+        ctx: &SessionContext,
+        request: &RecommendRequest,
+        depth: Depth,
+        requests: Option<RequestCounts>,
+    ) -> Result<Self> {
+        let window = request.window;
+        let autoscalers = Autoscalers::read(ctx, window).await?;
+        let replays = depth == Depth::Replays && !autoscalers.is_empty();
+        let wants_files = request.manifests.is_some();
+        Ok(Self {
+            told: Told::read(ctx, window, requests).await?,
+            workloads: if wants_files || replays {
+                Workloads::read(ctx, window).await?
+            } else {
+                Workloads::read_owners(ctx, window).await?
+            },
+            places: if wants_files { Places::read(ctx, window).await? } else { Places::default() },
+            autoscalers,
+            oom: OomKills::read(ctx, window).await?,
+            replays,
+        })
+    }
+
+    fn queries(&self) -> Vec<String> {
+        let of_places = Some(self.places.query.clone()).filter(|query| !query.is_empty());
+        let of_all = [&self.told.queries, &self.workloads.queries, &self.autoscalers.queries, &self.oom.queries];
+        of_all.into_iter().flatten().cloned().chain(of_places).collect()
+    }
+}
+
+fn verdicts(minutes: &GpuMinutes, around: &Surroundings, request: &RecommendRequest) -> Result<RecommendReport> {
     let window = request.window.whole_minutes()?;
-    let told = Told::read(ctx, request.window).await?;
-    let (workloads, places) = match &request.manifests {
-        Some(_) => (Workloads::read(ctx, request.window).await?, Places::read(ctx, request.window).await?),
-        None => (Workloads::default(), Places::default()),
-    };
     let mut by_service: BTreeMap<(bool, String), Vec<&Gpu>> = BTreeMap::new();
     let mut unnamed_gpu_count = 0;
     let inside = minutes.inside(window);
@@ -153,31 +235,40 @@ pub(crate) async fn recommend_of(
     }
     let services = by_service.into_iter().map(|((simulated, service), gpus)| {
         let held = Held { service: &service, simulated, gpus, minutes, window, inside: inside.clone() };
-        held.verdict(&told, &workloads, &places, request)
+        held.verdict(around, request)
     });
     let services = services.collect();
-    let of_places = Some(places.query).filter(|query| !query.is_empty());
-    let queries =
-        minutes.queries.iter().cloned().chain(told.queries).chain(workloads.queries).chain(of_places).collect();
     Ok(RecommendReport {
         request: request.clone(),
         services,
+        containers: Containers::default(),
         unnamed_gpu_count,
         row_count: minutes.row_count,
-        queries,
+        queries: minutes.queries.iter().cloned().chain(around.queries()).collect(),
         settled: vec![],
+        undo: vec![],
     })
 }
 
 impl RecommendReport {
     /// Gives what is proposed unchanged the id that it is `open` under.
     fn renew(&mut self, open: &[Open]) {
+        for of in &mut self.containers.verdicts {
+            let Some(change) = of.change() else { continue };
+            let same = open.iter().find(|one| {
+                let proposed = Proposal::Requests { from: of.today, to: change.to };
+                (one.simulated, &one.subject) == (of.simulated, &of.subject) && one.proposal.is_as(&proposed)
+            });
+            if let Some(same) = same {
+                of.id = Some(same.id.clone());
+            }
+        }
         for service in &mut self.services {
             let Some(proposed) = service.proposed() else { continue };
             let same = open.iter().find(|one| {
-                (one.simulated, &one.service) == (service.simulated, &service.service)
-                    && (one.replicas, one.gpus_per_replica)
-                        == ((service.replica_count, proposed), service.gpus_per_replica)
+                let Proposal::Replicas { from, to, gpus_per_replica } = one.proposal else { return false };
+                (one.simulated, &one.subject) == (service.simulated, &service.service)
+                    && (from, to, gpus_per_replica) == (service.replica_count, proposed, service.gpus_per_replica)
             });
             if let Some(same) = same {
                 service.id = Some(same.id.clone());
@@ -193,216 +284,6 @@ fn id_of(service: &str, simulated: bool, found: &Recommendation, request: &Recom
         found.current, found.proposed, request.window.start_us, request.window.end_us, request.now_us
     );
     format!("r{:010x}", xxhash_rust::xxh3::xxh3_64(identity.as_bytes()) >> 24)
-}
-
-/// The service that most of the minutes `of_gpu` are of.
-fn main_service<'a>(of_gpu: &[u16], holders: &'a [Holder]) -> Option<&'a str> {
-    let mut minutes: HashMap<&str, usize> = HashMap::new();
-    for holder in of_gpu {
-        if let Some(service) = holders.get(usize::from(*holder)).and_then(|holder| holder.service.as_deref()) {
-            *minutes.entry(service).or_default() += 1;
-        }
-    }
-    minutes.into_iter().max_by_key(|(service, count)| (*count, std::cmp::Reverse(*service))).map(|(service, _)| service)
-}
-
-/// A service with its GPUs.
-struct Held<'a> {
-    service: &'a str,
-    simulated: bool,
-    gpus: Vec<&'a Gpu>,
-    minutes: &'a GpuMinutes,
-    /// The whole minutes that are asked for.
-    window: Window,
-    /// Which of the minutes those are.
-    inside: Range<usize>,
-}
-
-impl Held<'_> {
-    fn verdict(
-        &self,
-        told: &Told,
-        workloads: &Workloads,
-        places: &Places,
-        request: &RecommendRequest,
-    ) -> ServiceVerdict {
-        let window = self.window;
-        let mut demand = Demand::new(window.start_us, window.end_us);
-        let mut by_state: BTreeMap<GpuState, f64> = BTreeMap::new();
-        for gpu in &self.gpus {
-            let of = GpuUse {
-                service: Some(self.service.to_owned()),
-                workload: Workload::Serving,
-                shared: gpu.shared_by > 1,
-            };
-            let intervals = classify(&self.samples(gpu), &of, window.start_us, window.end_us, &StateRules::default());
-            for (state, _, hours) in hours(&intervals) {
-                *by_state.entry(state).or_default() += hours;
-            }
-            demand.add_gpu(&intervals);
-        }
-        let shape = self.shape(told);
-        let examination = Examination {
-            shape: &shape,
-            demand: &demand,
-            evidence: self.evidence(told),
-            signals: self.signals(told),
-            zone: request.zone,
-            calendar: &Calendar::default(),
-            price: self.price(request.prices.as_ref()),
-            now_us: request.now_us,
-        };
-        let verdict = examine(&examination, &VerdictRules::default());
-        let manifests = request.manifests.as_ref().map(|wanted| {
-            let made = Made {
-                shape: &shape,
-                demand: &demand,
-                verdict: &verdict,
-                workload: workloads.of(self.service, self.simulated, &self.pods().into_keys().collect()),
-                placement: places.of(self),
-                has_hpa: told.has_hpa(self.service),
-                request,
-            };
-            made.manifests(wanted)
-        });
-        let id = match &verdict {
-            Verdict::Shrink(found) => Some(id_of(self.service, self.simulated, found, request)),
-            _ => None,
-        };
-        ServiceVerdict {
-            id,
-            service: self.service.to_owned(),
-            simulated: self.simulated,
-            gpu_count: self.gpus.len(),
-            replica_count: shape.replica_count,
-            gpus_per_replica: shape.gpus_per_replica,
-            mean: demand.mean_share(),
-            coverage: demand.coverage(),
-            hours: by_state,
-            verdict,
-            manifests,
-        }
-    }
-
-    /// What `gpu` did in the minutes in which the service held it.
-    fn samples(&self, gpu: &Gpu) -> Vec<GpuSample> {
-        gpu.samples(self.minutes.window, |minute| self.inside.contains(&minute) && self.is_mine(gpu, minute)).collect()
-    }
-
-    fn holder(&self, gpu: &Gpu, minute: usize) -> Option<&Holder> {
-        self.minutes.holders.get(usize::from(gpu.holder[minute]))
-    }
-
-    fn is_mine(&self, gpu: &Gpu, minute: usize) -> bool {
-        self.holder(gpu, minute).is_some_and(|holder| holder.service.as_deref() == Some(self.service))
-    }
-
-    /// Its pods on the last day, with the number of cards of each.
-    fn pods(&self) -> BTreeMap<PodName, usize> {
-        let last_day = Window { start_us: self.window.start_us.max(self.window.end_us - DAY_US), ..self.window };
-        let of_cards: Vec<BTreeSet<PodName>> = self
-            .gpus
-            .iter()
-            .map(|gpu| {
-                let mine = self.minutes.inside(last_day).filter(|minute| self.is_mine(gpu, *minute));
-                mine.filter_map(|minute| PodName::of(self.holder(gpu, minute)?)).collect()
-            })
-            .collect();
-        let all: BTreeSet<PodName> = of_cards.iter().flatten().cloned().collect();
-        let mut pods: BTreeMap<PodName, usize> = BTreeMap::new();
-        for here in of_cards {
-            let here: BTreeSet<PodName> = here.into_iter().map(|pod| pod.among(&all)).collect();
-            for pod in here {
-                *pods.entry(pod).or_default() += 1;
-            }
-        }
-        pods
-    }
-
-    fn shape(&self, told: &Told) -> ServiceShape {
-        let pods = self.pods();
-        let gpu_count = self.gpus.len();
-        // Several cards in one pod are one replica; without pods each card is one.
-        let replica_count = if pods.is_empty() { gpu_count } else { pods.len().min(gpu_count) };
-        // The cards of the window are more than those of a moment where a pod moved: the middle pod has not.
-        let mut cards: Vec<usize> = pods.values().copied().collect();
-        cards.sort_unstable();
-        let gpus_per_replica = cards.get(cards.len() / 2).copied().unwrap_or(1);
-        let memory = self.gpus.iter().flat_map(|gpu| &gpu.memory[self.inside.clone()]);
-        let most_memory = memory.copied().filter(|bytes| !bytes.is_nan());
-        let totals = self.gpus.iter().filter_map(|gpu| told.memory_total(gpu));
-        ServiceShape {
-            service: self.service.to_owned(),
-            replica_count: replica_count as u32,
-            gpus_per_replica: gpus_per_replica as u32,
-            gpu_model: self.gpus.iter().find_map(|gpu| gpu.model.clone()),
-            gpu_memory_bytes: totals.reduce(f64::min),
-            memory_bytes_per_gpu: most_memory.reduce(f32::max).map(f64::from),
-        }
-    }
-
-    fn evidence(&self, told: &Told) -> Evidence {
-        Evidence {
-            criticality: told.criticality(self.service),
-            hpa_owns: told.has_hpa(self.service),
-            xid_count: self.gpus.iter().filter(|gpu| told.has_new_xid(gpu)).count() as u32,
-            version_age_days: self.version_age_days(),
-            device_copy: self.gpus.iter().any(|gpu| gpu.shared_by > 1),
-            ..Evidence::default()
-        }
-    }
-
-    /// Age of the youngest version that came in the window; none if all were there on its first day.
-    fn version_age_days(&self) -> Option<f64> {
-        let mut first: HashMap<&str, usize> = HashMap::new();
-        for gpu in &self.gpus {
-            for minute in self.inside.clone().filter(|minute| self.is_mine(gpu, *minute)) {
-                let Some(version) = self.holder(gpu, minute).and_then(|holder| holder.model_version.as_deref()) else {
-                    continue;
-                };
-                let seen = first.entry(version).or_insert(minute);
-                *seen = minute.min(*seen);
-            }
-        }
-        let youngest_us = self.minutes.window.start_us + first.into_values().max()? as i64 * MINUTE_US;
-        let is_new = youngest_us - self.window.start_us > DAY_US;
-        is_new.then(|| (self.window.end_us - youngest_us) as f64 / DAY_US as f64)
-    }
-
-    fn signals(&self, told: &Told) -> SecondSignals {
-        let known = |values: &[f32]| {
-            let values = &values[self.inside.clone()];
-            let known: Vec<f64> =
-                values.iter().filter(|value| !value.is_nan()).map(|value| f64::from(*value)).collect();
-            (!known.is_empty()).then(|| {
-                (known.iter().sum::<f64>() / known.len() as f64, known.iter().copied().fold(f64::INFINITY, f64::min))
-            })
-        };
-        let mean = |shares: Vec<f64>| (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64);
-        let memory = self.gpus.iter().filter_map(|gpu| Some(known(&gpu.memory)?.0 / told.memory_total(gpu)?));
-        // What a card draws at rest is the least it drew.
-        let power = self.gpus.iter().filter_map(|gpu| {
-            let ((mean, rest), limit) = (known(&gpu.power)?, told.power_limit(gpu)?);
-            (limit > rest).then(|| (mean - rest) / (limit - rest))
-        });
-        let window = self.window;
-        SecondSignals {
-            requests_per_second: told
-                .requests(self.service, self.simulated)
-                .map(|count| count / (window.hours() * 3600.0)),
-            queue_p95: told.queue_p95(self.service, self.simulated),
-            memory_share: mean(memory.collect()),
-            power_share: mean(power.collect()),
-        }
-    }
-
-    /// The price of its cards, if all have the same.
-    fn price(&self, prices: Option<&PriceBook>) -> GpuPrice {
-        let mut of_cards = self.gpus.iter().map(|gpu| prices?.gpu(gpu.model.as_deref()?));
-        let first = of_cards.next().flatten();
-        let list = first.filter(|_| of_cards.all(|price| price == first));
-        GpuPrice { list, effective: list }
-    }
 }
 
 impl ServiceVerdict {

@@ -297,7 +297,7 @@ fn stability(demand: &Demand) -> f64 {
 }
 
 impl Saving {
-    fn times(self, price: f64) -> Self {
+    pub(crate) fn times(self, price: f64) -> Self {
         Self { low: self.low * price, expected: self.expected * price, high: self.high * price }
     }
 }

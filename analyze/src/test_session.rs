@@ -45,14 +45,24 @@ fn label(labels: &[(&'static str, String)], column: &str) -> Option<String> {
 }
 
 fn attributes(simulated: impl Iterator<Item = bool>) -> ArrayRef {
-    maps(simulated.map(|simulated| (simulated, &[][..])))
+    maps(simulated.map(|simulated| (simulated, vec![])))
 }
 
-fn maps<'a>(rows: impl Iterator<Item = (bool, &'a [(&'static str, &'static str)])>) -> ArrayRef {
+/// Labels of a sample that have no column of their own.
+fn other_labels(sample: &Sample) -> Vec<(&'static str, &str)> {
+    let has_column = |name: &str| {
+        ["metric", "scope", "mig_id", "source", "shared_by"].contains(&name)
+            || PROMOTED.iter().any(|promoted| promoted.column == name)
+    };
+    let others = sample.labels.iter().filter(|(name, _)| !has_column(name));
+    others.map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+fn maps<'a>(rows: impl Iterator<Item = (bool, Vec<(&'static str, &'a str)>)>) -> ArrayRef {
     let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
     for (simulated, others) in rows {
         let simulated = simulated.then_some(("driftwatt.simulated", "true"));
-        for (key, value) in simulated.iter().chain(others) {
+        for (key, value) in simulated.iter().chain(&others) {
             builder.keys().append_value(key);
             builder.values().append_value(value);
         }
@@ -115,7 +125,7 @@ fn view(samples: &[Sample]) -> RecordBatch {
         ),
         ("series_id".into(), Arc::new(Int64Array::from_iter_values(samples.iter().map(series_id)))),
         ("value".into(), Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.value)))),
-        ("attributes".into(), attributes(samples.iter().map(|sample| sample.simulated))),
+        ("attributes".into(), maps(samples.iter().map(|sample| (sample.simulated, other_labels(sample))))),
     ];
     for column in PROMOTED.iter().map(|promoted| promoted.column).chain(["mig_id", "source"]) {
         let values = samples.iter().map(|sample| label(&sample.labels, column)).collect();
@@ -133,7 +143,7 @@ fn series(rows: &[SeriesRow]) -> RecordBatch {
         match field.name().as_str() {
             "series_id" => Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)),
             "first_time" | "last_time" => times(rows.iter().map(|row| row.last_us)),
-            "attributes" => maps(rows.iter().map(|row| (row.simulated, row.attributes.as_slice()))),
+            "attributes" => maps(rows.iter().map(|row| (row.simulated, row.attributes.clone()))),
             "date" => Arc::new(Date32Array::from_iter_values(
                 rows.iter().map(|row| row.last_us.div_euclid(crate::window::DAY_US) as i32),
             )),
@@ -261,7 +271,11 @@ pub(crate) fn session(samples: &[Sample], rows: &[SeriesRow]) -> SessionContext 
     register(
         &ctx,
         "system",
-        view(&of(&|role| ["cpu.", "memory.", "collector."].iter().any(|start| role.starts_with(start)))),
+        view(&of(&|role| {
+            ["cpu.", "memory.", "collector.", "container.", "replicas.", "quota."]
+                .iter()
+                .any(|start| role.starts_with(start))
+        })),
     );
     register(&ctx, "metrics", view(samples));
     register(&ctx, "raw.series", series(rows));
@@ -276,7 +290,9 @@ pub(crate) fn add_result(ctx: &SessionContext, name: &str, batch: RecordBatch) {
     if catalog.schema("reports").is_none() {
         catalog.register_schema("reports", Arc::new(MemorySchemaProvider::new())).unwrap();
     }
-    register(ctx, &format!("reports.{name}"), batch);
+    let name = format!("reports.{name}");
+    ctx.deregister_table(name.as_str()).unwrap();
+    register(ctx, &name, batch);
 }
 
 /// Labels from pairs.

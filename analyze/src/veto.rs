@@ -45,6 +45,10 @@ pub enum Veto {
     RecentXid(u32),
     /// Clocks were throttled for this share of time.
     Throttled(f64),
+    /// A CPU limit held work back for this share of the worst hour.
+    CpuThrottled(f64),
+    /// An autoscaler scales by the use of this resource over its request.
+    HpaScalesBy(&'static str),
     /// The model version is this many days old.
     YoungVersion(f64),
     /// The usage is a copy of the device's.
@@ -104,6 +108,15 @@ impl Veto {
             Self::RecentXid(count) => format!("{count} XID or ECC errors in the window: the card may be failing"),
             Self::Throttled(share) => {
                 format!("clocks were throttled {:.0} % of the time: duty understates work", share * 100.0)
+            }
+            Self::CpuThrottled(share) => {
+                format!(
+                    "a CPU limit held it back {:.0} % of its worst hour: its use understates its need",
+                    share * 100.0
+                )
+            }
+            Self::HpaScalesBy(resource) => {
+                format!("an HPA scales by {resource} over requests: another request would move its replicas")
             }
             Self::YoungVersion(days) => format!("the model version is {days:.1} days old, 7 are needed"),
             Self::DeviceCopy => "usage is copied from the device, not measured for this service".into(),

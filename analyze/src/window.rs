@@ -126,6 +126,14 @@ impl Window {
         format!("{} to {}", time_text(self.start_us), time_text(self.end_us))
     }
 
+    /// SQL condition for rows of `raw.series` that have a point in the window; the days keep other partitions unread.
+    pub(crate) fn series_condition(self) -> String {
+        let (start, end) = (time_literal(self.start_us), time_literal(self.end_us));
+        format!(
+            "last_time >= {start} AND first_time < {end} AND date >= CAST({start} AS DATE) AND date <= CAST({end} AS DATE)"
+        )
+    }
+
     /// SQL condition on `column` that holds inside the window.
     pub(crate) fn condition(self, column: &str) -> String {
         format!("{column} >= {} AND {column} < {}", time_literal(self.start_us), time_literal(self.end_us))

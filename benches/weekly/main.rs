@@ -144,7 +144,8 @@ async fn ask(dir: &Path, gpu_count: usize) -> anyhow::Result<()> {
     let ctx = driftwatt_query::session(&store, &driftwatt_query::Config::default()).await?;
     let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { \"NVIDIA H100\" = 3.5 }")?;
     let window = Window::new(START_US + WEEK_US, START_US + 2 * WEEK_US)?;
-    let request = WeeklyRequest { window, zone: Tz::UTC, prices: Some(prices), now_us: window.end_us };
+    let request =
+        WeeklyRequest { window, zone: Tz::UTC, prices: Some(prices), holidays: vec![], now_us: window.end_us };
     let before = memory_mb()?;
     for round in 1..=2 {
         let started = Instant::now();

@@ -14,11 +14,9 @@ use driftwatt_analyze::{
 };
 use serde::{Deserialize, Serialize};
 
-<<<<<<< HEAD
-const HOUR_US: i64 = 3_600_000_000;
-=======
 use super::DriftSettings;
->>>>>>> drift
+
+const HOUR_US: i64 = 3_600_000_000;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]

@@ -14,7 +14,10 @@ use futures::{Stream, stream};
 
 use super::{DemoArgs, collect::reading_gpus_apart};
 use crate::{
-    answers::{Desk, DiagnoseQuestion, DriftQuestion, DriftSettings, IdleQuestion, WeeklyQuestion, When},
+    answers::{
+        Desk, DiagnoseQuestion, DriftQuestion, DriftSettings, IdleQuestion, LastDays, RecommendQuestion,
+        WeeklyQuestion, When,
+    },
     config::{Addresses, Config, RawConfig},
     demo::{CHANGE_MINUTE, Fleet, INCIDENT_SERVICE, Incident, PRICES, TokenTrace},
     otlp::{Sent, send},
@@ -102,7 +105,7 @@ async fn tell(server: &Server, config: &Config) -> anyhow::Result<()> {
     let (files, size) = (flushed.file_count, server.store.tables().iter().map(|table| table.size_bytes).sum::<u64>());
     terminal::print(&format!("Stored as Parquet: {:.1} MB ({files} files in the last flush).\n", size as f64 / 1e6));
     answers(server, fleet.start_unix_nanos() / 1000, end_nanos / 1000).await?;
-    diagnosis(server, &incident, 6).await?;
+    diagnosis(server, &incident, 7).await?;
     invitation(server, config, fleet.start_unix_nanos() / 1000, end_nanos / 1000);
     Ok(())
 }
@@ -140,6 +143,7 @@ async fn diagnosis(server: &Server, incident: &Incident, number: usize) -> anyho
         session: &server.session,
         store: Some(&server.store),
         prices: None,
+        holidays: vec![],
         production: BTreeSet::new(),
         drift: &DriftSettings::default(),
         now_us: Utc::now().timestamp_micros(),
@@ -174,10 +178,16 @@ fn time_text(time_us: u64) -> String {
 }
 
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
-    let prices = Some(PriceBook::parse(PRICES)?);
     let now = Utc::now();
-    let (production, drift, now_us) = (BTreeSet::new(), &DriftSettings::default(), now.timestamp_micros());
-    let desk = Desk { session: &server.session, store: Some(&server.store), prices, production, drift, now_us };
+    let desk = Desk {
+        session: &server.session,
+        store: Some(&server.store),
+        prices: Some(PriceBook::parse(PRICES)?),
+        holidays: vec![],
+        production: BTreeSet::new(),
+        drift: &DriftSettings::default(),
+        now_us: now.timestamp_micros(),
+    };
     // Up to this moment, so that what this machine sent meanwhile is in the report as well.
     let now = now.to_rfc3339_opts(SecondsFormat::Micros, true);
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };
@@ -187,8 +197,15 @@ async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<
     let idle = IdleQuestion { when, ..IdleQuestion::default() };
     section(2, "Which GPUs do little? (six simulated ones hold 30 GiB each and do next to nothing)");
     terminal::print(&desk.idle(&idle).await?);
+    let last = LastDays { days: Some(7), to: Some(time_text(end_us)), time_zone: None };
+    let advice = RecommendQuestion { last, ..RecommendQuestion::default() };
+    section(
+        3,
+        "What should replicas and requests be? (simulated: chat-llm requests four times what it uses, batch-embed was killed for memory)",
+    );
+    terminal::print(&desk.recommend(&advice).await?);
     for (index, (title, question)) in drift_questions(start_us, end_us).into_iter().enumerate() {
-        section(index + 3, title);
+        section(index + 4, title);
         terminal::print(&desk.drift(&question).await?.text);
     }
     Ok(())

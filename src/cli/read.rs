@@ -87,6 +87,7 @@ async fn answered_by<A: Into<Answer>>(
         session: &opened.session,
         store: Some(&opened.store),
         prices,
+        holidays: opened.config.holidays.clone(),
         production: opened.config.lineage.production(),
         drift: &opened.config.drift,
         now_us: Utc::now().timestamp_micros(),

@@ -69,5 +69,23 @@ fn write(report: &Value, folder: &Path) -> anyhow::Result<String> {
         let of_service = folder.join(folders::name(name, is_simulated, index));
         file_count += folders::write(&service["manifests"], &of_service, &mut said)?;
     }
+    for (list, name, prefix) in [("containers", "container", ""), ("quotas", "namespace", ""), ("undo", "", "undo-")] {
+        for (index, of) in report[list].as_array().unwrap_or(&empty).iter().enumerate() {
+            let (entry, manifests) = (&of["entry"], &of["manifests"]);
+            if manifests.is_null() {
+                continue;
+            }
+            let (subject, why) = match list {
+                "undo" => (&entry["service"], &entry["undo"]),
+                _ => (&of[name], &of["why"]),
+            };
+            let (subject, why) = (subject.as_str().unwrap_or_default(), why.as_str().unwrap_or_default());
+            let is_simulated = of["simulated"] == true || entry["simulated"] == true;
+            let mark = if is_simulated { " (SIMULATED)" } else { "" };
+            said += &format!("{prefix}{}{mark}: {}\n", terminal::plain(subject), terminal::plain(why));
+            let at = folder.join(folders::name(&format!("{prefix}{subject}"), is_simulated, index));
+            file_count += folders::write(manifests, &at, &mut said)?;
+        }
+    }
     Ok(said + &folders::summary(file_count))
 }

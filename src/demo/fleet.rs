@@ -3,6 +3,7 @@
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 
 use super::{
+    containers,
     host::SimulatedHost,
     layout::{Behaviour, GPU_SERVICE, SERVICES, instances},
     load::{DAY_NANOS, HOUR_NANOS, MINUTE_NANOS},
@@ -58,7 +59,7 @@ impl Fleet {
     }
 }
 
-/// Points that one host sends in an hour: three of its own and five per GPU a minute, and what its services send.
+/// Points that one host sends in an hour: three of its own and five per GPU a minute, and what its services and their pods send.
 fn points_per_hour(host: usize) -> u64 {
     let services: u64 = instances(host)
         .iter()
@@ -70,7 +71,8 @@ fn points_per_hour(host: usize) -> u64 {
             Behaviour::IdleHeld => 60 * 2,
         })
         .sum();
-    60 * (3 + 5 * GPU_SERVICE[host].len() as u64) + services
+    let pods = instances(host).len() as u64 * containers::POINTS_PER_HOUR;
+    60 * (3 + 5 * GPU_SERVICE[host].len() as u64) + services + pods
 }
 
 #[cfg(test)]
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn a_week_has_two_million_points() {
         let fleet = Fleet::new(1, END);
-        assert_eq!((fleet.request_count(), fleet.point_count()), (1344, 2_090_592));
+        assert_eq!((fleet.request_count(), fleet.point_count()), (1344, 2_235_744));
         assert_eq!(END - fleet.start_unix_nanos(), 7 * DAY_NANOS);
     }
 

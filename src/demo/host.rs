@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::{
-    SCOPE,
+    SCOPE, containers,
     layout::{
         Behaviour, GPU_MEMORY_MIB, GPU_MODEL, HOST_MEMORY_BYTES, SERVICES, Service, gpu_id, host_name, instances,
     },
@@ -35,6 +35,8 @@ pub(crate) struct SimulatedHost {
     host: usize,
     start_unix_nanos: u64,
     rng: Rng,
+    /// Of containers.
+    container_rng: Rng,
     /// Slow noise of each GPU's utilisation, an AR(1) process: neighbouring minutes are alike.
     gpu_noise: [f64; 4],
     /// Utilisation of the GPUs in each minute of the hour, which the host's CPU follows.
@@ -45,18 +47,20 @@ impl SimulatedHost {
     /// Host number `host`, counted from 0, of the fleet of `seed`.
     pub(crate) fn new(seed: u64, host: usize, start_unix_nanos: u64) -> Self {
         let rng = Rng::new(Rng::new(seed).next_u64() ^ host as u64);
-        Self { host, start_unix_nanos, rng, gpu_noise: [0.0; 4], busy: [0.0; 60] }
+        let container_rng = Rng::new(seed ^ ((host as u64 + 1) << 32));
+        Self { host, start_unix_nanos, rng, container_rng, gpu_noise: [0.0; 4], busy: [0.0; 60] }
     }
 
     /// What the host sends for the hour `hour` of the week.
     pub(crate) fn hour(&mut self, hour: u64) -> Vec<ResourceMetrics> {
         self.busy = [0.0; 60];
         let mut resources = Vec::new();
-        for (service, gpus) in instances(self.host) {
-            let service = &SERVICES[service];
+        for (number, gpus) in instances(self.host) {
+            let service = &SERVICES[number];
             let mut metrics = self.gpus(service, &gpus, hour);
             metrics.extend(self.service(service, hour));
             resources.push(resource_metrics(SCOPE, self.service_attributes(service, hour), metrics));
+            resources.push(self.container(number, hour));
         }
         let system = self.system(hour);
         resources.push(resource_metrics(SCOPE, self.host_attributes(), system));
@@ -87,6 +91,20 @@ impl SimulatedHost {
             attribute("driftwatt.model.version", version),
         ]);
         attributes
+    }
+
+    /// What the container of service number `service` asks for and uses.
+    fn container(&mut self, service: usize, hour: u64) -> ResourceMetrics {
+        let mut attributes = self.host_attributes();
+        attributes.extend([
+            attribute("service.name", SERVICES[service].name),
+            attribute("service.namespace", "simulated-fleet"),
+            attribute("driftwatt.team", SERVICES[service].team),
+        ]);
+        attributes.extend(containers::pod_attributes(&SERVICES[service], &host_name(self.host)));
+        let rng = &mut self.container_rng;
+        let metrics = containers::metrics(rng, service, self.host, hour, self.start_unix_nanos);
+        resource_metrics(SCOPE, attributes, metrics)
     }
 
     /// Utilisation, memory, power and temperature of `gpus`, all of which work for `service`.

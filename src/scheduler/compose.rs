@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use datafusion::prelude::SessionContext;
 use driftwatt_analyze::{
     PriceBook, Window,
@@ -33,6 +33,7 @@ pub(super) struct Sources<'a> {
     pub(super) store: &'a Store,
     pub(super) prices: Option<PriceBook>,
     pub(super) drift: &'a DriftSettings,
+    pub(super) holidays: &'a [NaiveDate],
     pub(super) outbox: &'a Outbox,
     pub(super) ingest: Option<&'a Ingest>,
     pub(super) schedule: &'a Schedule,
@@ -120,6 +121,7 @@ impl Sources<'_> {
             session: self.session,
             store: Some(self.store),
             prices: self.prices.clone(),
+            holidays: self.holidays.to_vec(),
             production: BTreeSet::new(),
             drift: self.drift,
             now_us: self.scheduled.timestamp_micros(),
@@ -196,8 +198,17 @@ impl Sources<'_> {
         let question = RecommendQuestion { last, ..RecommendQuestion::default() };
         let report = self.desk().recommend_report(&question).await?;
         let shrink = report.services.iter().filter(|service| service.recommendation().is_some()).count();
-        let summary = format!("{shrink} of {} services can do with fewer GPUs", report.services.len());
-        let is_simulated = report.services.iter().any(|service| service.simulated);
+        let mut summary = format!("{shrink} of {} services can do with fewer GPUs", report.services.len());
+        let containers = &report.containers.verdicts;
+        for (count, what) in [
+            (containers.iter().filter(|of| of.change().is_some()).count(), "containers need other requests"),
+            (report.undo.len(), "changes should be taken back"),
+        ] {
+            if count > 0 {
+                summary += &format!(", {count} {what}");
+            }
+        }
+        let is_simulated = report.services.iter().any(|of| of.simulated) || containers.iter().any(|of| of.simulated);
         let subject = format!("{summary}{}", if is_simulated { " (SIMULATED data among them)" } else { "" });
         let (text, json) = (report.to_text(), report.to_json()?);
         let html = page::of_text(&subject, &text);

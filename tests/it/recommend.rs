@@ -18,31 +18,37 @@ use crate::{
 
 const MINUTE_NANOS: u64 = 60_000_000_000;
 
-/// Metrics of one pod with one card over the last nine days, a point every five minutes.
-fn pod(index: usize) -> ExportMetricsServiceRequest {
-    let pod = format!("embed-{index}");
+/// Metrics of one pod of `service` with one card over the last nine days, a point every five minutes.
+fn pod(service: &str, index: usize, values: &[(&str, f64)]) -> ExportMetricsServiceRequest {
+    let (pod, deployment, card) =
+        (format!("{service}-{index}"), format!("{service}-server"), format!("{service}-GPU-{index}"));
     let attributes: Vec<KeyValue> = [
         ("host.name", "h1"),
-        ("service.name", "embed"),
+        ("service.name", service),
         ("k8s.namespace.name", "prod"),
-        ("k8s.deployment.name", "embed-server"),
+        ("k8s.deployment.name", &deployment),
         ("k8s.pod.name", &pod),
         ("k8s.container.name", "server"),
-        ("hw.id", &format!("GPU-{index}")),
+        ("hw.id", &card),
         ("hw.type", "gpu"),
     ]
     .iter()
     .map(|(key, value)| label(key, value))
     .collect();
     let series = |name: &str, value: f64| -> Metric {
-        let times = (1..9 * 288_u64).map(|step| now_nanos() - step * 5 * MINUTE_NANOS);
-        gauge(name, times.map(|time| point(time, value, vec![])).collect())
+        let times = (1..9 * 288_u64).map(|step| (step, now_nanos() - step * 5 * MINUTE_NANOS));
+        // A duty that never moves would be that of an exporter that hangs.
+        let swing = |step: u64| if value == 0.1 { (step % 3) as f64 / 100.0 } else { 0.0 };
+        gauge(name, times.map(|(step, time)| point(time, value + swing(step), vec![])).collect())
     };
-    let metrics = vec![
-        series("hw.gpu.utilization", 0.0),
-        series("hw.gpu.memory.usage", 8e9),
-        series("hw.gpu.memory.limit", 4e10),
-    ];
+    let metrics = values.iter().map(|(name, value)| series(name, *value)).collect();
+    sent(attributes, metrics)
+}
+
+const IDLE: [(&str, f64); 3] =
+    [("hw.gpu.utilization", 0.0), ("hw.gpu.memory.usage", 8e9), ("hw.gpu.memory.limit", 4e10)];
+
+fn sent(attributes: Vec<KeyValue>, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: Some(Resource { attributes, ..Resource::default() }),
@@ -64,7 +70,9 @@ async fn an_idle_service_gets_files_and_a_decision_is_kept() {
     let (dir, server) = start();
     for index in 0..8 {
         let (status, answer) =
-            post(&reqwest::Client::new(), &server.otlp_http, pod(index).encode_to_vec(), &[]).await.unwrap();
+            post(&reqwest::Client::new(), &server.otlp_http, pod("embed", index, &IDLE).encode_to_vec(), &[])
+                .await
+                .unwrap();
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
     }
     let folder = dir.path().join("patches");
@@ -131,4 +139,75 @@ async fn an_idle_service_gets_files_and_a_decision_is_kept() {
     let url = format!("http://{}/api/v1/idle?format=html", server.http);
     let answer = reqwest::get(url).await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+}
+
+/// What kube-state-metrics tells of an autoscaler that KEDA made for the Deployment of `chat`.
+fn autoscaler() -> ExportMetricsServiceRequest {
+    let of = |name: &str, value: f64, more: &[(&str, &str)]| {
+        let labels = [&[("horizontalpodautoscaler", "keda-hpa-chat"), ("namespace", "prod")], more].concat();
+        let labels: Vec<KeyValue> = labels.iter().map(|(key, value)| label(key, value)).collect();
+        gauge(name, vec![point(now_nanos() - 60 * MINUTE_NANOS, value, labels)])
+    };
+    let cpu = [("metric_name", "cpu"), ("metric_target_type", "utilization")];
+    let metrics = vec![
+        of(
+            "kube_horizontalpodautoscaler_info",
+            1.0,
+            &[("scaletargetref_kind", "Deployment"), ("scaletargetref_name", "chat-server")],
+        ),
+        of("kube_horizontalpodautoscaler_spec_min_replicas", 6.0, &[]),
+        of("kube_horizontalpodautoscaler_spec_max_replicas", 12.0, &[]),
+        of("kube_horizontalpodautoscaler_status_current_replicas", 8.0, &[]),
+        of("kube_horizontalpodautoscaler_status_desired_replicas", 6.0, &[]),
+        of("kube_horizontalpodautoscaler_spec_target_metric", 70.0, &cpu),
+    ];
+    sent(vec![label("service.name", "kube-state-metrics")], metrics)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_autoscaler_owns_the_replicas_and_its_bounds_are_replayed() {
+    let (dir, server) = start();
+    let values = [
+        ("hw.gpu.utilization", 0.1),
+        ("hw.gpu.memory.usage", 8e9),
+        ("hw.gpu.memory.limit", 4e10),
+        ("container.cpu.usage", 0.5),
+        ("container.memory.working_set", 2e9),
+        ("k8s.container.cpu_request", 2.0),
+        ("k8s.container.memory_request", 8e9),
+    ];
+    let mut requests: Vec<_> = (0..8).map(|index| pod("chat", index, &values)).collect();
+    requests.push(autoscaler());
+    for request in requests {
+        let (status, answer) =
+            post(&reqwest::Client::new(), &server.otlp_http, request.encode_to_vec(), &[]).await.unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    }
+    let (asked, text) = run(&server, &["recommend", "--days", "8", "--format", "text"]);
+    assert!(asked.status.success(), "{text}\n{}", server.log());
+    for words in [
+        "an HPA sets the replicas: change its bounds instead",
+        "HPA keda-hpa-chat: 6 to 12 replicas, 8 now, 6 wanted; target: CPU 70 % of requests",
+        "replayed between its 6 and 12 replicas",
+        // Of the requests memory may fall; CPU is what the autoscaler scales by.
+        "prod/chat-server/server: shrink: memory",
+        "an HPA scales by CPU over requests",
+        "prod: no quota is told",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let folder = dir.path().join("patches");
+    let (written, text) = run(&server, &["recommend", "--days", "8", "--patches", &folder.to_string_lossy()]);
+    assert!(written.status.success(), "{text}");
+    let file = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_else(|_| panic!("{name}\n{text}"));
+    // Eight cards at a tenth: two replicas are enough, and the replay with the same metric shows it.
+    assert!(file("chat/bounds/do-bounds.yaml").contains("minReplicas: 2"), "{}", file("chat/bounds/do-bounds.yaml"));
+    assert!(file("chat/bounds/undo-bounds.yaml").contains("minReplicas: 6"));
+    assert!(file("chat/bounds/README.txt").contains("kubectl -n prod patch hpa keda-hpa-chat"));
+    let requests = "prod-chat-server-server-0/requests";
+    assert!(file(&format!("{requests}/undo-resources.yaml")).contains("memory: \"8000000000\""));
+    assert!(file("prod/quota/do-quota.yaml").contains("kind: \"ResourceQuota\""));
+    let sql = "SELECT kind, subject, verdict, cpu_request_proposed FROM reports.recommendations WHERE kind = 'requests' LIMIT 1";
+    let row = [Value::from("requests"), "prod/chat-server/server".into(), "shrink".into(), 2.0.into()];
+    assert_eq!(server.rows(sql).await, [row]);
 }

@@ -12,8 +12,9 @@ use datafusion::{
 use futures::StreamExt as _;
 
 use super::{
-    Gpu, GpuMinutes, Holder, NOBODY,
+    Gpu, GpuMinutes, Holder, JOB, NOBODY,
     grid::{Grid, Quantity},
+    jobs,
     sharers::{Told, most_at_once, once_each},
     slices::{self, Part},
     told, usual_step,
@@ -94,7 +95,10 @@ impl GpuMinutes {
             queries.push(query);
         }
         let gpus = inventory.cards(grids, told, window)?;
-        Ok(Self { window, gpus, holders: inventory.holders, row_count, queries })
+        let mut minutes = Self { window, gpus, holders: inventory.holders, row_count, queries };
+        let of_jobs = jobs::name(ctx, &mut minutes).await?;
+        minutes.queries.extend(of_jobs);
+        Ok(minutes)
     }
 }
 
@@ -109,7 +113,7 @@ fn series_query(window: Window) -> String {
         "SELECT series_id, role, max(gpu_id) AS gpu_id, max(coalesce(host_name, '')) AS host, max(gpu_model) AS gpu_model, \
          max(region) AS region, max(mig_id) AS mig_id, max(share) AS share, max(shared_by) AS shared_by, \
          max(service_name) AS service, max(team) AS team, max(k8s_namespace) AS namespace, max(k8s_pod) AS pod, \
-         max(model_name) AS model, max(model_version) AS model_version, \
+         max(model_name) AS model, max(model_version) AS model_version, max({JOB}) AS job, \
          bool_or(coalesce(attributes['driftwatt.simulated'] = 'true', false)) AS simulated \
          FROM system.gpu_series WHERE role IN ({}) AND gpu_id IS NOT NULL AND last_time >= {} AND first_time < {} \
          AND date >= CAST({} AS DATE) AND date <= CAST({} AS DATE) GROUP BY series_id, role ORDER BY host, gpu_id, series_id",
@@ -137,9 +141,9 @@ impl Inventory {
         let (simulated, hosts, gpu_ids) = (rows.flags("simulated")?, rows.texts("host")?, rows.texts("gpu_id")?);
         let (models, regions, slices) = (rows.texts("gpu_model")?, rows.texts("region")?, rows.texts("mig_id")?);
         let (shares, shared_by) = (rows.numbers("share")?, rows.integers("shared_by")?);
-        let labels = ["service", "team", "namespace", "pod", "model", "model_version"];
-        let [services, teams, namespaces, pods, served, versions] = labels.map(|name| rows.texts(name));
-        let labels = [services?, teams?, namespaces?, pods?, served?, versions?];
+        let labels = ["service", "team", "namespace", "pod", "model", "model_version", "job"];
+        let [services, teams, namespaces, pods, served, versions, jobs] = labels.map(|name| rows.texts(name));
+        let labels = [services?, teams?, namespaces?, pods?, served?, versions?, jobs?];
         for row in 0..rows.len() {
             let (Some(id), Some(gpu_id)) = (ids[row], gpu_ids[row].clone()) else { continue };
             let role = roles[row].as_deref().unwrap_or_default();
@@ -154,9 +158,9 @@ impl Inventory {
                 inventory.slots.push(Slot { card, slice });
                 inventory.slots.len() - 1
             });
-            let [service, team, namespace, pod, model, model_version] =
-                [0, 1, 2, 3, 4, 5].map(|at| labels[at][row].clone());
-            let holder = Holder { service, team, namespace, pod, model, model_version };
+            let [service, team, namespace, pod, model, model_version, job] =
+                [0, 1, 2, 3, 4, 5, 6].map(|at| labels[at][row].clone());
+            let holder = Holder { service, team, namespace, pod, model, model_version, job };
             let holder = match holder == Holder::default() {
                 true => NOBODY,
                 false => inventory.holder(&holder)?,

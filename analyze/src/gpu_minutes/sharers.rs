@@ -188,5 +188,6 @@ fn both(first: &Holder, second: &Holder) -> Holder {
         pod: of(&first.pod, &second.pod),
         model: of(&first.model, &second.model),
         model_version: of(&first.model_version, &second.model_version.clone().filter(|_| is_one_model)),
+        job: of(&first.job, &second.job),
     }
 }

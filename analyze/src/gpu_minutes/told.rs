@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Holder,
+    Holder, JOB,
     read::Card,
     sharers::{Sharer, Told},
 };
@@ -18,13 +18,13 @@ pub(super) fn query(window: Window) -> String {
     let (start, end) = (time_literal(window.start_us), time_literal(window.end_us));
     format!(
         "SELECT {SIMULATED} AS simulated, coalesce(host_name, '') AS host, gpu_id, mig_id, service_name AS service, team, \
-         k8s_namespace AS namespace, k8s_pod AS pod, model_name AS model, model_version, date, concat(coalesce(source, ''), ' ', \
+         k8s_namespace AS namespace, k8s_pod AS pod, model_name AS model, model_version, {JOB} AS job, date, concat(coalesce(source, ''), ' ', \
          coalesce(service_instance_id, ''), ' ', coalesce(attributes['instance'], '')) AS exporter, max(share) AS share, \
          CAST(min(first_time) AS BIGINT) AS first_us, CAST(max(last_time) AS BIGINT) AS last_us \
          FROM system.gpu_series WHERE role IN ('gpu.utilization', 'gpu.memory.used', 'gpu.power') \
          AND gpu_id IS NOT NULL AND (mig_id IS NOT NULL OR shared_by > 1) AND last_time >= {start} AND first_time < {end} \
          AND date >= CAST({start} AS DATE) AND date <= CAST({end} AS DATE) \
-         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
     )
 }
 
@@ -34,14 +34,14 @@ pub(super) fn by_card(rows: &Rows) -> Result<HashMap<Card, Vec<Told>>> {
     let (slices, shares) = (rows.texts("mig_id")?, rows.numbers("share")?);
     let (first, last) = (rows.integers("first_us")?, rows.integers("last_us")?);
     let exporters = rows.texts("exporter")?;
-    let labels = ["service", "team", "namespace", "pod", "model", "model_version"];
-    let [services, teams, namespaces, pods, models, versions] = labels.map(|name| rows.texts(name));
-    let labels = [services?, teams?, namespaces?, pods?, models?, versions?];
+    let labels = ["service", "team", "namespace", "pod", "model", "model_version", "job"];
+    let [services, teams, namespaces, pods, models, versions, jobs] = labels.map(|name| rows.texts(name));
+    let labels = [services?, teams?, namespaces?, pods?, models?, versions?, jobs?];
     let mut told: HashMap<Card, Vec<Told>> = HashMap::new();
     for row in 0..rows.len() {
-        let [service, team, namespace, pod, model, model_version] =
-            [0, 1, 2, 3, 4, 5].map(|at| labels[at][row].clone());
-        let holder = Holder { service, team, namespace, pod, model, model_version };
+        let [service, team, namespace, pod, model, model_version, job] =
+            [0, 1, 2, 3, 4, 5, 6].map(|at| labels[at][row].clone());
+        let holder = Holder { service, team, namespace, pod, model, model_version, job };
         let (Some(gpu_id), Some(first), Some(last)) = (ids[row].clone(), first[row], last[row]) else { continue };
         if holder == Holder::default() {
             continue;

@@ -24,15 +24,26 @@ const TARGET_FACTORS: [f64; 3] = [1.0, 0.8, 0.6];
 
 /// Everything that candidates share.
 pub(super) struct Trial<'a> {
-    pub(super) demand: &'a Demand,
-    pub(super) start_count: u32,
-    pub(super) zone: Tz,
-    pub(super) lead_s: f64,
-    pub(super) rules: &'a AdviceRules,
+    demand: &'a Demand,
+    start_count: u32,
+    zone: Tz,
+    lead_s: f64,
+    rules: &'a AdviceRules,
     pub(super) replay_rules: ReplayRules,
 }
 
-impl Trial<'_> {
+impl<'a> Trial<'a> {
+    pub(super) fn new(examined: &Examined<'_>, demand: &'a Demand, rules: &'a AdviceRules) -> Self {
+        Self {
+            demand,
+            start_count: examined.shape.replica_count,
+            zone: examined.zone,
+            lead_s: rules.replay.cold_start_s + rules.settings.sync_period_s,
+            rules,
+            replay_rules: ReplayRules { gpus_per_replica: examined.gpus_per_replica(), ..rules.replay },
+        }
+    }
+
     pub(super) fn replay_current(
         &self,
         examined: &Examined<'_>,
@@ -53,7 +64,7 @@ impl Trial<'_> {
         }
     }
 
-    fn replay(&self, spec: HpaSpec, signals: Vec<Signal>) -> Result<Replay, SpecError> {
+    pub(super) fn replay(&self, spec: HpaSpec, signals: Vec<Signal>) -> Result<Replay, SpecError> {
         let mut hpa = ReplayedHpa::new(spec, signals, self.rules.settings)?;
         Ok(replay(self.demand, self.start_count, &mut hpa, &self.replay_rules))
     }

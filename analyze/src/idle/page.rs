@@ -13,8 +13,10 @@ const GIB: f64 = 1.0 / 1_073_741_824.0;
 const GPUS_SHOWN: usize = 500;
 /// Services in the chart.
 const BARS_SHOWN: usize = 30;
-/// States in the order of the parts of a bar.
+/// States in the order of the tiles.
 const STATES: [State; 4] = [State::IdleHeld, State::Free, State::Busy, State::NoTelemetry];
+/// States in the order of the parts of a bar, which are coloured as on the page of recommendations.
+const PARTS: [State; 4] = [State::Busy, State::IdleHeld, State::Free, State::NoTelemetry];
 
 impl IdleReport {
     /// The examination as one self-contained HTML file.
@@ -122,7 +124,7 @@ fn chart(gpus: &[&GpuExamination], services: &[&ServiceExamination], simulated: 
             let own = gpus.iter().filter(|gpu| gpu.service.as_ref() == Some(&service.service) && gpu.state == state);
             Some(own.count() as f64)
         };
-        Bar { name: service.service.clone(), parts: STATES.map(count).to_vec() }
+        Bar { name: service.service.clone(), parts: PARTS.map(count).to_vec() }
     };
     let drawn = StackedBars {
         caption: Caption {
@@ -133,7 +135,7 @@ fn chart(gpus: &[&GpuExamination], services: &[&ServiceExamination], simulated: 
             simulated,
         },
         unit: "GPUs".to_owned(),
-        parts: STATES.map(|state| state.as_str().to_owned()).to_vec(),
+        parts: PARTS.map(|state| state.as_str().to_owned()).to_vec(),
         bars: services.iter().take(BARS_SHOWN).map(bar).collect(),
     };
     let caption = match services.len().checked_sub(BARS_SHOWN).filter(|more| *more > 0) {

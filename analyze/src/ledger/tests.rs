@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::*;
+use datafusion::arrow::array::RecordBatch;
+
+use super::{table::to_batch, *};
 use crate::{
     recommend::{RecommendRequest, recommend},
-    test_session::{Sample, add_result, labels, session},
+    test_session::{Sample, SeriesRow, add_result, labels, session},
     window::MINUTE_US,
 };
 
@@ -45,6 +47,7 @@ async fn recommended_after(days: i64) -> (RecordBatch, String) {
         zone: chrono_tz::UTC,
         prices: Some(crate::PriceBook::parse("currency = \"EUR\"\ngpu_hour = { L4 = 0.5 }").unwrap()),
         manifests: None,
+        holidays: vec![],
         now_us,
     };
     let report = recommend(&session(&idle(8, days..14 + days), &[]), None, &request).await.unwrap();
@@ -150,6 +153,7 @@ fn asked(days: i64) -> RecommendRequest {
         zone: chrono_tz::UTC,
         prices: None,
         manifests: None,
+        holidays: vec![],
         now_us,
     }
 }
@@ -192,5 +196,67 @@ async fn what_a_daily_run_proposes_unchanged_is_renewed_and_what_changes_is_supe
     let settled = settle(&ctx, &store, asked(20).now_us).await.unwrap();
     let lines: Vec<String> = settled.iter().map(Entry::text).collect();
     assert_eq!(lines, [format!("{} held: superseded, 336 GPU-h a week promised (by {changed})", ids[0])]);
+    store.close().await.unwrap();
+}
+
+/// A container that asks for `cpu` CPUs and 16 GB and uses little of both, a point every five minutes of `days`.
+fn container(cpu: f64, days: std::ops::Range<i64>) -> (Vec<Sample>, Vec<SeriesRow>) {
+    let names = [("k8s_pod", "api-1"), ("k8s_namespace", "prod"), ("k8s_container", "server")];
+    let mut samples = Vec::new();
+    for minute in (days.start * 1_440..days.end * 1_440).step_by(5) {
+        let at =
+            |role, value| Sample { time_us: minute * MINUTE_US, role, value, labels: labels(&names), simulated: false };
+        samples.extend([
+            at("cpu.usage", 1.0),
+            at("memory.working_set", 1.2e10),
+            at("cpu.request", cpu),
+            at("memory.request", 1.4e10),
+        ]);
+    }
+    let row = SeriesRow {
+        // Inside of the week that is measured, too.
+        last_us: (days.end - 2) * DAY_US,
+        labels: labels(&names),
+        attributes: vec![("k8s.deployment.name", "api")],
+        ..SeriesRow::default()
+    };
+    (samples, vec![row])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_measured_by_what_pods_ask_for_and_what_falls_short_is_to_be_taken_back() {
+    let (_dir, store) = store().await;
+    let (samples, rows) = container(4.0, 0..14);
+    let prices = Some(crate::PriceBook::parse("currency = \"EUR\"\nvcpu_hour = 0.03\ngb_hour = 0.004").unwrap());
+    let request = RecommendRequest { prices, ..asked(0) };
+    let report = recommend(&session(&samples, &rows), None, &request).await.unwrap();
+    let of = &report.containers.verdicts[0];
+    let (id, cpu_hours) = (of.id.clone().unwrap(), of.change().unwrap().cpu_hours.unwrap().expected);
+    // One pod for a week: 4 - 1.15 CPUs; the memory fits.
+    assert!((cpu_hours - 2.85 * 168.0).abs() < 1e-6 && of.change().unwrap().gb_hours.unwrap().expected == 0.0);
+    let batch = report.to_batch().unwrap();
+    // Carried out, and forgotten.
+    for (cpu, came, undo) in [(1.15, 2.85 * 168.0, false), (4.0, 0.0, true)] {
+        let (samples, rows) = container(cpu, 14..23);
+        let ctx = session(&samples, &rows);
+        add_result(&ctx, recommend::TABLE, batch.clone());
+        let accepted = decide(&ctx, &store, &id, Decision::Accept, None, DECIDED_US).await.unwrap();
+        assert_eq!(accepted.text(), format!("{id} prod/api/server: accepted, 479 vCPU-h and 0 GB-h a week promised"));
+        add_result(&ctx, TABLE, to_batch(&[accepted], DECIDED_US).unwrap());
+        let later_us = DECIDED_US + 8 * DAY_US;
+        let settled = settle(&ctx, &store, later_us).await.unwrap();
+        let realised = settled[0].realised_cpu_hours.unwrap();
+        assert!((realised - came).abs() < 0.5, "{settled:?}");
+        let saving = settled[0].realised_saving.unwrap();
+        assert!((saving - came * 0.03).abs() < 0.05, "{saving}");
+        assert_eq!(settled[0].undo.is_some(), undo, "{}", settled[0].text());
+        // The run that finds it says so, and so do those of the two weeks that follow.
+        assert_eq!(to_undo(&ctx, &settled, later_us).await.unwrap().len(), usize::from(undo));
+        add_result(&ctx, TABLE, to_batch(&settled, later_us).unwrap());
+        let next = to_undo(&ctx, &[], later_us + DAY_US).await.unwrap();
+        assert_eq!(next.len(), usize::from(undo));
+        assert!(next.iter().all(|undo| undo.entry.text().contains("take it back: 0 % of what was promised came")));
+        assert_eq!(to_undo(&ctx, &[], later_us + 15 * DAY_US).await.unwrap(), [], "it is old by then");
+    }
     store.close().await.unwrap();
 }

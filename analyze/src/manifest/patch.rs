@@ -4,7 +4,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Change, File, ManifestError, Target, checked, yaml::document};
-use crate::{autoscaler::HpaSpec, off_peak::CronLine, sizing::mig::Profile};
+use crate::{
+    autoscaler::HpaSpec,
+    off_peak::CronLine,
+    sizing::{mig::Profile, requests::Quota},
+};
 
 const MEBIBYTE: f64 = 1_048_576.0;
 
@@ -49,6 +53,29 @@ pub fn replicas(target: &Target, from: u32, to: u32, comment: &str) -> Change {
     patched(target, "replicas", comment, &patch(to), &patch(from))
 }
 
+/// Other bounds of the autoscaler `name`: least and most replicas. Its metrics and behavior stay.
+///
+/// # Errors
+/// [`ManifestError::Name`].
+pub fn hpa_bounds(
+    namespace: &str,
+    name: &str,
+    from: (u32, u32),
+    to: (u32, u32),
+    comment: &str,
+) -> Result<Change, ManifestError> {
+    checked("namespace", namespace)?;
+    checked("name", name)?;
+    let patch = |(min, max): (u32, u32)| json!({ "spec": { "minReplicas": min, "maxReplicas": max } });
+    let (apply, undo) = ("do-bounds.yaml", "undo-bounds.yaml");
+    let command = |file: &str| format!("kubectl -n {namespace} patch hpa {name} --type merge --patch-file {file}");
+    Ok(Change {
+        files: vec![file(apply, comment, &patch(to)), file(undo, "as it was before", &patch(from))],
+        apply: vec![command(apply)],
+        undo: vec![command(undo)],
+    })
+}
+
 /// Other requests and limits of `container`. What had none before is removed again by the undo.
 ///
 /// # Errors
@@ -75,6 +102,62 @@ pub fn resources(
         Ok(of_container(container, fields))
     };
     Ok(patched(target, "resources", comment, &patch(to, from)?, &patch(from, to)?))
+}
+
+/// Sums of the requests that a namespace may have. `existing` is the name of its quota and what that allows today; without one, a new
+/// `ResourceQuota` is made, and removed by the undo. A sum that is unknown is left as it is.
+///
+/// # Errors
+/// [`ManifestError::Name`] and [`ManifestError::Amount`].
+pub fn resource_quota(
+    namespace: &str,
+    existing: Option<(&str, &Quota)>,
+    to: &Quota,
+    comment: &str,
+) -> Result<Change, ManifestError> {
+    checked("namespace", namespace)?;
+    let spec = |quota: &Quota| -> Result<Value, ManifestError> {
+        let mut hard = Map::new();
+        for (field, value, text) in [
+            ("requests.cpu", quota.cores, cpu_quantity as fn(f64) -> String),
+            ("requests.memory", quota.memory_bytes, memory_quantity),
+        ] {
+            match value {
+                Some(value) if !(value.is_finite() && value > 0.0) => {
+                    return Err(ManifestError::Amount { field, value });
+                }
+                Some(value) => drop(hard.insert(field.into(), Value::String(text(value)))),
+                None => {}
+            }
+        }
+        Ok(json!({ "hard": hard }))
+    };
+    let (apply, undo) = ("do-quota.yaml", "undo-quota.yaml");
+    let Some((name, from)) = existing else {
+        let metadata = json!({ "name": "requests", "namespace": namespace });
+        let object = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec(to)? });
+        return Ok(Change {
+            files: vec![file(apply, comment, &object)],
+            apply: vec![format!("kubectl apply -f {apply}")],
+            undo: vec![format!("kubectl delete -f {apply}")],
+        });
+    };
+    checked("resource quota", name)?;
+    // What is not known today is not set, or the undo would have to guess it.
+    let in_both = |of: &Quota| Quota {
+        cores: of.cores.filter(|_| from.cores.is_some() && to.cores.is_some()),
+        memory_bytes: of.memory_bytes.filter(|_| from.memory_bytes.is_some() && to.memory_bytes.is_some()),
+    };
+    let command =
+        |file: &str| format!("kubectl -n {namespace} patch resourcequota {name} --type merge --patch-file {file}");
+    Ok(Change {
+        files: vec![
+            file(apply, comment, &json!({ "spec": spec(&in_both(to))? })),
+            file(undo, "as it was before", &json!({ "spec": spec(&in_both(from))? })),
+        ],
+        apply: vec![command(apply)],
+        undo: vec![command(undo)],
+    })
 }
 
 /// Another schedule of a `CronJob`; `from` is what it has, without a zone that of the controller.

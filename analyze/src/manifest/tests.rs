@@ -8,7 +8,7 @@ use crate::{
     hpa_advice::{Candidate, FloorWindow},
     off_peak::CronLine,
     replay::Replay,
-    sizing::mig::profiles,
+    sizing::{mig::profiles, requests::Quota},
 };
 
 fn target() -> Target {
@@ -152,6 +152,27 @@ fn patches_have_the_fields_of_a_workload_and_restore_what_was() {
 }
 
 #[test]
+fn bounds_and_quotas_are_patched_and_put_back() {
+    let change = hpa_bounds("prod", "chat", (4, 10), (2, 12), "why").unwrap();
+    check_complete(&change);
+    assert_eq!(text(&change, "do-bounds.yaml"), "# why\nspec:\n  maxReplicas: 12\n  minReplicas: 2\n");
+    assert!(text(&change, "undo-bounds.yaml").ends_with("  maxReplicas: 10\n  minReplicas: 4\n"));
+    let sums = Quota { cores: Some(40.0), memory_bytes: Some(64.0 * 1_073_741_824.0) };
+    let new = resource_quota("prod", None, &sums, "").unwrap();
+    assert_eq!(
+        (new.apply[0].as_str(), new.undo[0].as_str()),
+        ("kubectl apply -f do-quota.yaml", "kubectl delete -f do-quota.yaml")
+    );
+    // Of memory nothing is told today, so an undo could not put it back.
+    let known = Quota { cores: Some(8.5), memory_bytes: None };
+    let patched = resource_quota("prod", Some(("team", &known)), &sums, "").unwrap();
+    check_complete(&patched);
+    assert_eq!(text(&patched, "do-quota.yaml"), "spec:\n  hard:\n    requests.cpu: \"40\"\n");
+    assert!(text(&patched, "undo-quota.yaml").ends_with("    requests.cpu: \"8500m\"\n"));
+    assert!(resource_quota("prod", None, &Quota { cores: Some(0.0), ..sums }, "").is_err());
+}
+
+#[test]
 fn a_schedule_moves_with_its_zone_and_back() {
     let line = CronLine { schedule: "0 18 * * 5".into(), time_zone: "Europe/Berlin".into(), hour_count: 63 };
     let change = cron_job("ml", "train", ("0 9 * * *", None), &line, "cheaper at night").unwrap();
@@ -288,6 +309,7 @@ fn every_file_reads_back_as_its_kind() {
     let profile = profiles("NVIDIA H100 80GB HBM3", Some(80.0 * 1_073_741_824.0)).unwrap()[2];
     let cut = MigChange { node: "gpu-1", cards: (8, 8), profile, former_config: "all-disabled", container: "server" };
     let line = CronLine { schedule: "0 18 * * 5".into(), time_zone: "UTC".into(), hour_count: 63 };
+    let sums = Quota { cores: Some(40.0), memory_bytes: Some(6.4e10) };
     let small = ContainerResources { cpu_request: Some(0.5), memory_limit: Some(1e9), ..ContainerResources::default() };
     let changes = [
         ("WorkloadPatch", Ok(replicas(&target(), 8, 6, "x"))),
@@ -298,6 +320,9 @@ fn every_file_reads_back_as_its_kind() {
         ("WorkloadPatch", mig(&target(), &cut, "x")),
         ("WorkloadPatch", mig(&target(), &MigChange { cards: (3, 8), ..cut }, "x")),
         ("DevicePlugin", time_slicing("gpu-1", 3, "x")),
+        ("HpaBoundsPatch", hpa_bounds("prod", "chat", (4, 10), (2, 12), "x")),
+        ("ResourceQuota", resource_quota("prod", None, &sums, "x")),
+        ("ResourceQuotaPatch", resource_quota("prod", Some(("team", &Quota { cores: Some(8.5), ..sums })), &sums, "x")),
     ];
     for (kind, change) in changes {
         for file in change.unwrap().files {

@@ -52,6 +52,7 @@ impl OffPeakReport {
             push("Windows, best first", self.windows(fleet));
             push("Jobs that ran at peak", self.jobs(fleet));
         }
+        page.lead.extend(crate::demand::holidays_text(&self.request.holidays));
         if self.fleets.is_empty() {
             let none = "No GPU reported in this window. The rule of thumb without telemetry: outside 9:00–18:00.";
             page.lead.push(none.to_owned());

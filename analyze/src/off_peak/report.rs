@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
@@ -40,6 +41,8 @@ pub struct OffPeakRequest {
     pub rules: OffPeakRules,
     /// Whether files are wanted.
     pub files: bool,
+    /// Local days that stand for no usual week.
+    pub holidays: Vec<NaiveDate>,
     /// Now, UTC microseconds.
     pub now_us: i64,
 }
@@ -166,7 +169,8 @@ fn fleet(minutes: &GpuMinutes, jobs: &[JobOnCard], simulated: bool, request: &Of
     }
     let coverage = demand.coverage();
     // Little telemetry would look like many free GPUs.
-    let envelope = (coverage >= COVERAGE_MIN).then(|| Envelope::new(&demand, request.zone, &Calendar::default()));
+    let calendar = Calendar { holidays: request.holidays.clone(), deploys: vec![] };
+    let envelope = (coverage >= COVERAGE_MIN).then(|| Envelope::new(&demand, request.zone, &calendar));
     let energy = energy(&gpus, request);
     let plan = plan(envelope.as_ref(), gpus.len() as f64, request.zone, &energy, &request.rules);
     let trained: Vec<TrainingJob> = trained.into_iter().map(|(name, job)| job.done(name)).collect();

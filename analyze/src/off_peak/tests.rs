@@ -194,7 +194,7 @@ fn noon() -> Vec<Sample> {
 fn week(files: bool) -> OffPeakRequest {
     let window = Window::new(MONDAY_US, MONDAY_US + 7 * DAY_US).unwrap();
     let rules = OffPeakRules::default();
-    OffPeakRequest { window, zone: UTC, prices: None, rules, files, now_us: window.end_us }
+    OffPeakRequest { window, zone: UTC, prices: None, rules, files, holidays: vec![], now_us: window.end_us }
 }
 
 /// A series that is there on the first day.
@@ -297,4 +297,38 @@ async fn a_job_that_comes_back_leaves_the_days_between_to_serving() {
     // At noon all three cards work: 3 less 3 x 0.9.
     let noon = &report.fleets[0].plan.hours[12];
     assert!(noon.free_gpus.is_some_and(|free| free < 0.5), "{noon:?}");
+}
+
+#[tokio::test]
+async fn a_holiday_makes_no_hour_of_the_week() {
+    // Two quiet weeks but for the second Monday, on which everything is busy all day.
+    let samples: Vec<Sample> = (0..14 * 1_440_i64)
+        .step_by(5)
+        .map(|minute| Sample {
+            time_us: MONDAY_US + minute * MINUTE_US,
+            role: "gpu.utilization",
+            value: if minute / 1_440 == 7 { 0.9 } else { 0.1 } + (minute % 7) as f64 / 1_000.0,
+            labels: labels(&[("host_name", "h1"), ("gpu_id", "a"), ("k8s_pod", "serve")]),
+            simulated: false,
+        })
+        .collect();
+    let ctx = session(&samples, &[]);
+    let window = Window::new(MONDAY_US, MONDAY_US + 14 * DAY_US).unwrap();
+    let rules = OffPeakRules { gpus_needed: 0.5, ..OffPeakRules::default() };
+    let usual = OffPeakRequest { window, rules, ..week(false) };
+    let day = chrono::DateTime::from_timestamp_micros(MONDAY_US + 7 * DAY_US).unwrap().date_naive();
+    let marked = OffPeakRequest { holidays: vec![day], ..usual.clone() };
+    for (request, is_off_peak) in [(usual, false), (marked, true)] {
+        let report = examine(&ctx, None, &request).await.unwrap();
+        let plan = &report.fleets[0].plan;
+        assert_eq!(
+            (plan.source, plan.hours[3].is_off_peak),
+            (WindowSource::Measured, is_off_peak),
+            "{:?}",
+            plan.hours[3]
+        );
+        assert!(plan.hours[27].is_off_peak, "Tuesday is as before");
+        let said = format!("Holidays, which stand for no usual week: {day}.");
+        assert_eq!(report.to_text().contains(&said), is_off_peak, "{}", report.to_text());
+    }
 }

@@ -34,6 +34,9 @@ impl OffPeakReport {
         if self.fleets.is_empty() {
             text += "\nNo GPU reported in this window. The rule of thumb without telemetry: outside 9:00–18:00.\n";
         }
+        if let Some(line) = crate::demand::holidays_text(&self.request.holidays) {
+            let _infallible = writeln!(text, "{line}");
+        }
         let currency = self.request.prices.as_ref().map_or("", |prices| prices.currency.as_str());
         for fleet in &self.fleets {
             self.fleet_text(&mut text, fleet, currency);

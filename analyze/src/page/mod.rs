@@ -21,17 +21,18 @@ h2{font-size:1.2rem;margin:2rem 0 .5rem}h1,h2,p,li,dd{overflow-wrap:anywhere}p.d
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.75rem;margin:1rem 0;padding:0}\
 .tile{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem;min-width:0}\
 .tile dt{color:var(--dim);font-size:.85rem}.tile dd{margin:0;font-size:1.35rem;font-weight:600}.tile small{display:block;font-size:.85rem;font-weight:400}\
-.scroll{overflow-x:auto;max-width:100%}.scroll:focus-visible{outline:2px solid var(--link)}\
+.scroll{overflow-x:auto;max-width:100%;margin:.6rem 0;container-type:inline-size}.scroll:focus-visible{outline:2px solid var(--link)}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:100%}\
 th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;white-space:nowrap}\
 th{font-weight:600}th.text,td.text{text-align:left;white-space:normal;min-width:11rem;max-width:26rem;overflow-wrap:anywhere}\
-caption{text-align:left;color:var(--dim);padding:.2rem 0}\
+caption{text-align:left;color:var(--dim);padding:.2rem 0}caption span{display:block;position:sticky;left:0;max-width:100cqi}\
 figure{margin:1rem 0}figcaption{margin-top:.3rem}details{margin:.4rem 0}summary{cursor:pointer;color:var(--link)}\
 pre{background:var(--panel);border:1px solid var(--line);padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}\
 footer{border-top:1px solid var(--line);margin-top:2.5rem;padding:1rem;font-size:.85rem}\
 footer dl{display:grid;grid-template-columns:minmax(6rem,max-content) minmax(0,1fr);gap:.1rem 1rem;margin:0}footer dd{margin:0}\
+@media(max-width:40rem){th,td{padding:.3rem .45rem}th.text,td.text{min-width:7rem}}\
 @media print{@page{margin:14mm}body{font-size:10pt}header,main,footer{max-width:none;padding:0}.scroll{overflow:visible}\
-th,td{white-space:normal;padding:.15rem .4rem;font-size:8.5pt}th.text,td.text{min-width:0}svg.chart{min-width:0;max-width:100%}\
+th,td{white-space:normal;padding:.15rem .4rem;font-size:8.5pt}th.text,td.text{min-width:5rem}svg.chart{min-width:0;max-width:100%}\
 figure,.tile,tr{break-inside:avoid}h2{break-after:avoid}thead{display:table-header-group}\
 details::details-content{display:block;content-visibility:visible;block-size:auto}\
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}";
@@ -266,12 +267,13 @@ impl Block {
 
 impl Table {
     fn write(&self, html: &mut String) {
+        // As wide as what is seen of the table, which may be wider and scrolls below it.
         let caption = escape_html(&self.caption);
         put(
             html,
             format_args!(
                 "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{caption}\"><table>\
-                 <caption>{caption}</caption>\n<thead><tr>"
+                 <caption><span>{caption}</span></caption>\n<thead><tr>"
             ),
         );
         let class = |column: &Column| if column.is_number { "" } else { " class=\"text\"" };

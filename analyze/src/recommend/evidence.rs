@@ -1,4 +1,4 @@
-//! What else is told of cards and services: sizes and limits, errors, requests, queues, who scales them.
+//! What else is told of cards and services: sizes and limits, errors, requests, queues.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,13 +8,16 @@ use crate::{
     error::Result,
     gpu_minutes::Gpu,
     rows::{Rows, SIMULATED},
-    window::{Window, time_literal},
+    window::Window,
 };
 
 /// Host and id.
 type Card = (String, String);
 /// Simulated or not, and a service name.
 type Service = (bool, String);
+
+/// Requests by service.
+pub(crate) type RequestCounts = HashMap<Service, f64>;
 
 /// Answers of small questions.
 #[derive(Debug, Default)]
@@ -23,17 +26,19 @@ pub(super) struct Told {
     power_limit: HashMap<Card, f64>,
     new_xid: HashSet<Card>,
     criticality: HashMap<String, String>,
-    hpas: HashSet<String>,
     requests: HashMap<Service, f64>,
     queue_p95: HashMap<Service, f64>,
     pub(super) queries: Vec<String>,
 }
 
 impl Told {
-    pub(super) async fn read(ctx: &SessionContext, window: Window) -> Result<Self> {
+    /// `requests` are those of the window, where they were counted before.
+    pub(super) async fn read(ctx: &SessionContext, window: Window, requests: Option<RequestCounts>) -> Result<Self> {
         let mut told = Self::default();
         told.read_cards(ctx, window).await?;
-        told.read_services(ctx, window).await?;
+        let roles = if requests.is_some() { "'queue.length'" } else { "'latency.e2e', 'queue.length'" };
+        told.read_services(ctx, window, roles).await?;
+        told.requests.extend(requests.into_iter().flatten());
         Ok(told)
     }
 
@@ -68,9 +73,8 @@ impl Told {
         Ok(())
     }
 
-    async fn read_services(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
-        let alive =
-            format!("last_time >= {} AND first_time < {}", time_literal(window.start_us), time_literal(window.end_us));
+    async fn read_services(&mut self, ctx: &SessionContext, window: Window, roles: &str) -> Result<()> {
+        let alive = window.series_condition();
         let query = format!(
             "SELECT service_name AS service, max(attributes['service.criticality']) AS criticality \
              FROM system.gpu_series WHERE service_name IS NOT NULL AND {alive} GROUP BY 1"
@@ -78,18 +82,13 @@ impl Told {
         let rows = self.rows(ctx, query).await?;
         let names = rows.texts("service")?.into_iter().zip(rows.texts("criticality")?);
         self.criticality = names.filter_map(|(service, criticality)| service.zip(criticality)).collect();
-        let query = format!(
-            "SELECT DISTINCT attributes['horizontalpodautoscaler'] AS hpa FROM raw.series \
-             WHERE attributes['horizontalpodautoscaler'] IS NOT NULL AND {alive}"
-        );
-        self.hpas = self.rows(ctx, query).await?.texts("hpa")?.into_iter().flatten().collect();
         // Several metrics count the same requests: a gateway's, a server's. The one that counts most stands for all.
         let query = format!(
             "SELECT simulated, service, max(requests) AS requests, max(queue_p95) AS queue_p95 FROM \
              (SELECT {SIMULATED} AS simulated, service_name AS service, metric, \
              sum(CASE role WHEN 'latency.e2e' THEN count END) AS requests, \
              percentile_cont(CASE role WHEN 'queue.length' THEN value END, 0.95) AS queue_p95 FROM latency \
-             WHERE role IN ('latency.e2e', 'queue.length') AND service_name IS NOT NULL AND {} GROUP BY 1, 2, 3) \
+             WHERE role IN ({roles}) AND service_name IS NOT NULL AND {} GROUP BY 1, 2, 3) \
              GROUP BY 1, 2",
             window.condition("time")
         );
@@ -125,10 +124,6 @@ impl Told {
         self.criticality.get(service).cloned()
     }
 
-    pub(super) fn has_hpa(&self, service: &str) -> bool {
-        self.hpas.contains(service)
-    }
-
     pub(super) fn requests(&self, service: &str, simulated: bool) -> Option<f64> {
         self.requests.get(&(simulated, service.to_owned())).copied()
     }
@@ -158,7 +153,7 @@ mod tests {
         let samples: Vec<Sample> =
             (0..10).flat_map(|minute| [counted(minute, "server"), counted(minute / 2 * 2, "gateway")]).collect();
         let ctx = session(&samples[..19], &[]);
-        let told = Told::read(&ctx, Window::new(0, 10 * MINUTE_US).unwrap()).await.unwrap();
+        let told = Told::read(&ctx, Window::new(0, 10 * MINUTE_US).unwrap(), None).await.unwrap();
         // Ten of the server, nine of the gateway.
         assert_eq!(told.requests("chat", false), Some(10.0));
     }

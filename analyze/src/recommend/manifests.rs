@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{RecommendRequest, parting::Placement, workload::Workload};
+use super::{RecommendRequest, autoscalers::Autoscaler, parting::Placement, workload::Workload};
 use crate::{
     demand::{Calendar, Demand},
-    hpa_advice::{Advice, AdviceRules, Examined, HpaProposal, Warning, advise},
-    manifest::{self, Change, Folder, KedaForm, PrometheusSource},
+    hpa_advice::{Advice, AdviceRules, BoundsAdvice, Examined, HpaProposal, Warning, advise, bounds},
+    manifest::{self, Change, Folder, KedaForm, PrometheusSource, WorkloadKind},
     recommendation::Verdict,
     sizing::ServiceShape,
     veto::Veto,
@@ -40,25 +40,39 @@ pub(super) struct Made<'a> {
     pub(super) demand: &'a Demand,
     pub(super) verdict: &'a Verdict,
     pub(super) workload: Workload,
-    pub(super) placement: Placement,
-    pub(super) has_hpa: bool,
+    /// None where no files are asked for.
+    pub(super) placement: Option<Placement>,
+    pub(super) autoscaler: Option<&'a Autoscaler>,
+    pub(super) calendar: &'a Calendar,
     pub(super) request: &'a RecommendRequest,
 }
 
 impl Made<'_> {
-    pub(super) fn manifests(&self, wanted: &ManifestRequest) -> ServiceManifests {
+    pub(super) fn manifests(
+        &self,
+        wanted: &ManifestRequest,
+        bounds: Option<&Result<BoundsAdvice, String>>,
+    ) -> ServiceManifests {
         let mut made = ServiceManifests { folders: vec![], notes: vec![] };
         if let Err(reason) = &self.workload.target {
             made.notes.push(format!("no files: {reason}"));
         }
         if let (Verdict::Shrink(found), Ok(target)) = (self.verdict, &self.workload.target) {
-            let change = manifest::replicas(target, found.current, found.proposed, &manifest::comment(found));
-            made.folders.push(folder("replicas", change));
-            match self.placement.change(target, self.shape, found) {
-                Ok(Some((name, change))) => made.folders.push(folder(name, change)),
-                Ok(None) => {}
-                Err(reason) => made.notes.push(reason),
+            if target.kind() == WorkloadKind::DaemonSet {
+                made.notes.push("no file for replicas: a DaemonSet has a pod on each node it selects".into());
+            } else {
+                let change = manifest::replicas(target, found.current, found.proposed, &manifest::comment(found));
+                made.folders.push(folder("replicas", change));
             }
+            match self.placement.as_ref().map(|placement| placement.change(target, self.shape, found)) {
+                Some(Ok(Some((name, change)))) => made.folders.push(folder(name, change)),
+                Some(Err(reason)) => made.notes.push(reason),
+                Some(Ok(None)) | None => {}
+            }
+        }
+        if let (Some(autoscaler), Some(bounds)) = (self.autoscaler, bounds) {
+            self.bounds_file(autoscaler, bounds, &mut made);
+            return made;
         }
         match self.advice() {
             Ok(Advice::Change(proposal)) => self.autoscaler(&proposal, wanted, &mut made),
@@ -79,24 +93,49 @@ impl Made<'_> {
             }
             _ => {}
         }
-        if self.has_hpa {
-            return Err(
-                "there is one, whose behavior the telemetry does not tell, so no file could put it back; change its \
-                        bounds by hand"
-                    .into(),
-            );
-        }
-        let examined = Examined {
+        let examined = self.examined();
+        advise(&examined, &AdviceRules::default()).map_err(|error| error.to_string())
+    }
+
+    fn examined(&self) -> Examined<'_> {
+        Examined {
             shape: self.shape,
             demand: self.demand,
             zone: self.request.zone,
-            calendar: &Calendar::default(),
+            calendar: self.calendar,
             requests: self.workload.requests,
             signals: self.workload.signals.clone(),
             existing: None,
             serves_llm: self.workload.serves_llm,
+        }
+    }
+
+    /// What a replay says of the bounds of the autoscaler that there is, or why nothing.
+    pub(super) fn bounds(&self, autoscaler: &Autoscaler) -> Result<BoundsAdvice, String> {
+        let spec = autoscaler.spec()?;
+        bounds(&self.examined(), &spec, &AdviceRules::default()).map_err(|error| error.to_string())?
+    }
+
+    fn bounds_file(&self, autoscaler: &Autoscaler, bounds: &Result<BoundsAdvice, String>, made: &mut ServiceManifests) {
+        let advice = match bounds {
+            Ok(advice) => advice,
+            Err(reason) => return made.notes.push(format!("{}; not replayed: {reason}", autoscaler.text())),
         };
-        advise(&examined, &AdviceRules::default()).map_err(|error| error.to_string())
+        made.note_advice(&format!("{}; {}", autoscaler.text(), advice.explanation), &advice.warnings);
+        let forbids = match self.verdict {
+            Verdict::Vetoed(reasons) => reasons.iter().any(|veto| *veto != Veto::HpaOwns),
+            Verdict::Unknown(_) => true,
+            Verdict::Keep(_) | Verdict::Shrink(_) => false,
+        };
+        let Some(found) = advice.proposed.filter(|_| !forbids) else { return };
+        let Some(namespace) = &autoscaler.namespace else {
+            return made.notes.push("no file for its bounds: its namespace is not told".into());
+        };
+        let comment = format!("{}: {}", autoscaler.name, advice.explanation);
+        match manifest::hpa_bounds(namespace, &autoscaler.name, found.from, found.to, &comment) {
+            Ok(change) => made.folders.push(folder("bounds", change)),
+            Err(error) => made.notes.push(format!("no file for its bounds: {error}")),
+        }
     }
 
     fn autoscaler(&self, proposal: &HpaProposal, wanted: &ManifestRequest, made: &mut ServiceManifests) {
@@ -153,6 +192,10 @@ impl ServiceManifests {
 fn folder(name: &'static str, change: Change) -> Folder {
     let instead = match name {
         "replicas" => "",
+        "bounds" => {
+            "Only the bounds change: metrics and behavior stay. An operator that owns the autoscaler (KEDA) sets them back: change them \
+                 there.\n\n"
+        }
         "mig" => {
             "The same replicas on fewer cards, instead of fewer replicas: do not apply the folder `replicas` as well.\n\
                  First put the configuration of mig-parted.yaml into the one that the MIG manager of the GPU operator reads.\n\n"

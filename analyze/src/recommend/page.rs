@@ -38,7 +38,8 @@ impl RecommendReport {
                     None => "There is no price book: savings are in GPU-hours. Set `prices` or --prices.".to_owned(),
                 },
             ],
-            simulated: self.services.iter().any(|service| service.simulated),
+            simulated: self.services.iter().any(|service| service.simulated)
+                || self.containers.verdicts.iter().any(|of| of.simulated),
             notes: vec![
                 "shrink: fewer replicas would have been enough, and a replay of the demand shows it. keep: leave it. vetoed: too \
                  large, but something forbids the change. unknown: too little telemetry for any verdict."
@@ -51,37 +52,52 @@ impl RecommendReport {
             ],
             ..Page::default()
         };
+        if !self.containers.verdicts.is_empty() {
+            let of_requests = "Of requests, raise: more is needed than is asked for; shrink: less; change: one of CPU and memory more, the \
+                               other less.";
+            page.notes.push(of_requests.to_owned());
+        }
         if self.unnamed_gpu_count > 0 {
             let unnamed = format!("{} GPUs without a service name are not judged.", self.unnamed_gpu_count);
             page.notes.push(unnamed);
         }
-        page.inputs.extend(self.queries.iter().map(|query| ("SQL".to_owned(), query.clone())));
+        page.inputs.extend(self.all_queries().into_iter().map(|query| ("SQL".to_owned(), query.to_owned())));
+        page.lead.extend(crate::demand::holidays_text(&self.request.holidays));
         for simulated in [false, true] {
-            let services: Vec<&ServiceVerdict> =
-                self.services.iter().filter(|service| service.simulated == simulated).collect();
-            if services.is_empty() {
-                continue;
-            }
-            let (before, mark) = if simulated { ("simulated: ", " (SIMULATED)") } else { ("", "") };
-            page.tiles.extend(self.tiles(&services, before));
-            let mut push = |heading: &str, blocks| {
-                page.sections.push(Section { heading: format!("{heading}{mark}"), blocks });
-            };
-            push("Proposed", self.proposed(&services));
-            push("All services", vec![chart(&services, simulated), all(&services)]);
-            push("Why", vec![Block::List(services.iter().map(|service| why(service)).collect())]);
+            self.fleet(simulated, &mut page);
+            page.sections.extend(self.containers.sections(simulated, self.currency()));
         }
         if self.services.is_empty() {
             let none = "No service named itself on the telemetry of a GPU in this window: service.name on the GPU metrics says whose \
                         work a card does.";
             page.lead.push(none.to_owned());
         }
-        if !self.settled.is_empty() {
-            let lines = self.settled.iter().map(|entry| entry.text()).collect();
-            page.sections
-                .push(Section { heading: "What became of earlier ones".to_owned(), blocks: vec![Block::List(lines)] });
+        let lists = [
+            ("To take back", self.undo.iter().map(|undo| undo.entry.text()).collect::<Vec<_>>()),
+            ("What became of earlier ones", self.settled.iter().map(|entry| entry.text()).collect()),
+        ];
+        for (heading, lines) in lists.into_iter().filter(|(_, lines)| !lines.is_empty()) {
+            page.sections.push(Section { heading: heading.to_owned(), blocks: vec![Block::List(lines)] });
         }
         page
+    }
+
+    /// Tiles and sections of the services of one fleet.
+    fn fleet(&self, simulated: bool, page: &mut Page) {
+        let services: Vec<&ServiceVerdict> =
+            self.services.iter().filter(|service| service.simulated == simulated).collect();
+        if services.is_empty() {
+            return;
+        }
+        let (before, mark) = if simulated { ("simulated: ", " (SIMULATED)") } else { ("", "") };
+        page.tiles.extend(self.tiles(&services, before));
+        let mut push = |heading: &str, blocks| {
+            page.sections.push(Section { heading: format!("{heading}{mark}"), blocks });
+        };
+        push("Proposed", self.proposed(&services));
+        push("All services", vec![chart(&services, simulated), all(&services)]);
+        let autoscalers = services.iter().filter_map(|of| Some(format!("{}: {}.", of.service, of.autoscaler_line()?)));
+        push("Why", vec![Block::List(services.iter().map(|of| why(of)).chain(autoscalers).collect())]);
     }
 
     fn currency(&self) -> Option<&'static str> {
@@ -146,7 +162,7 @@ impl RecommendReport {
             rows,
             query: Some(
                 "SELECT service_name, id, replica_count, proposed_count, gpu_hours_saved, saving_low, saving_expected, saving_high, \
-                 confidence, peak_gpus, over_share, expires FROM reports.recommendations WHERE verdict = 'shrink' ORDER BY time DESC"
+                 confidence, peak_gpus, over_share, expires FROM reports.recommendations WHERE kind = 'replicas' AND verdict = 'shrink' ORDER BY time DESC"
                     .to_owned(),
             ),
         };
@@ -205,7 +221,7 @@ fn all(services: &[&ServiceVerdict]) -> Block {
         rows: services.iter().map(cells).collect(),
         query: Some(
             "SELECT service_name, verdict, replica_count, gpu_count, utilization_mean, coverage FROM reports.recommendations \
-             ORDER BY time DESC"
+             WHERE kind = 'replicas' ORDER BY time DESC"
                 .to_owned(),
         ),
     })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use datafusion::prelude::SessionContext;
 
-use super::Held;
+use super::held::Held;
 use crate::{
     error::Result,
     manifest::{self, Change, MigChange, Target},

@@ -3,6 +3,7 @@
 use super::*;
 use crate::manifest::Folder;
 use crate::test_session::{Sample, SeriesRow, labels, session};
+use crate::window::{DAY_US, MINUTE_US};
 
 const STEP_MINUTES: i64 = 5;
 const DAYS: i64 = 14;
@@ -39,6 +40,7 @@ fn request(prices: Option<&str>) -> RecommendRequest {
         zone: Tz::Europe__Berlin,
         prices: prices.map(|text| PriceBook::parse(text).unwrap()),
         manifests: None,
+        holidays: vec![],
         now_us: DAYS * DAY_US,
     }
 }
@@ -249,7 +251,7 @@ async fn minutes_of_more_or_less_than_the_window_give_the_same_verdicts() {
     assert_eq!(expected.len(), 3);
     for (from, until) in [(0, 14), (-3, 20), (0, 12)] {
         let minutes = GpuMinutes::read(&ctx, Window::new(from * DAY_US, until * DAY_US).unwrap()).await.unwrap();
-        let found = recommend_of(&ctx, &minutes, &asked).await.unwrap();
+        let found = recommend_of(&ctx, &minutes, &asked, None).await.unwrap();
         assert_eq!(verdicts(&found), expected, "minutes of days {from} to {until}");
     }
 }

@@ -39,7 +39,26 @@ fn cells(service: &ServiceVerdict, currency: Option<&str>) -> Vec<String> {
     ]
 }
 
+impl ServiceVerdict {
+    /// The autoscaler that there is, and what a replay says of its bounds.
+    pub(super) fn autoscaler_line(&self) -> Option<String> {
+        let told = self.autoscaler.as_ref()?.text();
+        Some(match &self.bounds {
+            Some(Ok(bounds)) => format!("{told}; {}", bounds.explanation),
+            Some(Err(reason)) => format!("{told}; not replayed: {reason}"),
+            None => told,
+        })
+    }
+}
+
 impl RecommendReport {
+    /// Ids, with what they are of.
+    fn to_decide_on(&self) -> Vec<String> {
+        let services = self.services.iter().map(|of| (of.id.as_ref(), &of.service));
+        let containers = self.containers.verdicts.iter().map(|of| (of.id.as_ref(), &of.subject));
+        services.chain(containers).filter_map(|(id, subject)| Some(format!("{} ({subject})", id?))).collect()
+    }
+
     /// The report as plain text.
     pub fn to_text(&self) -> String {
         let window = self.request.window;
@@ -50,11 +69,14 @@ impl RecommendReport {
             168,
             self.request.zone.name()
         );
+        if let Some(line) = crate::demand::holidays_text(&self.request.holidays) {
+            let _infallible = writeln!(text, "{line}\n");
+        }
+        let currency = self.request.prices.as_ref().map(|prices| prices.currency.as_str());
         if self.services.is_empty() {
             text += "No service named itself on the telemetry of a GPU in this window. service.name on the GPU metrics says whose \
                      work a card does.\n";
         } else {
-            let currency = self.request.prices.as_ref().map(|prices| prices.currency.as_str());
             let rows: Vec<_> = self.services.iter().map(|service| cells(service, currency)).collect();
             text += &text_table(&HEADER, 1, &rows);
             text += "\nWhy\n";
@@ -63,20 +85,31 @@ impl RecommendReport {
                 let why = why.strip_prefix(&format!("{}: ", service.service)).unwrap_or(&why);
                 let _infallible = writeln!(text, "  {}: {why}.", service.service);
             }
-            let proposed = self.services.iter().filter_map(|service| Some((service.id.as_ref()?, &service.service)));
-            let ids: Vec<String> = proposed.map(|(id, service)| format!("{id} ({service})")).collect();
-            if !ids.is_empty() {
-                let _infallible = writeln!(
-                    text,
-                    "\nTo decide on: {}. `driftwatt recommend accept ID` or `reject ID`; the files: --patches DIR.",
-                    ids.join(", ")
-                );
+            for service in &self.services {
+                if let Some(line) = service.autoscaler_line() {
+                    let _infallible = writeln!(text, "  {}: {line}.", service.service);
+                }
             }
+        }
+        text += &self.containers.to_text(currency);
+        let ids = self.to_decide_on();
+        if !ids.is_empty() {
+            let _infallible = writeln!(
+                text,
+                "\nTo decide on: {}. `driftwatt recommend accept ID` or `reject ID`; the files: --patches DIR.",
+                ids.join(", ")
+            );
         }
         if !self.settled.is_empty() {
             text += "\nWhat became of earlier ones\n";
             for entry in &self.settled {
                 let _infallible = writeln!(text, "  {}", entry.text());
+            }
+        }
+        if !self.undo.is_empty() {
+            text += "\nTo take back (the files: --patches DIR)\n";
+            for undo in &self.undo {
+                let _infallible = writeln!(text, "  {}", undo.entry.text());
             }
         }
         if self.unnamed_gpu_count > 0 {

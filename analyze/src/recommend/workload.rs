@@ -1,6 +1,6 @@
 //! What Kubernetes and the services tell of workloads: names, requests, usage and the signals that an autoscaler could follow.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use datafusion::prelude::SessionContext;
 
@@ -10,7 +10,7 @@ use crate::{
     hpa_advice::{Measured, Requests, ServiceSignals},
     manifest::{Target, WorkloadKind},
     rows::{Rows, SIMULATED},
-    window::{Window, time_literal},
+    window::Window,
 };
 
 /// Simulated or not, and a name.
@@ -20,7 +20,7 @@ type Key = (bool, String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PodName {
     namespace: Option<String>,
-    pod: String,
+    pub(super) pod: String,
 }
 
 /// What is told of all services.
@@ -44,6 +44,12 @@ struct Named {
     kind: WorkloadKind,
     name: String,
 }
+
+/// Simulated or not, namespace and name of a `ReplicaSet`.
+type ReplicaSet = (bool, Option<String>, String);
+
+/// Workloads by the name of their pods.
+pub(super) struct Owners<'a>(HashMap<(bool, &'a str), Vec<&'a Named>>);
 
 /// Sums over the containers of a pod, and of how many.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,29 +92,68 @@ impl Workloads {
         Ok(rows)
     }
 
+    /// Only what names workloads.
+    pub(super) async fn read_owners(ctx: &SessionContext, window: Window) -> Result<Self> {
+        let mut found = Self::default();
+        found.read_names(ctx, window).await?;
+        Ok(found)
+    }
+
     async fn read_names(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
+        // kube-state-metrics tells of pods the ReplicaSet, and of that the Deployment.
         let query = format!(
             "SELECT DISTINCT {SIMULATED} AS simulated, service_name AS service, k8s_pod AS pod, k8s_namespace AS namespace, \
-             attributes['k8s.deployment.name'] AS deployment, attributes['k8s.statefulset.name'] AS stateful \
+             attributes['k8s.deployment.name'] AS deployment, attributes['k8s.statefulset.name'] AS stateful, \
+             attributes['k8s.daemonset.name'] AS daemon, attributes['owner_kind'] AS owner_kind, \
+             attributes['owner_name'] AS owner_name, attributes['replicaset'] AS replica_set \
              FROM raw.series WHERE (attributes['k8s.deployment.name'] IS NOT NULL OR \
-             attributes['k8s.statefulset.name'] IS NOT NULL) AND last_time >= {} AND first_time < {}",
-            time_literal(window.start_us),
-            time_literal(window.end_us)
+             attributes['k8s.statefulset.name'] IS NOT NULL OR attributes['k8s.daemonset.name'] IS NOT NULL OR \
+             attributes['owner_name'] IS NOT NULL) AND {}",
+            window.series_condition()
         );
         let rows = self.rows(ctx, query).await?;
+        let simulated = rows.flags("simulated")?;
         let [services, pods, namespaces] = ["service", "pod", "namespace"].map(|name| rows.texts(name));
         let (services, pods, namespaces) = (services?, pods?, namespaces?);
-        let (deployments, stateful) = (rows.texts("deployment")?, rows.texts("stateful")?);
-        for (row, simulated) in rows.flags("simulated")?.into_iter().enumerate() {
-            let (kind, name) = match (&deployments[row], &stateful[row]) {
-                (Some(name), _) => (WorkloadKind::Deployment, name.clone()),
-                (None, Some(name)) => (WorkloadKind::StatefulSet, name.clone()),
-                (None, None) => continue,
+        let (deployments, stateful, daemons) =
+            (rows.texts("deployment")?, rows.texts("stateful")?, rows.texts("daemon")?);
+        let (owner_kinds, owner_names, replica_sets) =
+            (rows.texts("owner_kind")?, rows.texts("owner_name")?, rows.texts("replica_set")?);
+        let of_deployment = (0..rows.len()).filter_map(|row| {
+            let is_deployment = owner_kinds[row].as_deref() == Some("Deployment");
+            let replica_set = replica_sets[row].clone().filter(|_| is_deployment)?;
+            Some(((simulated[row], namespaces[row].clone(), replica_set), owner_names[row].clone()?))
+        });
+        let of_deployment: HashMap<ReplicaSet, String> = of_deployment.collect();
+        for row in 0..rows.len() {
+            let owner = owner_names[row].clone().filter(|_| replica_sets[row].is_none());
+            let named = match (&deployments[row], &stateful[row], &daemons[row], owner_kinds[row].as_deref(), owner) {
+                (Some(name), ..) => Some((WorkloadKind::Deployment, name.clone())),
+                (_, Some(name), ..) => Some((WorkloadKind::StatefulSet, name.clone())),
+                (_, _, Some(name), ..) => Some((WorkloadKind::DaemonSet, name.clone())),
+                (.., Some("StatefulSet"), Some(name)) => Some((WorkloadKind::StatefulSet, name)),
+                (.., Some("DaemonSet"), Some(name)) => Some((WorkloadKind::DaemonSet, name)),
+                (.., Some("ReplicaSet"), Some(name)) => of_deployment
+                    .get(&(simulated[row], namespaces[row].clone(), name))
+                    .map(|name| (WorkloadKind::Deployment, name.clone())),
+                _ => None,
             };
+            let Some((kind, name)) = named else { continue };
             let (service, pod, namespace) = (services[row].clone(), pods[row].clone(), namespaces[row].clone());
-            self.named.push(Named { simulated, service, pod, namespace, kind, name });
+            self.named.push(Named { simulated: simulated[row], service, pod, namespace, kind, name });
         }
         Ok(())
+    }
+
+    /// The workloads by pod.
+    pub(super) fn owners(&self) -> Owners<'_> {
+        let mut by_pod: HashMap<(bool, &str), Vec<&Named>> = HashMap::new();
+        for named in &self.named {
+            if let Some(pod) = &named.pod {
+                by_pod.entry((named.simulated, pod)).or_default().push(named);
+            }
+        }
+        Owners(by_pod)
     }
 
     async fn read_pods(&mut self, ctx: &SessionContext, window: Window) -> Result<()> {
@@ -209,11 +254,14 @@ impl Workloads {
         simulated: bool,
         pods: &BTreeSet<PodName>,
     ) -> (Result<Target, String>, Option<String>) {
+        // Few of all pods are ours: most are ruled out by their name.
+        let pod_names: HashSet<&str> = pods.iter().map(|pod| pod.pod.as_str()).collect();
         let is_ours = |named: &&Named| {
             named.simulated == simulated
                 && (named.service.as_deref() == Some(service)
                     || named.pod.as_ref().is_some_and(|name| {
-                        pods.iter().any(|pod| pod.pod == *name && pod.may_be_in(named.namespace.as_ref()))
+                        pod_names.contains(name.as_str())
+                            && pods.iter().any(|pod| pod.pod == *name && pod.may_be_in(named.namespace.as_ref()))
                     }))
         };
         let mut names: BTreeMap<(&str, &str), WorkloadKind> = BTreeMap::new();
@@ -242,12 +290,34 @@ impl Workloads {
     }
 }
 
+impl Owners<'_> {
+    /// Namespace, kind and name of the workload of a pod; none where it is not told, or two are.
+    pub(super) fn of(
+        &self,
+        simulated: bool,
+        namespace: Option<&String>,
+        pod: &str,
+    ) -> Option<(Option<&str>, WorkloadKind, &str)> {
+        let named = self.0.get(&(simulated, pod))?;
+        let fits = |named: &&&Named| namespace.zip(named.namespace.as_ref()).is_none_or(|(own, other)| own == other);
+        let found: BTreeSet<(Option<&str>, WorkloadKind, &str)> =
+            named.iter().filter(fits).map(|one| (one.namespace.as_deref(), one.kind, one.name.as_str())).collect();
+        // A source without a namespace tells of the same workload once more.
+        let told: BTreeSet<(WorkloadKind, &str)> = found.iter().map(|(_, kind, name)| (*kind, *name)).collect();
+        found.last().copied().filter(|_| told.len() == 1)
+    }
+}
+
 /// The name that Prometheus, and with it an adapter of custom metrics, has for a metric of OpenTelemetry.
 fn prometheus_name(metric: &str) -> String {
     metric.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | ':') { c } else { '_' }).collect()
 }
 
 impl PodName {
+    pub(super) fn new(namespace: Option<String>, pod: String) -> Self {
+        Self { namespace, pod }
+    }
+
     /// The pod of `holder`, if it is in one.
     pub(super) fn of(holder: &Holder) -> Option<Self> {
         Some(Self { namespace: holder.namespace.clone(), pod: holder.pod.clone()? })
@@ -263,7 +333,7 @@ impl PodName {
     }
 
     /// Whether nothing says that it is in another namespace.
-    fn may_be_in(&self, namespace: Option<&String>) -> bool {
+    pub(super) fn may_be_in(&self, namespace: Option<&String>) -> bool {
         self.namespace.as_ref().zip(namespace).is_none_or(|(own, other)| own == other)
     }
 }

@@ -3,11 +3,7 @@
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use crate::{
-    error::Result,
-    rows::Rows,
-    window::{Window, time_literal},
-};
+use crate::{error::Result, rows::Rows, window::Window};
 
 /// A question and what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,9 +38,6 @@ impl Asker<'_> {
 
     /// SQL condition for rows of series that have a point in the window.
     pub(super) fn series(&self) -> String {
-        let (start, end) = (time_literal(self.window.start_us), time_literal(self.window.end_us));
-        format!(
-            "last_time >= {start} AND first_time < {end} AND date >= CAST({start} AS DATE) AND date <= CAST({end} AS DATE)"
-        )
+        self.window.series_condition()
     }
 }

@@ -228,9 +228,15 @@ impl Meters<'_> {
     fn hold_pods(&self, fleet: &mut Fleet, there: &[Unpriced]) {
         let assets: BTreeMap<(&str, Resource), &Unpriced> =
             there.iter().map(|thing| ((thing.host.as_str(), thing.asset.resource), thing)).collect();
+        let jobs: BTreeMap<(Option<&str>, &str), &String> = self
+            .minutes
+            .holders
+            .iter()
+            .filter_map(|holder| Some(((holder.namespace.as_deref(), holder.pod.as_deref()?), holder.job.as_ref()?)))
+            .collect();
         for pod in self.hosts.pods.iter().filter(|pod| pod.host.0 == self.simulated) {
             let name = pod.namespace.as_ref().map_or_else(|| pod.pod.clone(), |space| format!("{space}/{}", pod.pod));
-            let labels = labels::of_holder(
+            let mut labels = labels::of_holder(
                 pod.service.clone(),
                 pod.team.clone(),
                 pod.namespace.clone(),
@@ -238,6 +244,9 @@ impl Meters<'_> {
                 None,
                 None,
             );
+            // The job whose cards it has pays for its CPUs and memory, too.
+            let job = jobs.get(&(pod.namespace.as_deref(), pod.pod.as_str()));
+            labels.extend(job.map(|job| ("job".to_owned(), (*job).clone())));
             for (resource, request, usage) in [
                 (Resource::Cpu, pod.cpu_request, pod.cpu_usage),
                 (Resource::Memory, pod.memory_request, pod.memory_usage),

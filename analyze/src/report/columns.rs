@@ -131,6 +131,7 @@ impl WeeklyReport {
                 window: crate::Window { start_us: 0, end_us: 1 },
                 zone: chrono_tz::UTC,
                 prices: None,
+                holidays: vec![],
                 now_us: 0,
             },
             before: crate::Window { start_us: -1, end_us: 0 },

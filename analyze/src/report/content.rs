@@ -290,11 +290,15 @@ impl Writer<'_> {
         ] {
             push(heading, self.costs(dimension));
         }
+        push("Training jobs", self.jobs());
         push("Cost per request and token", self.unit_costs());
         push("Use by the hour", self.hourly());
         push("Least used GPUs", self.least_used());
         push("CPU and memory of hosts", self.hosts());
         push("What would save most", self.savings());
+        if !self.fleet.undo.is_empty() {
+            push("To take back", vec![Block::List(self.fleet.undo.clone())]);
+        }
         push("Risks", self.risks());
         push("What is missing", vec![self.missing()]);
         sections

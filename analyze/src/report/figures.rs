@@ -69,7 +69,9 @@ pub(super) struct Parts<'a> {
 /// All rows of all dimensions.
 pub(super) fn by_dimension(parts: &Parts<'_>) -> BTreeMap<(Dimension, String), Figures> {
     let mut all = BTreeMap::new();
-    for dimension in Dimension::ALL {
+    // Without a training job there is nothing to tell apart.
+    let has_job = parts.stints.iter().any(|stint| stint.labels.contains_key(Dimension::Job.as_str()));
+    for dimension in Dimension::ALL.into_iter().filter(|dimension| has_job || *dimension != Dimension::Job) {
         let mut rows: BTreeMap<String, Figures> = BTreeMap::new();
         add_costs(&mut rows, dimension, parts);
         add_stints(&mut rows, dimension, parts);

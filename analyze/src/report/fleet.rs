@@ -24,6 +24,7 @@ use crate::{
     gpu_minutes::GpuMinutes,
     gpu_state::GpuState,
     price_book::{Cost, PriceBook},
+    recommend::RequestCounts,
     waterfall::{CardHours, Waterfall, waterfall},
     window::{HOUR_US, MINUTE_US, Window},
 };
@@ -49,6 +50,8 @@ pub(super) struct Week {
     pub(super) fleets: BTreeMap<bool, FleetWeek>,
     pub(super) row_count: u64,
     pub(super) queries: Vec<Query>,
+    /// Requests by service.
+    pub(super) requests: RequestCounts,
 }
 
 /// What was read of a window.
@@ -98,7 +101,8 @@ impl Week {
                 fleets.insert(simulated, FleetWeek::new(&telemetry, simulated, heard_us, book)?);
             }
         }
-        Ok((Self { fleets, row_count, queries }, telemetry.minutes))
+        let requests = telemetry.work.requests();
+        Ok((Self { fleets, row_count, queries, requests }, telemetry.minutes))
     }
 }
 

@@ -65,7 +65,8 @@ impl TableFunctionImpl for Function {
             Table::Waterfall => waterfall_batch(0, &[]).map(|batch| batch.schema()),
         };
         // Nothing of the rows depends on the time at which they are asked for but for what is still to come.
-        let request = WeeklyRequest { window, zone, prices: self.prices.clone(), now_us: window.end_us };
+        let request =
+            WeeklyRequest { window, zone, prices: self.prices.clone(), holidays: vec![], now_us: window.end_us };
         Ok(Arc::new(ReportTable { table: self.table, schema: schema.map_err(external)?, request }))
     }
 }

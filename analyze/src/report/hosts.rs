@@ -57,6 +57,14 @@ pub(super) struct Hosts {
 
 const HOST: &str = "coalesce(host_name, k8s_node)";
 
+/// Until when the last of `count` points speaks: as long as they are usually apart, at least a minute and at most as long as a
+/// silence is bridged.
+fn spoken_until(first_us: i64, last_us: i64, count: u64, end_us: i64) -> i64 {
+    let steps = i64::try_from(count).unwrap_or(i64::MAX) - 1;
+    let step_us = if steps > 0 { (last_us - first_us) / steps } else { MINUTE_US };
+    (last_us + step_us.clamp(MINUTE_US, BRIDGED_US)).min(end_us)
+}
+
 impl Hosts {
     pub(super) async fn read(asker: &mut Asker<'_>, present: &Present) -> Result<Self> {
         let mut hosts = Self::default();
@@ -92,7 +100,7 @@ impl Hosts {
             let count = points[row].unwrap_or(0).unsigned_abs();
             self.row_count += count;
             let stats = Stats { average: averages[row], p95: p95s[row], peak: peaks[row], count };
-            let here = Period { start_us: first, end_us: (last + MINUTE_US).min(asker.window.end_us) };
+            let here = Period { start_us: first, end_us: spoken_until(first, last, count, asker.window.end_us) };
             host.here = Some(host.here.map_or(here, |known| Period {
                 start_us: known.start_us.min(here.start_us),
                 end_us: known.end_us.max(here.end_us),
@@ -130,14 +138,18 @@ impl Hosts {
 
     async fn read_pods(&mut self, asker: &mut Asker<'_>) -> Result<()> {
         let mean = |role: &str| format!("avg(CASE role WHEN '{role}' THEN value END)");
+        // Of the role that is told most often: every role has points of its own.
+        let roles = ["cpu.request", "cpu.usage", "memory.request", "memory.working_set", "memory.used"];
+        let counts = roles.map(|role| format!("count(CASE role WHEN '{role}' THEN value END)"));
         let query = format!(
             "SELECT {SIMULATED} AS simulated, {HOST} AS host, k8s_namespace AS namespace, k8s_pod AS pod, k8s_container, \
              max(service_name) AS service, max(team) AS team, scope, CAST(time AS BIGINT) / {DAY_US} AS day, \
-             CAST(min(time) AS BIGINT) AS first_us, CAST(max(time) AS BIGINT) AS last_us, {} AS cpu_request, \
+             greatest({}) AS points, CAST(min(time) AS BIGINT) AS first_us, CAST(max(time) AS BIGINT) AS last_us, {} AS cpu_request, \
              {} AS cpu_usage, {} AS memory_request, coalesce({}, {}) AS memory_usage FROM system \
              WHERE role IN ('cpu.request', 'cpu.usage', 'memory.request', 'memory.working_set', 'memory.used') \
              AND scope IN ('pod', 'container') AND k8s_pod IS NOT NULL AND {} \
              GROUP BY 1, 2, 3, 4, 5, 8, 9 ORDER BY 1, 2, 3, 4, 5, 8, 9",
+            counts.join(", "),
             mean("cpu.request"),
             mean("cpu.usage"),
             mean("memory.request"),
@@ -152,6 +164,7 @@ impl Hosts {
         let (hosts, namespaces, pods, containers) = (hosts?, namespaces?, pods?, containers?);
         let (services, teams, scopes) = (services?, teams?, scopes?);
         let (first, last) = (rows.integers("first_us")?, rows.integers("last_us")?);
+        let points = rows.integers("points")?;
         let numbers = ["cpu_request", "cpu_usage", "memory_request", "memory_usage"].map(|name| rows.numbers(name));
         let [cpu_request, cpu_usage, memory_request, memory_usage] = numbers;
         let (cpu_request, cpu_usage) = (cpu_request?, cpu_usage?);
@@ -167,7 +180,10 @@ impl Hosts {
             // Whoever is there before and after midnight was there at midnight, too.
             let next = Some(row + 1).filter(|next| *next < rows.len() && who(*next) == who(row));
             let goes_on = next.and_then(|next| first[next]).filter(|next_us| next_us - last_us <= BRIDGED_US);
-            let end_us = goes_on.unwrap_or(last_us + MINUTE_US).min(asker.window.end_us);
+            let count = points[row].unwrap_or(0).unsigned_abs();
+            let end_us = goes_on
+                .unwrap_or_else(|| spoken_until(first_us, last_us, count, asker.window.end_us))
+                .min(asker.window.end_us);
             self.pods.push(PodDay {
                 host: (simulated[row], host),
                 namespace: namespaces[row].clone(),

@@ -30,7 +30,7 @@ impl WeeklyReport {
             self.table_versions.iter().map(|(name, version)| (name.clone(), json!(version))).collect();
         json!({
             "window": self.request.window, "before": self.before, "time_zone": self.request.zone.name(),
-            "prices": self.request.prices, "table_versions": versions, "program": env!("CARGO_PKG_VERSION"),
+            "prices": self.request.prices, "holidays": self.request.holidays, "table_versions": versions, "program": env!("CARGO_PKG_VERSION"),
         })
     }
 }
@@ -59,7 +59,7 @@ impl FleetReport {
             "waterfall": waterfall_json(&self.week.waterfall),
             "rows": self.rows.iter().map(row_json).collect::<Vec<_>>(),
             "hourly_gpu_utilization": self.week.hourly,
-            "savings": savings, "risks": risks, "missing": self.week.missing,
+            "savings": savings, "undo": self.undo, "risks": risks, "missing": self.week.missing,
             "monitoring_cost": monitoring.map(Money::units),
         })
     }

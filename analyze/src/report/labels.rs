@@ -30,6 +30,8 @@ pub enum Dimension {
     Service,
     /// A model with its version.
     ModelVersion,
+    /// A training job by its key.
+    Job,
     /// A host by name.
     Host,
     /// A model of GPU.
@@ -40,13 +42,14 @@ pub enum Dimension {
 
 impl Dimension {
     /// All, in the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Fleet,
         Self::Part,
         Self::Team,
         Self::Namespace,
         Self::Service,
         Self::ModelVersion,
+        Self::Job,
         Self::Host,
         Self::GpuModel,
         Self::Gpu,
@@ -61,6 +64,7 @@ impl Dimension {
             Self::Namespace => "namespace",
             Self::Service => "service",
             Self::ModelVersion => "model_version",
+            Self::Job => "job",
             Self::Host => "host",
             Self::GpuModel => "gpu_model",
             Self::Gpu => "gpu",
@@ -114,8 +118,10 @@ pub(super) fn of_holder(
 
 /// The same of one that the telemetry of GPUs names.
 pub(super) fn of(holder: &Holder) -> Labels {
-    let Holder { service, team, namespace, pod, model, model_version } = holder.clone();
-    of_holder(service, team, namespace, pod, model, model_version)
+    let Holder { service, team, namespace, pod, model, model_version, job } = holder.clone();
+    let mut labels = of_holder(service, team, namespace, pod, model, model_version);
+    put(&mut labels, "job", job);
+    labels
 }
 
 /// Labels of a card.
@@ -145,7 +151,7 @@ pub(super) fn name(holder: &Holder) -> String {
         Some(namespace) => format!("{namespace}/{pod}"),
         None => pod.clone(),
     });
-    let known = [&holder.service, &holder.team, &holder.namespace].into_iter().flatten().cloned();
+    let known = [&holder.service, &holder.team, &holder.namespace, &holder.job].into_iter().flatten().cloned();
     // Without a pod all labels are needed to tell two apart.
     let who = pod.or_else(|| known.reduce(|all, label| format!("{all} · {label}")));
     let what = [&holder.model, &holder.model_version].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");

@@ -34,6 +34,7 @@ mod tests;
 mod usage;
 mod work;
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use datafusion::prelude::SessionContext;
 use driftwatt_store::Store;
@@ -49,7 +50,8 @@ use crate::{
     PriceBook,
     error::Result,
     gpu_minutes::GpuMinutes,
-    recommend::{RecommendReport, RecommendRequest, recommend_of},
+    ledger,
+    recommend::{RecommendReport, RecommendRequest, RequestCounts, recommend_of},
     window::{DAY_US, Window, time_text},
 };
 use fleet::{FleetWeek, Week};
@@ -70,6 +72,8 @@ pub struct WeeklyRequest {
     pub zone: Tz,
     /// Prices; without, every cost is unknown.
     pub prices: Option<PriceBook>,
+    /// Local days that stand for no usual week in what is advised.
+    pub holidays: Vec<NaiveDate>,
     /// The time of the report, UTC microseconds.
     pub now_us: i64,
 }
@@ -100,6 +104,8 @@ struct FleetReport {
     before: Option<FleetWeek>,
     rows: Vec<Row>,
     savings: Vec<Saving>,
+    /// What was accepted, measured, and should be taken back, a line each.
+    undo: Vec<String>,
     risks: Vec<Risk>,
 }
 
@@ -124,12 +130,15 @@ pub async fn weekly(ctx: &SessionContext, store: Option<&Store>, request: &Weekl
     let table_versions = store.map(table_versions).unwrap_or_default();
     let book = book_of(request)?;
     let (now, minutes) = Week::read(ctx, request.window, request.now_us, &book).await?;
-    let advice = advice(ctx, &minutes, request).await?;
+    let advice = advice(ctx, &minutes, request, &now.requests).await?;
     // Those of the window before take as much memory.
     drop(minutes);
     let mut report = WeeklyReport { table_versions, ..compared(ctx, now, &book, request).await? };
+    let undo = ledger::to_undo(ctx, &[], request.now_us).await?;
     for fleet in &mut report.fleets {
         let simulated = fleet.simulated;
+        let of_fleet = undo.iter().filter(|undo| undo.entry.simulated == simulated);
+        fleet.undo = of_fleet.map(|undo| undo.entry.text()).collect();
         fleet.savings = advice.as_ref().map(|advice| savings(advice, simulated)).unwrap_or_default();
         fleet.risks = risks::risks(advice.as_ref(), simulated, &fleet.rows);
     }
@@ -146,12 +155,22 @@ async fn advice(
     ctx: &SessionContext,
     minutes: &GpuMinutes,
     request: &WeeklyRequest,
+    requests: &RequestCounts,
 ) -> Result<Option<RecommendReport>> {
     let Some(window) = advice_window(request) else { return Ok(None) };
     let (zone, prices) = (request.zone, request.prices.clone());
     // The report of a past week is always the same: its advice is that of its end.
-    let asked = RecommendRequest { window, zone, prices, manifests: None, now_us: window.end_us };
-    recommend_of(ctx, minutes, &asked).await.map(Some)
+    let asked = RecommendRequest {
+        window,
+        zone,
+        prices,
+        manifests: None,
+        holidays: request.holidays.clone(),
+        now_us: window.end_us,
+    };
+    // Counted for the bill already, unless that is of another time.
+    let requests = (window == request.window).then(|| requests.clone());
+    recommend_of(ctx, minutes, &asked, requests).await.map(Some)
 }
 
 fn advice_window(request: &WeeklyRequest) -> Option<Window> {
@@ -183,7 +202,7 @@ async fn compared(ctx: &SessionContext, now: Week, book: &PriceBook, request: &W
     let fleets = now.fleets.into_iter().map(|(simulated, week)| {
         let before = before.fleets.remove(&simulated);
         let rows = rows::rows(simulated, &week, before.as_ref(), hours, digits);
-        FleetReport { simulated, savings: vec![], risks: vec![], rows, week, before }
+        FleetReport { simulated, savings: vec![], undo: vec![], risks: vec![], rows, week, before }
     });
     Ok(WeeklyReport {
         request: request.clone(),

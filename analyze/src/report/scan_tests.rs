@@ -113,9 +113,11 @@ fn of_all_roles(from_hour: i64, until_hour: i64) -> Vec<Sample> {
 async fn the_points_of_a_week_are_read_once() {
     let window = Window::new(100 * HOUR_US, 110 * HOUR_US).unwrap();
     let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { L4 = 1.0 }").unwrap();
-    let request = WeeklyRequest { window, zone: Tz::UTC, prices: Some(prices), now_us: window.end_us };
+    let request =
+        WeeklyRequest { window, zone: Tz::UTC, prices: Some(prices), holidays: vec![], now_us: window.end_us };
     let ctx = session(&of_all_roles(90, 110), &[]);
     let (gpu, system, inputs) = (watch(&ctx, "gpu").await, watch(&ctx, "system").await, watch(&ctx, "inputs").await);
+    let latency = watch(&ctx, "latency").await;
     let report = weekly(&ctx, None, &request).await.unwrap();
     assert!(report.row_count > 0 && report.fleets[0].before.is_some());
     // Once in this window and once in the week before it, which is another. Advice on the window is made of the same minutes.
@@ -126,6 +128,14 @@ async fn the_points_of_a_week_are_read_once() {
     assert_eq!(scans_by_role(&gpu, &["gpu.memory.total", "gpu.power.limit"]).into_values().max(), Some(1));
     let found = scans_by_role(&system, &["cpu.utilization", "memory.total", "cpu.count", "collector.cpu.usage"]);
     assert!(found.values().all(|count| *count == 2), "{found:?}\n{:#?}", system.lock().unwrap());
+    let found = scans_by_role(&latency, &["latency.e2e"]);
+    assert!(found.values().all(|count| *count == 2), "{found:?}\n{:#?}", latency.lock().unwrap());
+    // Hosts, pods and containers have series of their own: each is read by the question that asks for its scope.
+    let memory: Vec<String> =
+        system.lock().unwrap().iter().filter(|scan| scan.contains("\"memory.used\"")).cloned().collect();
+    let of_hosts = memory.iter().filter(|scan| scan.contains("\"node\"") && !scan.contains("\"pod\"")).count();
+    let of_pods = memory.iter().filter(|scan| scan.contains("\"pod\"") && !scan.contains("\"node\"")).count();
+    assert_eq!((of_hosts, of_pods, memory.len()), (2, 2, 4), "{memory:#?}");
     let found = scans_by_role(&inputs, &["input.tokens"]);
     assert!(found.values().all(|count| *count == 2), "{found:?}\n{:#?}", inputs.lock().unwrap());
 }

@@ -31,7 +31,7 @@ fn ten_hours(service: &str, simulated: bool) -> Vec<Sample> {
 
 fn request(window: Window, zone: Tz) -> WeeklyRequest {
     let prices = PriceBook::parse("currency = \"USD\"\ngpu_hour = { L4 = 1.0 }").unwrap();
-    WeeklyRequest { window, zone, prices: Some(prices), now_us: window.end_us }
+    WeeklyRequest { window, zone, prices: Some(prices), holidays: vec![], now_us: window.end_us }
 }
 
 async fn report(samples: &[Sample]) -> WeeklyReport {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{asker::Asker, present::Present};
-use crate::{allocation::Labels, error::Result, rows::SIMULATED};
+use crate::{allocation::Labels, error::Result, recommend::RequestCounts, rows::SIMULATED};
 
 /// Counts of a window; `None` is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -78,6 +78,17 @@ impl WorkDone {
             (simulated, labels, Counts { requests, input_tokens, output_tokens })
         });
         Ok(Self { rows: rows.collect() })
+    }
+
+    /// Requests by whether they are simulated, and service.
+    pub(super) fn requests(&self) -> RequestCounts {
+        let mut counts = RequestCounts::new();
+        for (simulated, labels, of) in &self.rows {
+            if let (Some(service), Some(requests)) = (labels.get("service"), of.requests) {
+                *counts.entry((*simulated, service.clone())).or_default() += requests;
+            }
+        }
+        counts
     }
 }
 

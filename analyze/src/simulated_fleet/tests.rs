@@ -94,6 +94,7 @@ async fn services_that_are_read_get_the_same_verdict_and_are_called_simulated() 
         zone: Tz::Europe__Berlin,
         prices: None,
         manifests: None,
+        holidays: vec![],
         now_us: end_us,
     };
     let report = recommend(&session(&samples, &[]), None, &request).await.unwrap();

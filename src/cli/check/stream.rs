@@ -70,6 +70,7 @@ async fn local(opened: &Opened, question: &StreamQuestion, notifier: Option<&Not
         session: &opened.session,
         store: Some(&opened.store),
         prices: None,
+        holidays: vec![],
         production: opened.config.lineage.production(),
         drift: &opened.config.drift,
         now_us: Utc::now().timestamp_micros(),

@@ -2,6 +2,7 @@
 
 use super::{Writer, charts, columns, number, number_or_dash, text};
 use crate::{
+    allocation::UNALLOCATED,
     page::{Block, Cell, Table},
     report::{json::rung_name, labels::Dimension, rows::Row},
     waterfall::Step,
@@ -92,6 +93,39 @@ impl Writer<'_> {
                 "name, gpu_utilization_average, gpu_utilization_p95, gpu_utilization_peak, gpu_memory_bytes_average, \
                  gpu_memory_bytes_peak, gpu_cost, coverage",
                 Dimension::Gpu,
+            ),
+        };
+        vec![Block::Table(table)]
+    }
+
+    /// What training jobs had and used; nothing where none names itself.
+    pub(super) fn jobs(&self) -> Vec<Block> {
+        let is_job = |row: &&Row| row.name != UNALLOCATED;
+        let cells = |row: &Row| {
+            vec![
+                text(&row.name),
+                text(&row.now.gpu_count.to_string()),
+                number(Some(row.now.gpu_hours), 1.0, 1),
+                number_or_dash(row.now.busy(), 1.0, 1),
+                number_or_dash(row.now.gpu.average, 100.0, 1),
+                number_or_dash(row.now.gpu.p95, 100.0, 1),
+                self.money(row.cost),
+                number_or_dash(row.now.energy_kwh, 1.0, 1),
+                number_or_dash(row.now.coverage(), 100.0, 1),
+            ]
+        };
+        let rows: Vec<Vec<Cell>> = self.rows(Dimension::Job).filter(is_job).map(cells).collect();
+        if rows.is_empty() {
+            return vec![];
+        }
+        let numbers = ["GPUs", "GPU-h", "busy h", "duty %", "p95 %", "cost", "kWh", "measured %"];
+        let table = Table {
+            caption: "What each job had, how much of it was busy where that was measured, and what it cost with CPU and memory".to_owned(),
+            columns: columns(&["job"], &numbers),
+            rows,
+            query: self.query(
+                "name, gpu_count, gpu_hours, gpu_hours_busy, gpu_utilization_average, gpu_utilization_p95, cost, energy_kwh, coverage",
+                Dimension::Job,
             ),
         };
         vec![Block::Table(table)]
