@@ -32,7 +32,7 @@ use self::{
     compose::{Composed, Sources, time_text},
     outcome::RunCounters,
 };
-use crate::{answers::read_prices, config::Config};
+use crate::{answers::read_prices, config::Config, lineage_outlet::LineageOutlet};
 
 /// No sleep is longer, so that a clock that was set or a machine that slept is noticed.
 const LOOK_MAX: Duration = Duration::from_secs(60);
@@ -56,6 +56,8 @@ pub(crate) struct Scheduler {
     alone: HashMap<String, Semaphore>,
     /// What stores the scores of drift as metrics; none where no server runs.
     ingest: Option<Arc<Ingest>>,
+    /// Who is told of runs; none is nobody.
+    outlet: Option<LineageOutlet>,
     counters: RunCounters,
 }
 
@@ -123,9 +125,15 @@ impl Scheduler {
             outbox,
             clock,
             ingest,
+            outlet: None,
             reading: Semaphore::new(1),
             counters: RunCounters::new(),
         })
+    }
+
+    /// Tells `outlet` of every run.
+    pub(crate) fn telling(self, outlet: Option<LineageOutlet>) -> Self {
+        Self { outlet, ..self }
     }
 
     /// A handle, and the work behind it, which never ends by itself.
@@ -281,7 +289,15 @@ impl Scheduler {
         let versions = self.store.tables().into_iter().map(|table| (table.name, table.version.into()));
         run.table_versions = Value::Object(versions.collect());
         run.record(&self.store, Step::Started, self.clock.unix_us()).await.context("record the start of the run")?;
-        let composed = match self.composed(&run).await {
+        let began = self.outlet.as_ref().map(|outlet| {
+            let (schedule, nominal_us) = (run.schedule, run.scheduled.timestamp_micros());
+            outlet.begin(schedule.job.as_str(), Some((&schedule.name, nominal_us)))
+        });
+        let composed = self.composed(&run).await;
+        if let Some(open) = began {
+            open.end(composed.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+        }
+        let composed = match composed {
             Ok(composed) => composed,
             Err(error) => {
                 run.error = Some(format!("{error:#}"));

@@ -1,14 +1,13 @@
 //! `driftwatt demo`: everything, on data of its own.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
-use driftwatt_analyze::PriceBook;
+use driftwatt_analyze::{PriceBook, lineage::answer::LineageScope};
 use driftwatt_collector::Collector;
 use futures::{Stream, stream};
 
@@ -140,7 +139,7 @@ async fn diagnosis(server: &Server, incident: &Incident, number: usize) -> anyho
         session: &server.session,
         store: Some(&server.store),
         prices: None,
-        production: BTreeSet::new(),
+        scope: LineageScope::default(),
         now_us: Utc::now().timestamp_micros(),
     };
     terminal::print(&desk.diagnose(&question).await?);
@@ -175,8 +174,8 @@ fn time_text(time_us: u64) -> String {
 async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<()> {
     let prices = Some(PriceBook::parse(PRICES)?);
     let now = Utc::now();
-    let (production, now_us) = (BTreeSet::new(), now.timestamp_micros());
-    let desk = Desk { session: &server.session, store: Some(&server.store), prices, production, now_us };
+    let (scope, now_us) = (LineageScope::default(), now.timestamp_micros());
+    let desk = Desk { session: &server.session, store: Some(&server.store), prices, scope, now_us };
     // Up to this moment, so that what this machine sent meanwhile is in the report as well.
     let now = now.to_rfc3339_opts(SecondsFormat::Micros, true);
     let when = When { week: None, from: Some(time_text(start_us)), to: Some(now) };

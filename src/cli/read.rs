@@ -87,7 +87,7 @@ async fn answered_by<A: Into<Answer>>(
         session: &opened.session,
         store: Some(&opened.store),
         prices,
-        production: opened.config.lineage.production(),
+        scope: opened.config.lineage.scope(),
         now_us: Utc::now().timestamp_micros(),
     })
     .await;

@@ -1,7 +1,5 @@
 //! What each job finds, and the letters that tell it.
 
-use std::collections::BTreeSet;
-
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use datafusion::prelude::SessionContext;
@@ -10,6 +8,7 @@ use driftwatt_analyze::{
     delivery::{Attachment, DeliveryAttempt, Letter, Outbox, Outcome},
     drift::Source,
     idle::alert::{self, AlertRequest},
+    lineage::answer::LineageScope,
     owner_mail::OwnerMail,
     page,
     schedule::{Attach, CheckJob, DriftJob, Job, Schedule},
@@ -106,7 +105,7 @@ impl Sources<'_> {
             session: self.session,
             store: Some(self.store),
             prices: self.prices.clone(),
-            production: BTreeSet::new(),
+            scope: LineageScope::default(),
             now_us: self.scheduled.timestamp_micros(),
         }
     }

@@ -70,7 +70,7 @@ async fn local(opened: &Opened, question: &StreamQuestion, notifier: Option<&Not
         session: &opened.session,
         store: Some(&opened.store),
         prices: None,
-        production: opened.config.lineage.production(),
+        scope: opened.config.lineage.scope(),
         now_us: Utc::now().timestamp_micros(),
     };
     let checked = desk.check_stream(question).await?;
