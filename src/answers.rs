@@ -6,7 +6,7 @@ mod question;
 mod report_text;
 mod stream_check;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use chrono::{DateTime, NaiveDate};
@@ -21,7 +21,7 @@ use driftwatt_analyze::{
     idle::{self, IdleRequest},
     ledger::{self, Decision},
     lineage::{
-        answer::{self as lineage_answer, LineageRequest},
+        answer::{self as lineage_answer, LineageRequest, LineageScope},
         deployment_mark::DeploymentMark,
         service_timelines,
     },
@@ -66,8 +66,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) prices: Option<PriceBook>,
     /// Days that stand for no usual week.
     pub(crate) holidays: Vec<NaiveDate>,
-    /// Environments in which what runs must be in the registry.
-    pub(crate) production: BTreeSet<String>,
+    /// What answers about lineage look at.
+    pub(crate) scope: LineageScope,
     /// What features weigh, and windows that have a name.
     pub(crate) drift: &'a DriftSettings,
     /// The time of the answer, UTC microseconds.
@@ -204,7 +204,8 @@ impl Desk<'_> {
             model: question.model.clone(),
             at_us: question.at.as_deref().filter(|at| !at.is_empty()).map(parse_time).transpose()?,
             days: question.days.unwrap_or(service_timelines::DAYS_USUAL),
-            production: self.production.clone(),
+            scope: self.scope.clone(),
+            prices: self.prices.clone(),
             now_us: self.now_us,
         };
         let report = lineage_answer::run(self.session, &request).await?;

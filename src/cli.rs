@@ -16,9 +16,11 @@ use crate::{
 mod check;
 mod collect;
 mod demo;
+mod dvc;
 mod folders;
 mod import;
 mod inspect;
+mod labels;
 mod password;
 mod read;
 mod recommend;
@@ -78,6 +80,11 @@ enum Command {
     Diagnose(DiagnoseArgs),
     /// Which data, parameters and code made what runs now, or ran at a moment; what changed last, and what to look at
     Lineage(LineageArgs),
+    /// Tell which predictions turned out right, from a file: the accuracy of each version. Exit code 0 all, 1 some were refused, 2 none
+    /// was told
+    Labels(labels::LabelsArgs),
+    /// Record which data the DVC files of a work tree name, and its commit. Exit code 0 done, 1 done and something is odd, 2 not done
+    Dvc(dvc::DvcArgs),
     /// Say what is deployed, from a script or by hand
     #[command(subcommand)]
     Deploy(DeployCommand),
@@ -432,6 +439,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args).await,
         Command::Drift(args) => return Ok(read::drift(args).await),
         Command::Import(args) => return Ok(import::run(args).await),
+        Command::Labels(args) => return Ok(labels::run(args).await),
+        Command::Dvc(args) => return Ok(dvc::run(args).await),
         Command::Offpeak(args) => read::off_peak(args).await,
         Command::Schedule(args) => return schedule::run(args).await,
         Command::Check(args) => return Ok(check::run(args).await),

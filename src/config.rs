@@ -5,8 +5,12 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 use anyhow::{Context as _, bail};
 use chrono::NaiveDate;
 use driftwatt_analyze::{
-    delivery::RawDelivery, demand::parse_holidays, gates::RawWatchedFolder,
-    lineage::checkpoint_folder::RawCheckpointFolder, registry::RawMlflow, schedule::RawSchedule,
+    delivery::{RawDelivery, RawOpenLineage},
+    demand::parse_holidays,
+    gates::RawWatchedFolder,
+    lineage::{answer::LineageScope, checkpoint_folder::RawCheckpointFolder, work_tree::RawWorkTree},
+    registry::RawMlflow,
+    schedule::RawSchedule,
 };
 use serde::Deserialize;
 
@@ -86,14 +90,20 @@ pub(crate) struct LineageSection {
     pub(crate) production: Option<BTreeSet<String>>,
     /// The model registry to read. Default none.
     pub(crate) mlflow: Option<RawMlflow>,
+    /// Where events of our own jobs go. Default nowhere.
+    pub(crate) openlineage: Option<RawOpenLineage>,
     /// Folders of checkpoints to watch. Default none.
     pub(crate) checkpoints: Vec<RawCheckpointFolder>,
+    /// Work trees whose DVC files are read. Default none.
+    pub(crate) work_trees: Vec<RawWorkTree>,
 }
 
 impl LineageSection {
-    /// Environments in which what runs must be in the registry.
-    pub(crate) fn production(&self) -> BTreeSet<String> {
-        self.production.clone().unwrap_or_else(|| ["prod", "production"].map(str::to_owned).into())
+    /// What answers about lineage look at.
+    pub(crate) fn scope(&self) -> LineageScope {
+        let production = self.production.clone().unwrap_or_else(|| ["prod", "production"].map(str::to_owned).into());
+        let of_service = |raw: &RawCheckpointFolder| Some((raw.folder.display().to_string(), raw.service.clone()?));
+        LineageScope { production, checkpoint_services: self.checkpoints.iter().filter_map(of_service).collect() }
     }
 }
 

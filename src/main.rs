@@ -11,6 +11,7 @@ mod demo;
 mod deployment_watch;
 mod drift_gauges;
 mod exit;
+mod lineage_outlet;
 mod memory;
 mod otlp;
 mod quarantine;
@@ -25,6 +26,7 @@ mod shell;
 mod stop_signal;
 mod terminal;
 mod web;
+mod work_tree_watch;
 
 use std::process::ExitCode;
 

@@ -43,6 +43,7 @@ use self::{
 use crate::{
     answers::{DriftSettings, read_prices},
     config::Config,
+    lineage_outlet::LineageOutlet,
 };
 
 /// No sleep is longer, so that a clock that was set or a machine that slept is noticed.
@@ -70,6 +71,8 @@ pub(crate) struct Scheduler {
     alone: HashMap<String, Semaphore>,
     /// What stores the scores of drift as metrics; none where no server runs.
     ingest: Option<Arc<Ingest>>,
+    /// Who is told of runs; none is nobody.
+    outlet: Option<LineageOutlet>,
     counters: RunCounters,
 }
 
@@ -155,9 +158,15 @@ impl Scheduler {
             outbox,
             clock,
             ingest,
+            outlet: None,
             reading: Semaphore::new(1),
             counters: RunCounters::new(),
         })
+    }
+
+    /// Tells `outlet` of every run.
+    pub(crate) fn telling(self, outlet: Option<LineageOutlet>) -> Self {
+        Self { outlet, ..self }
     }
 
     /// A handle, and the work behind it, which never ends by itself.
@@ -340,7 +349,14 @@ impl Scheduler {
         let alone = self.alone.get(&schedule.name).context("a schedule of another configuration")?;
         let _alone = alone.acquire().await.context("the scheduler ends")?;
         self.begin(&mut run).await?;
-        let composed = match self.composed(schedule, &run).await {
+        let began = self.outlet.as_ref().map(|outlet| {
+            outlet.begin(schedule.job.as_str(), Some((&schedule.name, run.scheduled.timestamp_micros())))
+        });
+        let composed = self.composed(schedule, &run).await;
+        if let Some(open) = began {
+            open.end(composed.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+        }
+        let composed = match composed {
             Ok(composed) => composed,
             Err(error) => {
                 run.error = Some(format!("{error:#}"));

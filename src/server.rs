@@ -7,6 +7,7 @@ use datafusion::prelude::SessionContext;
 use driftwatt_ingest::{Ingest, serve_grpc, serve_http};
 use driftwatt_query::{FlightOptions, Questions, serve_flight, serve_postgres};
 use driftwatt_store::Store;
+use futures::future::BoxFuture;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -14,12 +15,15 @@ use crate::{
     checkpoint_watch::CheckpointWatch,
     clock::SystemClock,
     config::{Addresses, Config},
-    deployment_watch, memory,
+    deployment_watch,
+    lineage_outlet::{LineageOutlet, LineageSender},
+    memory,
     query_runtime::QueryRuntime,
     registry_watch::RegistryWatch,
     scheduler::Scheduler,
     self_metrics::{SelfMetrics, store_exports},
     session, web,
+    work_tree_watch::WorkTreeWatch,
 };
 
 /// A server that answers on all its addresses.
@@ -34,20 +38,29 @@ pub(crate) struct Server {
     _queries: QueryRuntime,
 }
 
-/// What the server looks at by itself, beside what it is sent.
+/// What the server does by itself, beside what it is asked.
 struct Watches {
     registry: Option<RegistryWatch>,
     checkpoints: Option<CheckpointWatch>,
+    work_trees: Option<WorkTreeWatch>,
+    events: Option<LineageSender>,
 }
 
 impl Watches {
+    /// The watches, and where events of our own jobs go.
+    ///
     /// # Errors
     /// Settings that cannot be used, a token that cannot be read.
-    fn new(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self {
+    fn new(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Self, Option<LineageOutlet>)> {
+        let outlet = |raw| LineageOutlet::new(raw, store, Arc::new(SystemClock));
+        let (outlet, events) = config.lineage.openlineage.as_ref().map(outlet).transpose()?.unzip();
+        let watches = Self {
             registry: config.lineage.mlflow.as_ref().map(RegistryWatch::new).transpose()?,
-            checkpoints: CheckpointWatch::new(&config.lineage.checkpoints)?,
-        })
+            checkpoints: CheckpointWatch::new(&config.lineage.checkpoints, &config.delivery)?,
+            work_trees: WorkTreeWatch::new(&config.lineage.work_trees)?,
+            events,
+        };
+        Ok((watches, outlet))
     }
 
     fn spawn(
@@ -58,28 +71,37 @@ impl Watches {
         session: &SessionContext,
         store: &Arc<Store>,
     ) {
-        if let Some(registry) = self.registry {
-            let (stop, session, store) = (shutdown.clone(), session.clone(), Arc::clone(store));
-            let watched = async move {
-                stop.run_until_cancelled(registry.watch(&session, &store, &SystemClock)).await;
+        let mut keep = |work: BoxFuture<'static, ()>| {
+            let stop = shutdown.clone();
+            let kept = async move {
+                stop.run_until_cancelled(work).await;
                 Ok(())
             };
-            tasks.spawn_on(watched, queries.handle());
-        }
-        let (stop, of_deployments) = (shutdown.clone(), (session.clone(), Arc::clone(store)));
-        let watched = async move {
-            let (session, store) = of_deployments;
-            stop.run_until_cancelled(deployment_watch::watch(&session, &store, &SystemClock)).await;
-            Ok(())
+            tasks.spawn_on(kept, queries.handle());
         };
-        tasks.spawn_on(watched, queries.handle());
+        let own = || (session.clone(), Arc::clone(store));
+        if let Some(registry) = self.registry {
+            let (session, store) = own();
+            keep(Box::pin(async move { registry.watch(&session, &store, &SystemClock).await }));
+        }
+        let (of_deployments, stored) = own();
+        keep(Box::pin(async move { deployment_watch::watch(&of_deployments, &stored, &SystemClock).await }));
+        if let Some(trees) = self.work_trees {
+            let (_, store) = own();
+            keep(Box::pin(async move { trees.watch(&store, &SystemClock).await }));
+        }
         if let Some(checkpoints) = self.checkpoints {
-            let (stop, store) = (shutdown.clone(), Arc::clone(store));
-            let watched = async move {
-                stop.run_until_cancelled(checkpoints.watch(&store, &SystemClock)).await;
+            let (session, store) = own();
+            keep(Box::pin(async move { checkpoints.watch(&session, &store, &SystemClock).await }));
+        }
+        if let Some(events) = self.events {
+            // It ends by itself, after what waits was sent.
+            let stop = shutdown.clone();
+            let sent = async move {
+                events.send(stop.cancelled_owned()).await;
                 Ok(())
             };
-            tasks.spawn_on(watched, queries.handle());
+            tasks.spawn_on(sent, queries.handle());
         }
     }
 }
@@ -126,17 +148,13 @@ impl Server {
             Ok(())
         });
         let questions = Questions::new(session.clone(), config.query.clone());
-        let (schedules, scheduled) =
-            Scheduler::new(config, &store, &session, Arc::new(SystemClock), Some(Arc::clone(&ingest)))?.start();
-        let watches = Watches::new(config)?;
-        let router = web::router(&store, &ingest, &questions, &metrics, schedules, config)?;
+        let (watches, outlet) = Watches::new(config, &store)?;
+        let scheduler = Scheduler::new(config, &store, &session, Arc::new(SystemClock), Some(Arc::clone(&ingest)))?;
+        let (schedules, scheduled) = scheduler.telling(outlet.clone()).start();
+        let router = web::router(&store, &ingest, &questions, &metrics, (schedules, outlet), config)?;
         let queries = QueryRuntime::start().context("start the threads of queries")?;
         let stop = shutdown.clone();
-        let scheduled = async move {
-            stop.run_until_cancelled(scheduled).await;
-            Ok(())
-        };
-        tasks.spawn_on(scheduled, queries.handle());
+        tasks.spawn_on(async move { stop.run_until_cancelled(scheduled).await.map_or(Ok(()), Ok) }, queries.handle());
         watches.spawn(&mut tasks, &queries, &shutdown, &session, &store);
         let stop = shutdown.clone();
         let served = async move {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
-use driftwatt_analyze::{diagnosis::table_function, drift, report};
+use driftwatt_analyze::{diagnosis::table_function, drift, lineage::deployed_view, report};
 use driftwatt_store::Store;
 
 use crate::{answers::read_prices, config::Config};
@@ -17,5 +17,6 @@ pub(crate) async fn session(store: &Arc<Store>, config: &Config) -> anyhow::Resu
     drift::register_aggregates(&session);
     report::register(&session, read_prices(config.prices.as_ref())?.as_ref());
     table_function::register(&session);
+    deployed_view::register(&session);
     Ok(session)
 }

@@ -2,13 +2,14 @@
 //! health, own metrics, a start page.
 
 mod lineage_events;
+mod lineage_records;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{Method, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
@@ -19,6 +20,7 @@ use driftwatt_analyze::{
     PriceBook,
     gates::{DatasetRecord, TABLE},
     ledger::Decision,
+    lineage::answer::LineageScope,
 };
 use driftwatt_ingest::Ingest;
 use driftwatt_query::Questions;
@@ -33,7 +35,9 @@ use crate::{
         WeeklyQuestion, read_prices, record_batch,
     },
     config::Config,
-    drift_gauges, retention,
+    drift_gauges,
+    lineage_outlet::LineageOutlet,
+    retention,
     scheduler::SchedulerHandle,
     self_metrics::SelfMetrics,
 };
@@ -46,10 +50,12 @@ struct Web {
     metrics: Arc<SelfMetrics>,
     prices: Option<PriceBook>,
     holidays: Vec<NaiveDate>,
-    production: BTreeSet<String>,
+    scope: LineageScope,
     drift: DriftSettings,
     retention: Retention,
     schedules: SchedulerHandle,
+    /// Who is told of the jobs that are asked for and recorded; none is nobody.
+    outlet: Option<LineageOutlet>,
 }
 
 type Shared = State<Arc<Web>>;
@@ -63,7 +69,7 @@ pub(crate) fn router(
     ingest: &Arc<Ingest>,
     questions: &Questions,
     metrics: &Arc<SelfMetrics>,
-    schedules: SchedulerHandle,
+    (schedules, outlet): (SchedulerHandle, Option<LineageOutlet>),
     config: &Config,
 ) -> anyhow::Result<Router> {
     let web = Web {
@@ -73,10 +79,11 @@ pub(crate) fn router(
         metrics: Arc::clone(metrics),
         prices: read_prices(config.prices.as_ref())?,
         holidays: config.holidays.clone(),
-        production: config.lineage.production(),
+        scope: config.lineage.scope(),
         drift: config.drift.clone(),
         retention: config.store.retention.clone(),
         schedules,
+        outlet,
     };
     let own = Router::new()
         .route("/", get(start_page))
@@ -101,9 +108,16 @@ pub(crate) fn router(
         .route("/api/v1/datasets", post(record_dataset))
         .route("/api/v1/check", post(check_stream))
         .route("/api/v1/lineage", get(lineage).post(lineage_events::take))
+        .route("/api/v1/lineage/work-trees", post(lineage_records::work_tree).layer(large_body()))
+        .route("/api/v1/labels", post(lineage_records::labels).layer(large_body()))
         .with_state(Arc::new(web));
     let written = driftwatt_ingest::remote_write(Arc::clone(ingest));
     Ok(own.merge(written).merge(driftwatt_query::router(questions.clone())))
+}
+
+/// Lets a body of labels or data be larger than usual.
+fn large_body() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(lineage_records::BODY_BYTES_MAX)
 }
 
 fn failure(status: StatusCode, error: &anyhow::Error) -> Response {
@@ -217,11 +231,27 @@ impl Web {
             store,
             prices: self.prices.clone(),
             holidays: self.holidays.clone(),
-            production: self.production.clone(),
+            scope: self.scope.clone(),
             drift: &self.drift,
             now_us: Utc::now().timestamp_micros(),
         }
     }
+}
+
+/// Runs `job`; one that is recorded is told of, as it begins and as it ends.
+async fn told<T>(
+    web: &Web,
+    method: &Method,
+    job: &str,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let outlet = web.outlet.as_ref().filter(|_| *method == Method::POST);
+    let open = outlet.map(|outlet| outlet.begin(job, None));
+    let answer = work.await;
+    if let Some(open) = open {
+        open.end(answer.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+    }
+    answer
 }
 
 fn answer(format: Format, answer: anyhow::Result<impl Into<Answer>>) -> Response {
@@ -244,15 +274,18 @@ fn answer_status(error: &anyhow::Error) -> StatusCode {
 }
 
 async fn weekly(method: Method, State(web): Shared, Query(question): Query<WeeklyQuestion>) -> Response {
-    answer(question.format, web.desk(&method).weekly(&question).await)
+    let desk = web.desk(&method);
+    answer(question.format, told(&web, &method, "weekly-report", desk.weekly(&question)).await)
 }
 
 async fn idle(method: Method, State(web): Shared, Query(question): Query<IdleQuestion>) -> Response {
-    answer(question.format, web.desk(&method).idle(&question).await)
+    let desk = web.desk(&method);
+    answer(question.format, told(&web, &method, "idle", desk.idle(&question)).await)
 }
 
 async fn recommend(method: Method, State(web): Shared, Query(question): Query<RecommendQuestion>) -> Response {
-    answer(question.format, web.desk(&method).recommend(&question).await)
+    let desk = web.desk(&method);
+    answer(question.format, told(&web, &method, "recommend", desk.recommend(&question)).await)
 }
 
 async fn off_peak(method: Method, State(web): Shared, Query(question): Query<OffPeakQuestion>) -> Response {
@@ -268,7 +301,8 @@ async fn reject(State(web): Shared, Path(id): Path<String>, Query(question): Que
 }
 
 async fn diagnose(method: Method, State(web): Shared, Query(question): Query<DiagnoseQuestion>) -> Response {
-    answer(question.format, web.desk(&method).diagnose(&question).await)
+    let desk = web.desk(&method);
+    answer(question.format, told(&web, &method, "diagnose", desk.diagnose(&question)).await)
 }
 
 async fn lineage(method: Method, State(web): Shared, Query(question): Query<LineageQuestion>) -> Response {
@@ -289,7 +323,7 @@ async fn drift(method: Method, State(web): Shared, Query(question): Query<DriftQ
         }
         desk.drift_answer(&run, &question).await
     };
-    answer(question.format, answered.await)
+    answer(question.format, told(&web, &method, "drift", answered).await)
 }
 
 /// Records a batch that `driftwatt check` has judged beside its data.
@@ -313,7 +347,8 @@ async fn check_stream(State(web): Shared, body: Bytes) -> Response {
         Ok(question) => question,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &anyhow::Error::from(error).context("check")),
     };
-    let checked = web.desk(&Method::POST).check_by_hand(&question).await;
+    let desk = web.desk(&Method::POST);
+    let checked = told(&web, &Method::POST, "check", desk.check_by_hand(&question)).await;
     answer(question.format, checked.and_then(|checked| checked.answer(question.format)))
 }
 

@@ -38,13 +38,18 @@ impl DatedFile {
     /// [`Error::FileFormat`] for another end of the name, [`Error::ImportColumn`] for a column that is not there or cannot be what it is
     /// asked to be, [`Error::BrokenFile`] for a file that cannot be read.
     pub async fn open(path: &Path, choice: &ColumnChoice) -> Result<Self> {
-        let opened = open_rows(path, &Table::new("import")).await;
-        let rows = opened.map_err(|error| match error {
-            Error::DataFusion(error) => broken_file(path, &error, None, 0),
-            other => other,
-        })?;
+        let rows = open(path).await?;
         let columns = describe(rows.schema().as_arrow(), choice)?;
         Ok(Self { path: path.to_owned(), rows, columns })
+    }
+
+    /// Names of all columns of the file at `path`, before any is chosen.
+    ///
+    /// # Errors
+    /// [`Error::FileFormat`], [`Error::BrokenFile`].
+    pub async fn columns_of(path: &Path) -> Result<Vec<String>> {
+        let rows = open(path).await?;
+        Ok(rows.schema().fields().iter().map(|field| field.name().clone()).collect())
     }
 
     /// Names of the columns whose numbers are values, in their order.
@@ -101,6 +106,14 @@ impl DatedFile {
             Ok(rows)
         }))
     }
+}
+
+async fn open(path: &Path) -> Result<DataFrame> {
+    let opened = open_rows(path, &Table::new("import")).await;
+    opened.map_err(|error| match error {
+        Error::DataFusion(error) => broken_file(path, &error, None, 0),
+        other => other,
+    })
 }
 
 #[cfg(test)]

@@ -103,6 +103,10 @@ pub enum Error {
     LineageTime { days_max: u32 },
     #[error("the mark cannot be used: {0}")]
     Mark(#[source] crate::lineage::deployment::ObservationError),
+    #[error("work tree: {reason}")]
+    WorkTree { reason: String },
+    #[error("labels: {reason}")]
+    Labels { reason: String },
     #[error("OpenLineage: {0}")]
     LineageEvent(#[from] crate::lineage::open_lineage::EventError),
     #[error("column {name} is missing or has an unexpected type")]
@@ -151,6 +155,8 @@ impl Error {
             | Self::Diagnosis(_)
             | Self::Mark(_)
             | Self::LineageEvent(_)
+            | Self::Labels { .. }
+            | Self::WorkTree { .. }
             | Self::LineageTime { .. }
             | Self::UnknownLineage { .. }
             | Self::NoBill { .. }

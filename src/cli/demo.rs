@@ -1,14 +1,13 @@
 //! `driftwatt demo`: everything, on data of its own.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
-use driftwatt_analyze::PriceBook;
+use driftwatt_analyze::{PriceBook, lineage::answer::LineageScope};
 use driftwatt_collector::Collector;
 use futures::{Stream, stream};
 
@@ -144,7 +143,7 @@ async fn diagnosis(server: &Server, incident: &Incident, number: usize) -> anyho
         store: Some(&server.store),
         prices: None,
         holidays: vec![],
-        production: BTreeSet::new(),
+        scope: LineageScope::default(),
         drift: &DriftSettings::default(),
         now_us: Utc::now().timestamp_micros(),
     };
@@ -184,7 +183,7 @@ async fn answers(server: &Server, start_us: u64, end_us: u64) -> anyhow::Result<
         store: Some(&server.store),
         prices: Some(PriceBook::parse(PRICES)?),
         holidays: vec![],
-        production: BTreeSet::new(),
+        scope: LineageScope::default(),
         drift: &DriftSettings::default(),
         now_us: now.timestamp_micros(),
     };

@@ -17,8 +17,8 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
 
-pub(super) use self::args::ImportArgs;
-use self::{args::ImportTimeUnit, requests::Naming, summary::Summary};
+pub(super) use self::args::{ImportArgs, ImportTimeUnit};
+use self::{requests::Naming, summary::Summary};
 use super::{ReportFormat, source::Opened};
 use crate::{
     exit,
@@ -94,16 +94,20 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn choice(args: &ImportArgs) -> ColumnChoice {
-    let epoch_unit = args.time_unit.map(|unit| match unit {
+/// What whole numbers in a column of times count.
+pub(super) fn epoch_unit(unit: ImportTimeUnit) -> EpochUnit {
+    match unit {
         ImportTimeUnit::S => EpochUnit::Seconds,
         ImportTimeUnit::Ms => EpochUnit::Milliseconds,
         ImportTimeUnit::Us => EpochUnit::Microseconds,
         ImportTimeUnit::Ns => EpochUnit::Nanoseconds,
-    });
+    }
+}
+
+fn choice(args: &ImportArgs) -> ColumnChoice {
     ColumnChoice {
         time: args.time_column.clone(),
-        epoch_unit,
+        epoch_unit: args.time_unit.map(epoch_unit),
         values: args.value.clone(),
         categories: args.category.clone(),
         labels: args.label.clone(),

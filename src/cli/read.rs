@@ -88,7 +88,7 @@ async fn answered_by<A: Into<Answer>>(
         store: Some(&opened.store),
         prices,
         holidays: opened.config.holidays.clone(),
-        production: opened.config.lineage.production(),
+        scope: opened.config.lineage.scope(),
         drift: &opened.config.drift,
         now_us: Utc::now().timestamp_micros(),
     })

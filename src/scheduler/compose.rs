@@ -1,7 +1,5 @@
 //! What each job finds, and the letters that tell it.
 
-use std::collections::BTreeSet;
-
 use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use datafusion::prelude::SessionContext;
@@ -11,6 +9,7 @@ use driftwatt_analyze::{
     drift::{Source, decision::Status},
     gates::Notice,
     idle::alert::{self, AlertRequest},
+    lineage::answer::LineageScope,
     owner_mail::OwnerMail,
     page,
     schedule::{Attach, CheckJob, DriftJob, Job, Schedule},
@@ -122,7 +121,7 @@ impl Sources<'_> {
             store: Some(self.store),
             prices: self.prices.clone(),
             holidays: self.holidays.to_vec(),
-            production: BTreeSet::new(),
+            scope: LineageScope::default(),
             drift: self.drift,
             now_us: self.scheduled.timestamp_micros(),
         }

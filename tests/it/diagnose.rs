@@ -216,3 +216,34 @@ async fn a_schedule_diagnoses_who_is_over_the_limit_and_tells_by_mail() {
     assert_eq!(ran("always")["summary"], "1 of 2 services diagnosed, 1 not known");
     assert_eq!(server.rows("SELECT count(*) FROM reports.diagnoses").await, [[2]]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_comes_every_week_is_said_to() {
+    let (_dir, server) = start();
+    let start = now_nanos() / MINUTE * MINUTE - 150 * MINUTE;
+    let url = format!("http://{}", server.http);
+    let (from, to) = (time_text(start), time_text(start + 130 * MINUTE));
+    let ask = || -> Value {
+        let text = run(&["diagnose", "chat", "--server", &url, "--from", &from, "--to", &to, "--format", "json"]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let week = async |weeks: u64| {
+        let (latency, tokens) = single_requests(start - weeks * 7 * 24 * 60 * MINUTE);
+        let metrics = vec![
+            gauge("http.server.request.duration", latency),
+            gauge("gen_ai.client.inference.operation.input_tokens", tokens),
+        ];
+        assert_eq!(export(&server, metrics).await.0, 0);
+    };
+    week(0).await;
+    week(1).await;
+    let once = ask();
+    assert!(once["notes"].to_string().contains("every week is not known: 1 of the 4 weeks before has"), "{once:#}");
+    week(3).await;
+    let again = ask();
+    assert!(again["sentence"].as_str().unwrap().ends_with("at this time every week."), "{again:#}");
+    let first = &again["evidence"][0];
+    assert!(first["finding"].as_str().unwrap().contains("1 week before"), "{first:#}");
+    let weeks = server.rows(first["sql"].as_str().unwrap()).await;
+    assert_eq!(weeks.iter().map(|row| row[0].as_i64().unwrap()).collect::<Vec<_>>(), [0, 1, 3]);
+}

@@ -192,7 +192,14 @@ async fn a_move_that_made_requests_slower_at_equal_inputs_has_a_card_that_says_s
         let change = row["difference"]["value"].as_f64().unwrap();
         assert!((change - 200.0).abs() < 60.0, "{row:#}");
     }
-    assert_eq!(measure("accuracy")["why"], "not examined by this answer");
+    for (name, words) in [
+        ("accuracy", "POST /api/v1/labels"),
+        ("cost per request", "[analyze] prices"),
+        ("share of errors", "send error.type or http.response.status_code"),
+    ] {
+        assert!(measure(name)["why"].as_str().unwrap().contains(words), "{:#}", measure(name));
+    }
+    assert_eq!(measure("drift of inputs")["verdict"], "no difference");
     // Whether the version before can still be had is not known without a registry.
     let advice = moved["advice"].as_str().unwrap();
     assert!(advice.contains("llama 2.9 can still be deployed: connect the model registry"), "{advice}");
@@ -276,4 +283,44 @@ async fn a_release_of_minutes_is_seen_beside_many_series_of_another() {
     let history = answer["environments"][0]["history"].as_array().unwrap();
     assert!(history.iter().any(|interval| interval["version"] == "2.10"), "{answer:#}");
     assert!(answer["notes"].to_string().contains("points of 200 series were read"), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_has_the_version_that_ran_where_its_rows_report_none() {
+    let (_dir, server) = start();
+    let start = now_nanos() / MINUTE * MINUTE - 60 * MINUTE;
+    report(&server, start, "i-1", &[], 0..50).await;
+    let basis = "SELECT DISTINCT model_version, version_basis FROM deployed('metrics') WHERE service_name = 'chat'";
+    assert_eq!(server.rows(basis).await, [[Value::Null, Value::Null]]);
+    for (version, minute) in [("1", 10), ("2", 30)] {
+        let at = time_text(start + minute * MINUTE);
+        run(&server, &["deploy", "mark", "chat", version, "--at", &at, "--model", "llama"]);
+    }
+    // Of another service, which reports its own.
+    let named = [("service.name", "other"), ("service.instance.id", "i-9"), ("driftwatt.model.name", "bert")];
+    let named = named.into_iter().chain([("driftwatt.model.version", "7")]).map(|(key, value)| label(key, value));
+    let named: Vec<KeyValue> = named.collect();
+    let points = (0..20).map(|minute| point(start + minute * MINUTE, 0.1, named.clone())).collect();
+    assert_eq!(export(&server, vec![gauge("http.server.request.duration", points)]).await.0, 0);
+    run(&server, &["deploy", "mark", "other", "8", "--at", &time_text(start + 5 * MINUTE), "--model", "bert"]);
+    let by_version = "SELECT service_name, model_name, model_version, version_basis, count(*) FROM deployed('latency') \
+                      WHERE role = 'latency.e2e' GROUP BY 1, 2, 3, 4 ORDER BY 1, 3 NULLS FIRST";
+    assert_eq!(
+        Value::from(server.rows(by_version).await),
+        json!([
+            ["chat", null, null, null, 10],
+            ["chat", "llama", "1", "deployed", 20],
+            ["chat", "llama", "2", "deployed", 20],
+            ["other", "bert", "7", "reported", 20],
+        ])
+    );
+    let only = "SELECT count(*) FROM deployed('latency') WHERE model_version = '2' AND service_name = 'chat'";
+    assert_eq!(server.rows(only).await, [[20]]);
+    // The column is not changed in the view, and a question without versions has the plan of the view.
+    let raw = "SELECT count(model_version) FROM latency WHERE service_name = 'chat'";
+    assert_eq!(server.rows(raw).await, [[0]]);
+    let plan = server.rows("EXPLAIN SELECT avg(value) FROM deployed('latency') WHERE service_name = 'chat'").await;
+    assert!(!format!("{plan:?}").contains("deployments"), "{plan:?}");
+    let (status, answer) = server.ask(json!({ "query": "SELECT * FROM deployed('orders')" })).await;
+    assert!(status == 400 && answer.to_string().contains("metrics, gpu, system"), "{answer}");
 }

@@ -74,6 +74,8 @@ mod lineage;
 #[cfg(test)]
 mod lineage_events;
 #[cfg(test)]
+mod lineage_sources;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(test)]
@@ -120,6 +122,8 @@ mod soak;
 mod stream_gates;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod version_card;
 #[cfg(test)]
 mod weekly_report;
 #[cfg(test)]

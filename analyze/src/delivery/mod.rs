@@ -7,6 +7,7 @@
 mod clock;
 #[cfg(test)]
 mod gate_mail_tests;
+mod lineage_post;
 mod mail;
 mod outbox;
 mod retry;
@@ -19,6 +20,7 @@ mod tests;
 mod webhook;
 
 pub use clock::Clock;
+pub use lineage_post::{LineagePost, RawOpenLineage};
 pub use mail::{Attachment, Mail, Mailer};
 pub use outbox::{Letter, Outbox};
 pub use retry::{DeliveryAttempt, Outcome, RetryPolicy};

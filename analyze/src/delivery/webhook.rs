@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{Client, StatusCode, header, redirect};
+use reqwest::{Client, RequestBuilder, StatusCode, header, redirect};
 
 use super::{
     Clock, DeliveryAttempt, DeliveryError, RetryPolicy, Secret, WebhookConfig,
@@ -84,27 +84,32 @@ impl Webhook {
             .header("webhook-signature", signature)
             .header("x-driftwatt-event", event)
             .body(body.to_vec());
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => {
-                let retry = if error.is_builder() { Retry::Never } else { Retry::Later };
-                return Err(Failure { reason: request_failure(error), retry });
-            }
-        };
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let reason = format!("the receiver answered {status}");
-        let again =
-            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-        if !again {
-            return Err(never(reason));
-        }
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = retry_after.and_then(|text| wait_of(text, clock.unix_us()));
-        Err(Failure { reason, retry: wait.map_or(Retry::Later, Retry::After) })
+        posted(request, clock).await
     }
+}
+
+/// Sends `request`; whether another try can help is in the failure.
+pub(super) async fn posted(request: RequestBuilder, clock: &dyn Clock) -> Result<(), Failure> {
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => {
+            let retry = if error.is_builder() { Retry::Never } else { Retry::Later };
+            return Err(Failure { reason: request_failure(error), retry });
+        }
+    };
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let reason = format!("the receiver answered {status}");
+    let again =
+        status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+    if !again {
+        return Err(Failure { reason, retry: Retry::Never });
+    }
+    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let wait = retry_after.and_then(|text| wait_of(text, clock.unix_us()));
+    Err(Failure { reason, retry: wait.map_or(Retry::Later, Retry::After) })
 }
 
 /// `Retry-After` (RFC 9110, 10.2.3): seconds, or a date.

@@ -32,6 +32,7 @@ use crate::{
     rows::literal,
     window::{MINUTE_US, Window},
 };
+pub(crate) use latency_points::LATENCIES;
 use series::Series;
 
 /// The 95th percentile.

@@ -1,5 +1,6 @@
 //! The diagnosis of a service as an answer: what was asked, what was read, the verdict, and the evidence with its SQL.
 
+mod earlier_weeks;
 mod html;
 mod minute_lines;
 mod record;
@@ -62,7 +63,8 @@ pub struct DiagnosisReport {
 /// Those of [`reader::read`] and of the store; [`crate::Error::Diagnosis`] where the time asked about does not fit.
 pub async fn run(ctx: &SessionContext, store: Option<&Store>, request: &DiagnoseRequest) -> Result<DiagnosisReport> {
     let reading = reader::read(ctx, &request.subject, request.window, request.now_us).await?;
-    let report = DiagnosisReport::new(request.clone(), reading)?;
+    let mut report = DiagnosisReport::new(request.clone(), reading)?;
+    earlier_weeks::add(ctx, &mut report).await?;
     if let Some(store) = store {
         store.write_result(TABLE, report.to_batch()?).await?;
     }

@@ -57,6 +57,7 @@ pub(crate) use hourly::{segment_filters, segment_text};
 pub(crate) use label::label_sql;
 pub use other_scores::{OtherScore, OtherValue};
 pub use request::{DriftRequest, Filter, Side, Source, Subject, VALUES_MAX};
+pub(crate) use run::between;
 pub use run::{DriftRun, Refused, RunRequest, SEGMENTS_MAX, run};
 pub use score::{DriftScore, SideSummary};
 pub use timeline::{Timeline, timelines};

@@ -151,6 +151,39 @@ pub async fn run(
     Ok(run)
 }
 
+/// Scores each of `subjects` in `after` against `before`, for whoever compares two windows: no season stands beside them, no window
+/// before is looked at, and nothing is recorded. The scores in the order of the subjects, then what has none.
+///
+/// # Errors
+/// Query errors; what is wrong with one feature is among those without a score.
+pub(crate) async fn between(
+    ctx: &SessionContext,
+    subjects: &[Subject],
+    filters: &[Filter],
+    (before, after): (Window, Window),
+) -> Result<(Vec<DriftScore>, Vec<Refused>)> {
+    let thresholds = Thresholds { persistence: 1, ..Thresholds::default() };
+    let gates = StreamGates::load(ctx, after.start_us).await?;
+    let inputs = Inputs { ctx, shelf: None, gates, also: Vec::new() };
+    let side = |window: Window| Side { windows: vec![window], filters: filters.to_vec() };
+    let (mut measured, mut refused) = (Vec::new(), Vec::new());
+    for subject in subjects {
+        let request = DriftRequest {
+            subject: subject.clone(),
+            source: Source::Auto,
+            reference: side(before),
+            reference_kind: ReferenceKind::Pinned,
+            current: side(after),
+            segment: None,
+        };
+        match measure(&inputs, &request, &thresholds).await {
+            Ok((found, _sides)) => measured.push(found),
+            Err(error) => refused.push(Refused::new(&request, error)?),
+        }
+    }
+    Ok((decided(measured, &thresholds), refused))
+}
+
 /// Features whose states are read at once.
 fn features_ahead(request: &RunRequest) -> usize {
     let hours: i64 = all_windows(request).iter().map(|window| (window.end_us - window.start_us) / HOUR_US).sum();

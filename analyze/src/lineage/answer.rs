@@ -1,5 +1,6 @@
 //! `driftwatt lineage SERVICE`: which data, parameters and code made what runs, now or at a moment before.
 
+mod accuracy;
 mod footprint;
 mod json;
 mod made;
@@ -11,19 +12,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 
 use super::{
-    deployment::{Release, Target},
+    checkpoint_alarm,
+    deployment::Release,
     findings::{Finding, Fleet, findings},
+    prediction_label,
     records::{EventRecord, ModelVersionRecord},
     service_timelines::{self, ServiceTimelines},
-    timeline::{Interval, Timeline},
+    timeline::Interval,
 };
 use crate::{
+    PriceBook,
     error::{Error, Result},
     rows::Rows,
     window::{DAY_US, Window, time_literal},
 };
+use accuracy::Labelled;
+pub use accuracy::VersionAccuracy;
 pub use made::Made;
 pub use move_card::MoveCard;
+use move_card::Place;
 
 /// Longest time whose telemetry is read, days.
 pub const DAYS_MAX: u32 = 365;
@@ -34,8 +41,17 @@ const INTERVALS_SHOWN: usize = 12;
 /// Services that an error names.
 const SERVICES_SHOWN: usize = 20;
 
+/// What the settings say of what is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LineageScope {
+    /// Environments in which a release must be in the registry.
+    pub production: BTreeSet<String>,
+    /// The service that a folder of checkpoints belongs to; one that is missing is everybody's.
+    pub checkpoint_services: BTreeMap<String, String>,
+}
+
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LineageRequest {
     /// `service.name`.
     pub service: String,
@@ -45,8 +61,10 @@ pub struct LineageRequest {
     pub at_us: Option<i64>,
     /// Days before the moment whose telemetry is read.
     pub days: u32,
-    /// Environments in which a release must be in the registry.
-    pub production: BTreeSet<String>,
+    /// What the settings say.
+    pub scope: LineageScope,
+    /// Prices; without, what a release costs is unknown.
+    pub prices: Option<PriceBook>,
     /// Present, UTC microseconds.
     pub now_us: i64,
 }
@@ -66,6 +84,8 @@ pub struct TargetLineage {
     pub planned: Vec<String>,
     /// Evidence that could not be used, as sentences.
     pub rejected: Vec<String>,
+    /// How often predictions were right, by release; empty where nobody told.
+    pub accuracy: Vec<VersionAccuracy>,
     /// The last move of versions before the moment; none where there was none.
     pub last_move: Option<MoveCard>,
 }
@@ -92,7 +112,7 @@ pub struct LineageReport {
     pub targets: Vec<TargetLineage>,
     /// The attribute that a reported version comes from, where it is not that of the model itself.
     pub indirect: BTreeMap<Release, &'static str>,
-    /// What to look at, of the present only.
+    /// What to look at.
     pub findings: Vec<Finding>,
     /// What findings are compared with.
     pub registry: RegistryState,
@@ -119,13 +139,18 @@ pub async fn run(ctx: &SessionContext, request: &LineageRequest) -> Result<Linea
         return Err(Error::UnknownLineage { service: request.service.clone(), days: request.days, known });
     }
     let registry = registry_state(ctx, request.now_us).await?;
+    let counts =
+        prediction_label::counts(ctx, &request.service, Window::new(window.start_us, window.end_us + 1)?).await?;
     let mut targets = Vec::new();
     for (target, timeline) in &known.timelines {
-        targets.push(target_lineage(ctx, request, target, timeline, at_us).await?);
+        let labels = Labelled::new(&counts, target, timeline, request.model.as_deref());
+        let is_only = known.timelines.len() == 1;
+        let place = Place { ctx, request, target, is_only, timeline, labels: &labels, at_us };
+        targets.push(target_lineage(&place).await?);
     }
     let mut notes = known.notes.clone();
     notes.extend(missing(&targets, &registry));
-    let findings = if request.at_us.is_none() { current_findings(ctx, request, &known).await? } else { Vec::new() };
+    let findings = findings_at(ctx, request, &known, at_us).await?;
     let ServiceTimelines { data, indirect, .. } = known;
     Ok(LineageReport { request: request.clone(), at_us, data, targets, indirect, findings, registry, notes })
 }
@@ -148,13 +173,8 @@ async fn registry_state(ctx: &SessionContext, now_us: i64) -> Result<RegistrySta
     })
 }
 
-async fn target_lineage(
-    ctx: &SessionContext,
-    request: &LineageRequest,
-    target: &Target,
-    timeline: &Timeline,
-    at_us: i64,
-) -> Result<TargetLineage> {
+async fn target_lineage(place: &Place<'_>) -> Result<TargetLineage> {
+    let &Place { ctx, request, target, timeline, at_us, .. } = place;
     let count = timeline.intervals.partition_point(|interval| interval.from_us <= at_us);
     let held = count.checked_sub(1).map(|index| timeline.intervals[index].clone());
     let mut releases: Vec<Release> = Vec::new();
@@ -169,7 +189,7 @@ async fn target_lineage(
     }
     let last_move = timeline.moves().into_iter().rfind(|step| step.end_us <= at_us);
     let last_move = match last_move {
-        Some(step) => Some(move_card::read(ctx, request, target, timeline, step, at_us).await?),
+        Some(step) => Some(place.card(step).await?),
         None => None,
     };
     Ok(TargetLineage {
@@ -180,6 +200,7 @@ async fn target_lineage(
         // What the timeline of a past moment takes for planned may have happened since.
         planned: timeline.planned.iter().filter(|one| one.time_us > request.now_us).map(text::planned).collect(),
         rejected: timeline.rejected.iter().map(|(_, error)| error.to_string()).collect(),
+        accuracy: place.labels.by_version(),
         last_move,
     })
 }
@@ -203,24 +224,30 @@ fn missing(targets: &[TargetLineage], registry: &RegistryState) -> Vec<String> {
     notes
 }
 
-async fn current_findings(
+async fn findings_at(
     ctx: &SessionContext,
     request: &LineageRequest,
     known: &ServiceTimelines,
+    at_us: i64,
 ) -> Result<Vec<Finding>> {
-    let held = known.timelines.values().filter_map(|timeline| timeline.intervals.last());
+    let is_past = |interval: &&Interval| interval.from_us <= at_us;
+    let held = known.timelines.values().filter_map(|timeline| timeline.intervals.iter().rfind(is_past));
     let models: BTreeSet<String> =
         held.flat_map(|interval| interval.status.candidates()).map(|release| release.model.clone()).collect();
-    let registry = ModelVersionRecord::releases(ctx, &models, request.now_us, RELEASES_MAX).await?;
-    let footprints = footprint::read(ctx, &request.service, &known.timelines, request.now_us).await?;
+    let registry = ModelVersionRecord::releases(ctx, &models, at_us, RELEASES_MAX).await?;
+    let footprints = footprint::read(ctx, &request.service, &known.timelines, at_us).await?;
+    let mut checkpoints = checkpoint_alarm::current(ctx, at_us).await?;
+    let own = |folder: &String| request.scope.checkpoint_services.get(folder).is_none_or(|of| *of == request.service);
+    checkpoints.retain(|folder, _| own(folder));
     // Names that try to follow the grammar; a registry's plain name with its number is none of them.
     let names = models.into_iter().filter(|name| name.starts_with("model_")).collect();
     Ok(findings(&Fleet {
         footprints,
         timelines: Some(&known.timelines),
-        production: request.production.clone(),
+        production: request.scope.production.clone(),
+        checkpoints,
+        at_us: Some(at_us),
         registry,
         names,
-        ..Fleet::default()
     }))
 }

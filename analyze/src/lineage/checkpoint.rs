@@ -119,6 +119,21 @@ pub enum CheckpointAlarm {
     },
 }
 
+impl CheckpointAlarm {
+    /// What kind it is, whatever file it is about.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoFile => "no_file",
+            Self::Stale { .. } => "stale",
+            Self::Empty { .. } => "empty",
+            Self::Shrunk { .. } => "shrunk",
+            Self::ClockAhead { .. } => "clock_ahead",
+            Self::OddName { .. } => "odd_name",
+            Self::DateAhead { .. } => "date_ahead",
+        }
+    }
+}
+
 /// State of one folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckpointState {

@@ -33,6 +33,12 @@ pub struct RawCheckpointFolder {
     pub age_schedules_max: Option<f64>,
     /// Time from one look to the next. Default `15m`.
     pub interval: Option<String>,
+    /// `service.name` of the service whose model is trained; its lineage alone shows what is wrong. Default all services.
+    pub service: Option<String>,
+    /// Who is told: a name of `[delivery.owners]`, or an address that mail may go to. Default `delivery.mail.to`.
+    pub owner: Option<String>,
+    /// Time after which an alarm that lasts is told again. Default `24h`.
+    pub repeat: Option<String>,
 }
 
 /// A folder that is watched.
@@ -42,6 +48,10 @@ pub struct CheckpointFolder {
     pub folder: PathBuf,
     /// Time from one look to the next.
     pub interval: Duration,
+    /// Who is told; none is whoever gets mail.
+    pub owner: Option<String>,
+    /// Time after which an alarm that lasts is told again.
+    pub repeat: Duration,
     rules: CheckpointRules,
 }
 
@@ -74,9 +84,12 @@ impl RawCheckpointFolder {
         if interval < Duration::from_secs(1) {
             return refuse("interval", "is below 1s; each look lists the whole folder".to_owned());
         }
+        let repeat = duration("lineage.checkpoints.repeat", self.repeat.as_deref(), Duration::from_secs(86_400))?;
         Ok(CheckpointFolder {
             folder: self.folder,
             interval,
+            owner: self.owner,
+            repeat,
             rules: CheckpointRules { schedule_us, age_schedules_max, ..usual },
         })
     }

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::artifact_name::ArtifactName;
-use super::checkpoint::{CheckpointAlarm, CheckpointState};
 use super::deployment::{Release, Target};
-use super::timeline::{Status, Timeline};
+use super::timeline::{Interval, Status, Timeline};
 
 /// What a service runs on, counted from its telemetry. What was not counted is `None`, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,7 +56,7 @@ pub enum FindingKind {
     },
     /// A checkpoint folder alarms.
     #[error("{0}")]
-    Checkpoint(CheckpointAlarm),
+    Checkpoint(String),
     /// A release in production that the registry does not have.
     #[error("{} {} runs, but is not in the registry", .0.model, .0.version)]
     NotInRegistry(Release),
@@ -108,10 +107,12 @@ pub struct Fleet<'a> {
     pub production: BTreeSet<String>,
     /// All releases of the registry; `None` where none was read, so that nothing is said about it.
     pub registry: Option<BTreeSet<Release>>,
-    /// State of each checkpoint folder.
-    pub checkpoints: BTreeMap<String, CheckpointState>,
+    /// Alarms of each checkpoint folder, as sentences.
+    pub checkpoints: BTreeMap<String, Vec<String>>,
     /// Names of models and data sets to read.
     pub names: BTreeSet<String>,
+    /// The moment, UTC microseconds; none is the end of the timelines.
+    pub at_us: Option<i64>,
 }
 
 /// Findings, the most urgent first, then by subject.
@@ -128,14 +129,11 @@ pub fn findings(fleet: &Fleet<'_>) -> Vec<Finding> {
     for (target, timeline) in fleet.timelines.into_iter().flatten() {
         found.extend(running(fleet, target, timeline));
     }
-    for (folder, state) in &fleet.checkpoints {
-        found.extend(state.alarms.iter().map(|alarm| {
-            let severity = match alarm {
-                CheckpointAlarm::OddName { .. } | CheckpointAlarm::DateAhead { .. } => Severity::Note,
-                CheckpointAlarm::ClockAhead { .. } => Severity::Warning,
-                _ => Severity::Alarm,
-            };
-            Finding { subject: folder.clone(), severity, kind: FindingKind::Checkpoint(alarm.clone()) }
+    for (folder, alarms) in &fleet.checkpoints {
+        found.extend(alarms.iter().map(|alarm| Finding {
+            subject: folder.clone(),
+            severity: Severity::Alarm,
+            kind: FindingKind::Checkpoint(alarm.clone()),
         }));
     }
     for name in &fleet.names {
@@ -176,7 +174,8 @@ fn single_points(footprint: &Footprint) -> Vec<FindingKind> {
 }
 
 fn running(fleet: &Fleet<'_>, target: &Target, timeline: &Timeline) -> Vec<Finding> {
-    let Some(now) = timeline.intervals.last() else { return Vec::new() };
+    let is_past = |interval: &&Interval| fleet.at_us.is_none_or(|at_us| interval.from_us <= at_us);
+    let Some(now) = timeline.intervals.iter().rfind(is_past) else { return Vec::new() };
     let finding = |severity, kind| Finding { subject: subject(target), severity, kind };
     let mut found = Vec::new();
     if let Status::Flapping(releases) = &now.status {
@@ -286,7 +285,7 @@ mod tests {
         let file = CheckpointFile { path: "model_a_v1.pt".to_owned(), modified_us: 1, size_bytes: 5 };
         let state = examine(&[file], &CheckpointRules::default(), 8_000_000_000);
         let fleet = Fleet {
-            checkpoints: [("s3://models/a".to_owned(), state)].into(),
+            checkpoints: [("s3://models/a".to_owned(), state.alarms.iter().map(ToString::to_string).collect())].into(),
             names: ["final_model".to_owned()].into(),
             ..Fleet::default()
         };

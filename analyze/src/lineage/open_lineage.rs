@@ -9,7 +9,7 @@
 mod emitted;
 mod received;
 
-pub use emitted::{JobRun, run_event};
+pub use emitted::{JobRun, run_event, run_uuid};
 pub use received::{Dataset, EventError, RunEvent, RunState, read_event};
 
 /// Schema of the events that are sent.

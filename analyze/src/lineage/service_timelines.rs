@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    rows::{Rows, has_result},
+    rows::{Rows, has_result, literal},
     window::{DAY_US, Window},
 };
 
@@ -120,11 +120,12 @@ fn model_of(target: &Target, found: &[Observation], statements: &[Statement], se
     last.map(|release| release.model.clone()).or_else(stated).unwrap_or_else(|| service.to_owned())
 }
 
-/// Services about which something was ever stated, by a mark or an alias, at most `rows_max`.
+/// Services about which something was ever stated, by a mark or an alias, in the order of their names: those after `after`, at most
+/// `rows_max`.
 ///
 /// # Errors
 /// Those of queries.
-pub async fn stated_services(ctx: &SessionContext, rows_max: usize) -> Result<Vec<String>> {
+pub async fn stated_services(ctx: &SessionContext, after: Option<&str>, rows_max: usize) -> Result<Vec<String>> {
     let marked = format!("SELECT service_name FROM reports.{}", deployment_mark::TABLE);
     let followed = format!("SELECT service_name FROM reports.{} WHERE service_name IS NOT NULL", EventRecord::TABLE);
     let sources = [(deployment_mark::TABLE, marked), (EventRecord::TABLE, followed)];
@@ -133,8 +134,11 @@ pub async fn stated_services(ctx: &SessionContext, rows_max: usize) -> Result<Ve
     if sources.is_empty() {
         return Ok(Vec::new());
     }
-    let query =
-        format!("SELECT DISTINCT service_name FROM ({}) ORDER BY 1 LIMIT {rows_max}", sources.join(" UNION ALL "));
+    let after = after.map_or(String::new(), |after| format!(" WHERE service_name > {}", literal(after)));
+    let query = format!(
+        "SELECT DISTINCT service_name FROM ({}){after} ORDER BY 1 LIMIT {rows_max}",
+        sources.join(" UNION ALL ")
+    );
     Ok(Rows::query(ctx, &query).await?.texts("service_name")?.into_iter().flatten().collect())
 }
 
@@ -236,5 +240,26 @@ mod tests {
         let found = observations("chat", &[], &[mark(50, Some("prod"), "8")], &[statement]);
         assert_eq!(at(&found, Some("prod"), 10), Some(("llama".to_owned(), "7".to_owned())));
         assert_eq!(at(&found, Some("prod"), 60), Some(("llama".to_owned(), "8".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn services_that_something_was_stated_of_come_page_by_page() {
+        let ctx = SessionContext::new();
+        for sql in [
+            "CREATE SCHEMA reports",
+            "CREATE TABLE reports.deployment_marks AS SELECT * FROM (VALUES ('b'), ('a'), ('it''s'), ('b')) AS t(service_name)",
+        ] {
+            ctx.sql(sql).await.unwrap().collect().await.unwrap();
+        }
+        let (mut pages, mut after): (Vec<Vec<String>>, Option<String>) = (Vec::new(), None);
+        loop {
+            let page = stated_services(&ctx, after.as_deref(), 2).await.unwrap();
+            after = page.last().cloned();
+            if after.is_none() {
+                break;
+            }
+            pages.push(page);
+        }
+        assert_eq!(pages, [vec!["a", "b"], vec!["it's"]]);
     }
 }

@@ -9,6 +9,6 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
-pub use card::{CardRules, DriftReading, Measure, Row, SideAggregates, Verdict, VersionCard, version_card};
+pub use card::{Between, CardRules, DriftReading, Measure, Row, SideAggregates, Verdict, VersionCard, version_card};
 pub use estimate::{Estimate, difference};
 pub use sums::{LatencyBuckets, MinuteSums};

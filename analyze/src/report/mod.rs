@@ -28,6 +28,7 @@ mod risks;
 mod rows;
 #[cfg(test)]
 mod scan_tests;
+mod service_cost;
 mod stints;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use figures::Figures;
 pub use functions::register;
 pub use labels::Dimension;
 pub use rows::Row;
+pub(crate) use service_cost::service_cost;
 pub use usage::Stats;
 
 use crate::{

@@ -71,7 +71,7 @@ async fn local(opened: &Opened, question: &StreamQuestion, notifier: Option<&Not
         store: Some(&opened.store),
         prices: None,
         holidays: vec![],
-        production: opened.config.lineage.production(),
+        scope: opened.config.lineage.scope(),
         drift: &opened.config.drift,
         now_us: Utc::now().timestamp_micros(),
     };

@@ -9,7 +9,7 @@ use super::{
 use crate::{diagnosis::service_window::Role, error::Result};
 
 /// Roles of latency, the closest to the server first.
-const LATENCIES: [&str; 3] = ["latency.e2e", "latency.client", "latency.inference"];
+pub(crate) const LATENCIES: [&str; 3] = ["latency.e2e", "latency.client", "latency.inference"];
 /// Roles of what requests ask and how busy the server was: view, role, meaning, factor to its unit.
 const INPUTS: [(&str, &str, Role, f64); 7] = [
     ("inputs", "input.tokens", Role::PromptTokens, 1.0),

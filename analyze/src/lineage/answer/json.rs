@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{LineageReport, Made, MoveCard, TargetLineage, text};
+use super::{LineageReport, Made, MoveCard, TargetLineage, VersionAccuracy, text};
 use crate::{
     error::Result,
     lineage::{
@@ -75,9 +75,23 @@ impl LineageReport {
             "history": target.history.iter().map(interval).collect::<Vec<_>>(),
             "planned": target.planned,
             "not_used": target.rejected,
+            "accuracy": target.accuracy.iter().map(accuracy).collect::<Vec<_>>(),
             "last_move": target.last_move.as_ref().map(moved),
         })
     }
+}
+
+fn accuracy(of: &VersionAccuracy) -> Value {
+    json!({
+        "model": of.release.as_ref().map(|release| &release.model),
+        "version": of.release.as_ref().map(|release| &release.version),
+        "labels": of.count,
+        "share": of.share,
+        "low": of.interval.map(|(low, _)| low),
+        "high": of.interval.map(|(_, high)| high),
+        "from": time(of.times_us.0),
+        "until": time(of.times_us.1),
+    })
 }
 
 fn interval(target: &Target, held: &Interval) -> Value {
@@ -104,6 +118,7 @@ fn made(made: &Made) -> Value {
         "deleted": made.deleted_us.and_then(time),
         "commit_id": made.commit_id(),
         "data": made.data.iter().map(place).collect::<Vec<_>>(),
+        "at_commit": made.at_commit.iter().map(place).collect::<Vec<_>>(),
         "missing": made.missing,
     })
 }

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use super::{LineageReport, Made, MoveCard, TargetLineage};
+use super::{LineageReport, Made, MoveCard, TargetLineage, VersionAccuracy};
 use crate::{
     lineage::{
         deployment::{Evidence, Observation, Release},
         records::{ModelVersionRecord, RunState, Side, basis_text, confidence_text},
         rollback_advice::Advice,
         timeline::{Interval, Status, UnknownReason},
-        version_card::{Measure, Row, Verdict},
+        version_card::{Estimate, Measure, Row, Verdict},
     },
     window::time_text,
 };
 
 /// Parameters, metrics and tags of a run that the text shows; JSON has all.
 const PAIRS_SHOWN: usize = 12;
+/// Data of a commit that the text shows; JSON has all.
+const PLACES_SHOWN: usize = 10;
 
 fn named(release: &Release) -> String {
     format!("{} {}", release.model, release.version)
@@ -71,6 +73,7 @@ pub(super) fn verdict_name(verdict: &Verdict) -> &str {
         Verdict::Better => "better",
         Verdict::Worse => "worse",
         Verdict::NoDifference => "no difference",
+        Verdict::Changed => "changed",
         Verdict::NotJudged(_) => "not judged",
     }
 }
@@ -133,6 +136,7 @@ impl LineageReport {
             None => text += "  runs       not known: nothing was observed up to then\n",
         }
         target.made.iter().for_each(|made| text += &made_text(made));
+        target.accuracy.iter().for_each(|of| text += &accuracy_text(of));
         target.last_move.iter().for_each(|moved| text += &move_text(moved));
         if target.history.len() > 1 {
             text += "  before\n";
@@ -168,6 +172,16 @@ fn made_text(made: &Made) -> String {
     }
     if let Some(commit) = made.commit_id() {
         line("code", format!("commit {commit}"));
+    }
+    for place in made.at_commit.iter().take(PLACES_SHOWN) {
+        let version = place.digest.as_ref().map_or(String::new(), |digest| format!(" at {digest}"));
+        let stage = place.job.as_ref().map_or(String::new(), |job| {
+            format!(", {} by {job}", if place.side == Some(Side::Output) { "written" } else { "read" })
+        });
+        line("at commit", format!("{} in {}{version}{stage}", place.name, place.namespace));
+    }
+    if made.at_commit.len() > PLACES_SHOWN {
+        line("at commit", format!("and {} more (reports.dataset_places)", made.at_commit.len() - PLACES_SHOWN));
     }
     let mut shown = BTreeSet::new();
     for (name, side) in [("read", Some(Side::Input)), ("wrote", Some(Side::Output)), ("also at", None)] {
@@ -212,20 +226,52 @@ fn version_lines(version: &ModelVersionRecord, line: &mut impl FnMut(&str, Strin
     }
 }
 
+fn sides_text(row: &Row) -> String {
+    let side = |of: Option<Estimate>| match of {
+        Some(of) if of.low < of.high => format!("{:.4} ({:.4} to {:.4})", of.value, of.low, of.high),
+        Some(of) => format!("{:.4}", of.value),
+        None => "not known".to_owned(),
+    };
+    match (row.before, row.after, row.difference) {
+        (Some(before), Some(after), Some(change)) => {
+            let [before, after] = [before, after].map(|side| number(side.value));
+            format!("{before} -> {after}, {} ({} to {})", signed(change.value), signed(change.low), signed(change.high))
+        }
+        (_, _, Some(change)) => {
+            format!("{} ({} to {})", signed(change.value), signed(change.low), signed(change.high))
+        }
+        (None, Some(score), None) if row.measure == Measure::Drift => number(score.value),
+        (None, None, None) => String::new(),
+        (before, after, None) => format!("{} -> {}", side(before), side(after)),
+    }
+}
+
+/// Four places, and seven of what is smaller than a thousandth, such as the cost of a request.
+fn number(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.001 { format!("{value:.7}") } else { format!("{value:.4}") }
+}
+
+fn signed(value: f64) -> String {
+    format!("{}{}", if value < 0.0 { "" } else { "+" }, number(value))
+}
+
+fn accuracy_text(of: &VersionAccuracy) -> String {
+    let release = of.release.as_ref().map_or_else(|| "while it was not settled what ran".to_owned(), named);
+    let interval = match of.interval {
+        Some((low, high)) => format!(" ({low:.4} to {high:.4})"),
+        None => " (of one minute: how sure that is, is not known)".to_owned(),
+    };
+    let plural = if of.count == 1 { "label" } else { "labels" };
+    format!("  accuracy   {release}: {:.4}{interval} of {} {plural}\n", of.share, of.count)
+}
+
 fn move_text(moved: &MoveCard) -> String {
     let step = &moved.step;
     let kind = if step.rollback { "rollback" } else { "move" };
     let mut text =
         format!("  last {kind}  {} -> {} at {}\n", named(&step.from), named(&step.to), time_text(step.end_us));
     for row in moved.card.iter().flat_map(|card| &card.rows) {
-        let sides = match (row.before, row.after, row.difference) {
-            (Some(before), Some(after), Some(change)) => format!(
-                "{:.4} -> {:.4}, {:+.4} ({:+.4} to {:+.4})",
-                before.value, after.value, change.value, change.low, change.high
-            ),
-            (_, _, Some(change)) => format!("{:+.4} ({:+.4} to {:+.4})", change.value, change.low, change.high),
-            _ => String::new(),
-        };
+        let sides = sides_text(row);
         let verdict = match &row.verdict {
             Verdict::NotJudged(why) => format!("not judged: {why}"),
             verdict => verdict_name(verdict).to_owned(),

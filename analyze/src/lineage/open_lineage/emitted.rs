@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::RUN_EVENT_SCHEMA_URL;
 use super::received::{Dataset, RunState};
@@ -17,14 +18,21 @@ pub struct JobRun {
     pub job: String,
     /// URI of this program at its version.
     pub producer: String,
-    /// Start of the window that the run is about, UTC microseconds.
-    pub window_start_us: i64,
-    /// End of that window, UTC microseconds.
-    pub window_end_us: i64,
+    /// The time that the run was meant for, UTC microseconds; none where nothing but a person set it off.
+    pub nominal_us: Option<i64>,
     /// Tables read.
     pub inputs: Vec<Dataset>,
     /// Tables or files written.
     pub outputs: Vec<Dataset>,
+}
+
+/// A UUID (RFC 9562, version 8) that is the same for the same `name`.
+pub fn run_uuid(name: &str) -> String {
+    let mut bytes = xxh3_128(name.as_bytes()).to_be_bytes();
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// The event that `run` is in `state` since `time_us`, UTC microseconds; `error` belongs to a failed run.
@@ -37,11 +45,13 @@ pub fn run_event(run: &JobRun, state: RunState, time_us: i64, error: Option<&str
         fields["_schemaURL"] = format!("https://openlineage.io/spec/facets/{schema}").into();
         json!({ name: fields })
     };
-    let nominal = json!({
-        "nominalStartTime": rfc3339(run.window_start_us)?,
-        "nominalEndTime": rfc3339(run.window_end_us)?,
-    });
-    let mut run_facets = facet("nominalTime", "1-0-1/NominalTimeRunFacet.json", nominal);
+    let mut run_facets = json!({});
+    if let Some(nominal_us) = run.nominal_us {
+        let fields = json!({"nominalStartTime": rfc3339(nominal_us)?});
+        merge(&mut run_facets, facet("nominalTime", "1-0-1/NominalTimeRunFacet.json", fields));
+    }
+    let engine = json!({"name": "driftwatt", "version": env!("CARGO_PKG_VERSION")});
+    merge(&mut run_facets, facet("processing_engine", "1-1-1/ProcessingEngineRunFacet.json", engine));
     if let Some(message) = error {
         let fields = json!({"message": message, "programmingLanguage": "Rust"});
         merge(&mut run_facets, facet("errorMessage", "1-0-1/ErrorMessageRunFacet.json", fields));
@@ -72,7 +82,9 @@ pub fn run_event(run: &JobRun, state: RunState, time_us: i64, error: Option<&str
         "producer": producer,
         "schemaURL": RUN_EVENT_SCHEMA_URL,
         "run": {"runId": run.run_id, "facets": run_facets},
-        "job": {"namespace": run.namespace, "name": run.job},
+        "job": {"namespace": run.namespace, "name": run.job, "facets": facet("jobType", "2-0-3/JobTypeJobFacet.json", json!({
+            "processingType": "BATCH", "integration": "DRIFTWATT", "jobType": "JOB",
+        }))},
         "inputs": all(&run.inputs, false),
         "outputs": all(&run.outputs, true),
     }))
@@ -117,8 +129,7 @@ mod tests {
             namespace: "driftwatt://production".to_owned(),
             job: "weekly_report".to_owned(),
             producer: "https://example.org/driftwatt/0.1.0".to_owned(),
-            window_start_us: 1_769_817_600_000_000,
-            window_end_us: 1_770_422_400_000_000,
+            nominal_us: Some(1_769_817_600_000_000),
             inputs: vec![table("gpu", Some("41"))],
             outputs: vec![table("reports", None)],
         }
@@ -132,7 +143,7 @@ mod tests {
         assert_eq!((read.job_name.as_str(), read.error_message.as_deref()), ("weekly_report", Some("no telemetry")));
         assert_eq!(read.nominal_start_us, Some(1_769_817_600_000_000));
         assert_eq!((&read.inputs, &read.outputs), (&run().inputs, &run().outputs));
-        assert_eq!(read.facets_left_out, [] as [&str; 0]);
+        assert_eq!(read.facets_left_out, ["job.jobType", "run.processing_engine"]);
         assert_eq!(read.schema_url, RUN_EVENT_SCHEMA_URL);
     }
 
@@ -144,5 +155,9 @@ mod tests {
         assert!(facet["_schemaURL"].as_str().unwrap().ends_with("NominalTimeRunFacet.json"));
         assert_eq!(event["eventType"], "START");
         assert_eq!(run_event(&run(), RunState::Start, i64::MAX, None), None);
+        let by_hand = run_event(&JobRun { nominal_us: None, ..run() }, RunState::Start, 1, None).unwrap();
+        assert!(by_hand["run"]["facets"].get("nominalTime").is_none(), "{by_hand}");
+        let uuid = run_uuid("weekly@2026");
+        assert_eq!((uuid.len(), &uuid[14..15], uuid == run_uuid("weekly@2027")), (36, "8", false));
     }
 }

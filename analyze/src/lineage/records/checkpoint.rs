@@ -1,10 +1,12 @@
 //! Table `checkpoints`: each examination of a folder.
 
+use std::collections::BTreeSet;
+
 use datafusion::arrow::array::RecordBatch;
 
 use crate::{
     error::Result,
-    lineage::checkpoint::{CheckpointState, ScheduleSource},
+    lineage::checkpoint::{CheckpointAlarm, CheckpointState, ScheduleSource},
     result_table::ResultTable,
 };
 
@@ -31,6 +33,8 @@ pub struct CheckpointRecord {
     pub schedule_source: Option<&'static str>,
     /// What is wrong, as sentences; empty for a folder in order.
     pub alarms: Vec<String>,
+    /// The kinds of those; no column.
+    pub kinds: BTreeSet<&'static str>,
 }
 
 impl CheckpointRecord {
@@ -54,6 +58,7 @@ impl CheckpointRecord {
                 ScheduleSource::Default => "default",
             }),
             alarms: state.alarms.iter().map(ToString::to_string).collect(),
+            kinds: state.alarms.iter().map(CheckpointAlarm::kind).collect(),
         }
     }
 
@@ -70,6 +75,7 @@ impl CheckpointRecord {
             schedule_us: None,
             schedule_source: None,
             alarms: vec![reason],
+            kinds: ["unreadable"].into(),
         }
     }
 

@@ -4,10 +4,7 @@ use datafusion::{arrow::array::RecordBatch, prelude::SessionContext};
 
 use crate::{
     error::Result,
-    lineage::{
-        dvc::Artifact,
-        open_lineage::{Dataset, RunEvent},
-    },
+    lineage::open_lineage::{Dataset, RunEvent},
     result_table::ResultTable,
     rows::{Rows, has_result, literal},
     window::time_literal,
@@ -66,24 +63,8 @@ impl Side {
 impl DatasetPlace {
     /// The result table.
     pub const TABLE: &str = "dataset_places";
-
-    /// The row of data in a DVC file of a work tree at `commit_id`.
-    pub fn of_dvc(file: &str, artifact: &Artifact, commit_id: Option<&str>, time_us: i64) -> Self {
-        Self {
-            time_us,
-            source: "dvc".to_owned(),
-            side: None,
-            name: artifact.path.clone(),
-            namespace: file.to_owned(),
-            digest: artifact.digest.clone(),
-            size_bytes: artifact.size_bytes,
-            row_count: None,
-            file_count: artifact.file_count,
-            commit_id: commit_id.map(str::to_owned),
-            run_id: None,
-            job: None,
-        }
-    }
+    /// Source of what DVC files name.
+    pub const DVC: &str = "dvc";
 
     /// The rows of the data that an OpenLineage event names, inputs first.
     pub fn of_event(event: &RunEvent) -> Vec<Self> {
@@ -149,12 +130,25 @@ impl DatasetPlace {
         Self::query(ctx, &condition, until_us).await
     }
 
-    /// Every place up to `until_us` that names data of the content `digest`.
+    /// Every place up to `until_us` that names data of one of the contents `digests`.
     ///
     /// # Errors
     /// Those of the query.
-    pub async fn of_digest(ctx: &SessionContext, digest: &str, until_us: i64) -> Result<Vec<Self>> {
-        Self::query(ctx, &format!("digest = {}", literal(digest)), until_us).await
+    pub async fn of_digests(ctx: &SessionContext, digests: &[String], until_us: i64) -> Result<Vec<Self>> {
+        let digests: Vec<String> = digests.iter().map(|digest| literal(digest)).collect();
+        if digests.is_empty() {
+            return Ok(Vec::new());
+        }
+        Self::query(ctx, &format!("digest IN ({})", digests.join(", ")), until_us).await
+    }
+
+    /// What the DVC files of a work tree at `commit_id` named up to `until_us`.
+    ///
+    /// # Errors
+    /// Those of the query.
+    pub async fn of_commit(ctx: &SessionContext, commit_id: &str, until_us: i64) -> Result<Vec<Self>> {
+        let condition = format!("source = '{}' AND commit_id = {}", Self::DVC, literal(commit_id));
+        Self::query(ctx, &condition, until_us).await
     }
 
     async fn query(ctx: &SessionContext, condition: &str, until_us: i64) -> Result<Vec<Self>> {

@@ -4,6 +4,9 @@ use super::super::deployment::Release;
 use super::estimate::{Estimate, difference};
 use super::sums::{LatencyBuckets, MinuteSums};
 
+/// Change of the cost of an hour from which a unit cost moved by more than the load.
+const HOURLY_COST_SHARE: f64 = 0.05;
+
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
@@ -21,7 +24,7 @@ pub enum Measure {
     ErrorShare,
     /// Share of right answers among those with a label.
     Accuracy,
-    /// Drift score of the inputs against their reference.
+    /// Drift score of the inputs after the move, against those before.
     Drift,
 }
 
@@ -40,6 +43,8 @@ pub enum Verdict {
     Worse,
     /// The interval includes no change.
     NoDifference,
+    /// Another than before, which is neither better nor worse.
+    Changed,
     /// Not judged, with the reason and what to send.
     NotJudged(String),
 }
@@ -59,15 +64,24 @@ pub struct Row {
     pub verdict: Verdict,
 }
 
-/// A drift score, computed elsewhere.
+/// How the inputs after the move differ from those before, as the drift job sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DriftReading {
     /// The score; its measure is that of the drift job.
     pub score: f64,
-    /// Score above which that job calls it drift.
-    pub threshold: f64,
-    /// Requests that it stands on.
+    /// Whether that job calls it drift; none where it stands on too little.
+    pub is_drift: Option<bool>,
+    /// Values of the smaller side.
     pub n: u64,
+}
+
+/// What is compared between the sides, and not on each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Between {
+    /// The part of the change of mean latency, milliseconds, that remains at equal inputs, from the split of the verdict.
+    pub inputs_equal: Option<Estimate>,
+    /// Drift of the inputs.
+    pub drift: Option<DriftReading>,
 }
 
 /// Sums of one side of the move.
@@ -89,8 +103,6 @@ pub struct SideAggregates {
     pub errors: MinuteSums,
     /// Right answers, of requests with a label.
     pub right: MinuteSums,
-    /// Drift of the inputs.
-    pub drift: Option<DriftReading>,
 }
 
 impl SideAggregates {
@@ -118,11 +130,13 @@ pub struct CardRules {
     pub minutes_min: u64,
     /// Share of the minutes with telemetry, on each side. Default 0.8.
     pub coverage_min: f64,
+    /// Labels on each side, after their weights. Default 100.
+    pub labels_min: u64,
 }
 
 impl Default for CardRules {
     fn default() -> Self {
-        Self { requests_min: 500, minutes_min: 20, coverage_min: 0.8 }
+        Self { requests_min: 500, minutes_min: 20, coverage_min: 0.8, labels_min: 100 }
     }
 }
 
@@ -152,14 +166,11 @@ impl VersionCard {
     }
 }
 
-/// Compares two windows around the move from `from` to `to`.
-///
-/// `inputs_equal` is the part of the change of mean latency, milliseconds, that remains at equal inputs, from the split
-/// of the verdict; without it the row says that it is missing.
+/// Compares two windows around the move from `from` to `to`. What is missing has a row that says so.
 pub fn version_card(
     (from, to): (Release, Release),
     (before, after): (&SideAggregates, &SideAggregates),
-    inputs_equal: Option<Estimate>,
+    between: &Between,
     rules: &CardRules,
 ) -> VersionCard {
     let judge = Judge { before, after, rules };
@@ -170,11 +181,11 @@ pub fn version_card(
         judge.row(Measure::LatencyMean, (before.latency_ms.mean(), after.latency_ms.mean()), latency),
         judge.row(Measure::LatencyP50, quantiles(0.5), latency),
         judge.row(Measure::LatencyP95, quantiles(0.95), latency),
-        judge.inputs_equal(inputs_equal),
-        judge.row(Measure::CostPerRequest, (before.cost.mean(), after.cost.mean()), (&before.cost, &after.cost)),
+        judge.inputs_equal(between.inputs_equal),
+        judge.cost(),
         judge.row(Measure::ErrorShare, (before.errors.share(), after.errors.share()), (&before.errors, &after.errors)),
-        judge.row(Measure::Accuracy, (before.right.share(), after.right.share()), (&before.right, &after.right)),
-        judge.drift(),
+        judge.accuracy(),
+        judge.drift(between.drift),
     ];
     VersionCard {
         from,
@@ -219,8 +230,47 @@ impl Judge<'_> {
         Row { measure, before: None, after: None, difference, verdict }
     }
 
-    /// Scores have no interval, so only crossing the threshold of the drift job is a change.
-    fn drift(&self) -> Row {
+    /// A unit cost falls and rises with the load, of which a release is innocent: it is judged where the cost of an hour moved, too.
+    fn cost(&self) -> Row {
+        let sums = (&self.before.cost, &self.after.cost);
+        let mut row = self.row(Measure::CostPerRequest, (sums.0.mean(), sums.1.mean()), sums);
+        let an_hour = |side: &SideAggregates| 60.0 * side.cost.x / side.window_minutes.max(1) as f64;
+        let (before, after) = (an_hour(self.before), an_hour(self.after));
+        let is_of_load = match row.verdict {
+            Verdict::Worse => after <= before * (1.0 + HOURLY_COST_SHARE),
+            Verdict::Better => after >= before * (1.0 - HOURLY_COST_SHARE),
+            _ => false,
+        };
+        if is_of_load {
+            let an_hour = |sums: &MinuteSums, side: &SideAggregates| 60.0 * sums.n / side.window_minutes.max(1) as f64;
+            let (requests_before, requests_after) = (an_hour(sums.0, self.before), an_hour(sums.1, self.after));
+            row.verdict = Verdict::NotJudged(format!(
+                "it moved with the load ({requests_before:.0} -> {requests_after:.0} requests an hour), while an hour cost {before:.2} -> {after:.2}"
+            ));
+        }
+        row
+    }
+
+    /// Labels are few and of no minute in particular, so neither minutes nor coverage of telemetry bound them.
+    fn accuracy(&self) -> Row {
+        let measure = Measure::Accuracy;
+        let (before, after) = (self.before.right.share(), self.after.right.share());
+        let difference = before.zip(after).map(|(before, after)| difference(&before, &after));
+        let verdict = match difference {
+            None => Verdict::NotJudged(not_measured(measure).to_owned()),
+            Some(difference) if difference.n < self.rules.labels_min => Verdict::NotJudged(format!(
+                "{} labels {} the move, {} are needed",
+                difference.n,
+                if self.before.right.n <= self.after.right.n { "before" } else { "after" },
+                self.rules.labels_min
+            )),
+            Some(difference) => verdict(measure, &difference),
+        };
+        Row { measure, before, after, difference, verdict }
+    }
+
+    /// A score has no interval and no side: whether it is drift is the drift job's to say.
+    fn drift(&self, reading: Option<DriftReading>) -> Row {
         let measure = Measure::Drift;
         let point = |reading: DriftReading| Estimate {
             value: reading.score,
@@ -228,19 +278,15 @@ impl Judge<'_> {
             high: reading.score,
             n: reading.n,
         };
-        let verdict = match (self.before.drift, self.after.drift) {
-            (Some(before), Some(after)) if before.n.min(after.n) < self.rules.requests_min => Verdict::NotJudged(
-                format!("drift stands on {} requests, {} are needed", before.n.min(after.n), self.rules.requests_min),
-            ),
-            (Some(before), Some(after)) => match (before.score > before.threshold, after.score > after.threshold) {
-                (false, true) => Verdict::Worse,
-                (true, false) => Verdict::Better,
-                _ => Verdict::NoDifference,
-            },
-            _ => Verdict::NotJudged(not_measured(measure).to_owned()),
+        let verdict = match reading {
+            None => Verdict::NotJudged(not_measured(measure).to_owned()),
+            Some(DriftReading { is_drift: None, n, .. }) => {
+                Verdict::NotJudged(format!("the drift job does not judge {n} values of the smaller side"))
+            }
+            Some(DriftReading { is_drift: Some(true), .. }) => Verdict::Changed,
+            Some(_) => Verdict::NoDifference,
         };
-        let (before, after) = (self.before.drift.map(point), self.after.drift.map(point));
-        Row { measure, before, after, difference: None, verdict }
+        Row { measure, before: None, after: reading.map(point), difference: None, verdict }
     }
 
     /// Why a difference is not judged: requests, minutes or coverage below the rules.
@@ -290,7 +336,11 @@ fn not_measured(measure: Measure) -> &'static str {
         }
         Measure::CostPerRequest => "no cost on both sides: put prices of the machines into the price book",
         Measure::ErrorShare => "no error counts on both sides: send the status of requests",
-        Measure::Accuracy => "no labels on both sides: push labels, also late ones, or name their file",
-        Measure::Drift => "no drift score on both sides: turn the drift job on for this service",
+        Measure::Accuracy => {
+            "no labels on both sides: tell which answers were right (POST /api/v1/labels, driftwatt labels FILE), also late"
+        }
+        Measure::Drift => {
+            "no input was measured on both sides: send the size of inputs with each request (tokens, pixels)"
+        }
     }
 }

@@ -27,10 +27,15 @@ impl MinuteSums {
     /// Adds one minute. One without requests still costs; of latency and shares it has neither numerator nor count, and tells
     /// nothing.
     pub fn add_minute(&mut self, numerator: f64, requests: u64) {
-        if !numerator.is_finite() || (requests == 0 && numerator == 0.0) {
+        self.add_weighed(numerator, requests as f64);
+    }
+
+    /// The same where what is counted has weights: `n` is their sum, and the sums are to be scaled so that all of them add up to as
+    /// many as would tell as much (Kish: `(Σw)² / Σw²`).
+    pub fn add_weighed(&mut self, numerator: f64, n: f64) {
+        if !numerator.is_finite() || !n.is_finite() || (n == 0.0 && numerator == 0.0) {
             return;
         }
-        let n = requests as f64;
         self.minutes += 1;
         self.n += n;
         self.x += numerator;

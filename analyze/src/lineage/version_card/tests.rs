@@ -45,7 +45,8 @@ fn the_card_is_the_one_computed_by_hand() {
     // Difference 16; half width √(4.316607² + 6.474911²) = √(18.633096 + 41.924473) = 7.781874.
     let (before, after) = (side(100.0, 120.0), side(110.0, 140.0));
     let equal = Estimate { value: 15.0, low: 8.0, high: 22.0, n: 1_000 };
-    let card = version_card((release("2.9"), release("2.10")), (&before, &after), Some(equal), &CardRules::default());
+    let between = Between { inputs_equal: Some(equal), ..Between::default() };
+    let card = version_card((release("2.9"), release("2.10")), (&before, &after), &between, &CardRules::default());
     let mean = card.row(Measure::LatencyMean).unwrap();
     let difference = mean.difference.unwrap();
     close(difference.value, 16.0);
@@ -56,7 +57,7 @@ fn the_card_is_the_one_computed_by_hand() {
     assert_eq!(card.row(Measure::CostPerRequest).unwrap().verdict, Verdict::NoDifference);
     assert_eq!((card.coverage_before, card.requests_after), (1.0, 1_000));
     let missing = &card.row(Measure::Accuracy).unwrap().verdict;
-    assert!(matches!(missing, Verdict::NotJudged(reason) if reason.contains("push labels")), "{missing:?}");
+    assert!(matches!(missing, Verdict::NotJudged(reason) if reason.contains("/api/v1/labels")), "{missing:?}");
 }
 
 #[test]
@@ -132,7 +133,8 @@ fn too_little_is_not_judged_and_says_how_much_is_missing() {
     let check = |change: fn(&mut SideAggregates), expected: &str| {
         let (before, mut after) = (side(100.0, 120.0), side(200.0, 220.0));
         change(&mut after);
-        let card = version_card((release("1"), release("2")), (&before, &after), None, &CardRules::default());
+        let card =
+            version_card((release("1"), release("2")), (&before, &after), &Between::default(), &CardRules::default());
         match &card.row(Measure::LatencyMean).unwrap().verdict {
             Verdict::NotJudged(reason) => assert!(reason.contains(expected), "{reason}"),
             other => panic!("{other:?}"),
@@ -148,16 +150,80 @@ fn too_little_is_not_judged_and_says_how_much_is_missing() {
 }
 
 #[test]
-fn drift_changes_by_crossing_its_threshold() {
-    let (mut before, mut after) = (side(1.0, 1.0), side(1.0, 1.0));
-    let reading = |score: f64, n: u64| Some(DriftReading { score, threshold: 0.2, n });
-    let mut judged = |one: Option<DriftReading>, two: Option<DriftReading>| {
-        (before.drift, after.drift) = (one, two);
-        let card = version_card((release("1"), release("2")), (&before, &after), None, &CardRules::default());
-        card.row(Measure::Drift).unwrap().verdict.clone()
+fn drift_is_what_the_drift_job_calls_so() {
+    let (before, after) = (side(1.0, 1.0), side(1.0, 1.0));
+    let judged = |is_drift: Option<bool>| {
+        let between = Between { drift: Some(DriftReading { score: 0.3, is_drift, n: 900 }), ..Between::default() };
+        let card = version_card((release("1"), release("2")), (&before, &after), &between, &CardRules::default());
+        card.row(Measure::Drift).unwrap().clone()
     };
-    assert_eq!(judged(reading(0.1, 900), reading(0.3, 900)), Verdict::Worse);
-    assert_eq!(judged(reading(0.1, 900), reading(0.19, 900)), Verdict::NoDifference);
-    assert!(matches!(judged(reading(0.1, 900), reading(0.3, 9)), Verdict::NotJudged(_)));
-    assert!(matches!(judged(None, reading(0.3, 900)), Verdict::NotJudged(_)));
+    assert_eq!(judged(Some(true)).verdict, Verdict::Changed);
+    assert_eq!(judged(Some(false)).verdict, Verdict::NoDifference);
+    assert_eq!(judged(None).after.unwrap().value, 0.3);
+    assert!(matches!(judged(None).verdict, Verdict::NotJudged(_)));
+    let card =
+        version_card((release("1"), release("2")), (&before, &after), &Between::default(), &CardRules::default());
+    assert!(matches!(&card.row(Measure::Drift).unwrap().verdict, Verdict::NotJudged(why) if why.contains("send")));
+}
+
+/// 20 minutes of 50 requests that cost `cost` each minute.
+fn costing(cost: f64, requests: u64) -> SideAggregates {
+    let mut costing = SideAggregates { window_minutes: 20, minutes_seen: 20, ..SideAggregates::default() };
+    (0..20).for_each(|_| costing.cost.add_minute(cost, requests));
+    costing
+}
+
+#[test]
+fn a_unit_cost_that_moves_with_the_load_alone_is_not_held_against_a_release() {
+    let judged = |before: SideAggregates, after: SideAggregates| {
+        let card =
+            version_card((release("1"), release("2")), (&before, &after), &Between::default(), &CardRules::default());
+        card.row(Measure::CostPerRequest).unwrap().clone()
+    };
+    // 0.10 a minute for 50 requests is 0.002 a request, 6.00 an hour; 0.15 is 0.003 and 9.00.
+    let dearer = judged(costing(0.10, 50), costing(0.15, 50));
+    close(dearer.before.unwrap().value, 0.002);
+    close(dearer.difference.unwrap().value, 0.001);
+    assert_eq!(dearer.verdict, Verdict::Worse);
+    assert_eq!(judged(costing(0.15, 50), costing(0.10, 50)).verdict, Verdict::Better);
+    // Half the requests at the same 6.00 an hour: 3 000 and 1 500 an hour.
+    let of_load = judged(costing(0.10, 50), costing(0.10, 25));
+    assert_eq!(
+        of_load.verdict,
+        Verdict::NotJudged(
+            "it moved with the load (3000 -> 1500 requests an hour), while an hour cost 6.00 -> 6.00".into()
+        )
+    );
+    assert!(matches!(judged(costing(0.10, 25), costing(0.10, 50)).verdict, Verdict::NotJudged(_)));
+    // Twice the machines for half of the requests more is the release's.
+    assert_eq!(judged(costing(0.10, 50), costing(0.20, 75)).verdict, Verdict::Worse);
+}
+
+#[test]
+fn accuracy_is_judged_from_a_hundred_labels() {
+    // Two minutes of equal shares on each side: the spread between minutes is 0, and the interval Wilson's.
+    let of = |right: u64, n: u64| {
+        let mut labelled = SideAggregates::default();
+        (0..2).for_each(|_| labelled.right.add_minute(right as f64 / 2.0, n / 2));
+        labelled
+    };
+    let judged = |before: SideAggregates, after: SideAggregates| {
+        let card =
+            version_card((release("1"), release("2")), (&before, &after), &Between::default(), &CardRules::default());
+        card.row(Measure::Accuracy).unwrap().clone()
+    };
+    let row = judged(of(180, 200), of(160, 200));
+    // Wilson at 180 of 200: centre (0.9 + 3.841459/400) / (1 + 3.841459/200) = 0.892462, half width 1.959964/1.019207 ·
+    // √(0.09/200 + 3.841459/160 000) = 0.041868; at 160 of 200 0.794346 and 0.055202.
+    // Difference −0.1; down √((0.8 − 0.739145)² + (0.934330 − 0.9)²) = 0.069870, up √((0.849548 − 0.8)² + (0.9 − 0.850594)²) =
+    // 0.069971.
+    let difference = row.difference.unwrap();
+    close(difference.value, -0.1);
+    close(difference.low, -0.169_870);
+    close(difference.high, -0.030_029);
+    assert_eq!(row.verdict, Verdict::Worse);
+    assert_eq!(judged(of(160, 200), of(180, 200)).verdict, Verdict::Better);
+    let few = judged(of(180, 200), of(40, 50));
+    assert_eq!(few.verdict, Verdict::NotJudged("50 labels after the move, 100 are needed".into()));
+    assert_eq!(few.after.unwrap().n, 50);
 }
