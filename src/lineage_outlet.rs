@@ -41,7 +41,7 @@ pub(crate) struct LineageSender {
 }
 
 /// A run between its first and its last event. Dropped in between, as where whoever asked goes away, it was aborted.
-pub(crate) struct OpenRun {
+struct OpenRun {
     outlet: LineageOutlet,
     run: JobRun,
     output: Option<&'static str>,
@@ -90,8 +90,23 @@ impl LineageOutlet {
         Ok((outlet, LineageSender { queue, post, events, clock }))
     }
 
-    /// Tells that the job `job` begins: of a schedule `name`d so at the time it was meant for, or asked for by a person.
-    pub(crate) fn begin(&self, job: &str, schedule: Option<(&str, i64)>) -> OpenRun {
+    /// Does `work`, the job `job`, of which the receiver, if there is one, is told as it begins and as it ends: of a schedule with its name
+    /// and the time it was meant for, or asked for by a person.
+    pub(crate) async fn around<T>(
+        outlet: Option<&Self>,
+        job: &str,
+        schedule: Option<(&str, i64)>,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let open = outlet.map(|outlet| outlet.begin(job, schedule));
+        let done = work.await;
+        if let Some(open) = open {
+            open.end(done.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+        }
+        done
+    }
+
+    fn begin(&self, job: &str, schedule: Option<(&str, i64)>) -> OpenRun {
         let now_us = self.clock.unix_us();
         let (name, nominal_us) = match schedule {
             Some((schedule, nominal_us)) => (format!("{job}.{schedule}"), Some(nominal_us)),
@@ -134,7 +149,7 @@ impl LineageOutlet {
 
 impl OpenRun {
     /// Tells how it ended, with the error of one that failed.
-    pub(crate) fn end(mut self, error: Option<&str>) {
+    fn end(mut self, error: Option<&str>) {
         let state = if error.is_some() { RunState::Fail } else { RunState::Complete };
         if let (None, Some(table)) = (error, self.output) {
             self.run.outputs = self.outlet.datasets(&[table]);

@@ -349,13 +349,8 @@ impl Scheduler {
         let alone = self.alone.get(&schedule.name).context("a schedule of another configuration")?;
         let _alone = alone.acquire().await.context("the scheduler ends")?;
         self.begin(&mut run).await?;
-        let began = self.outlet.as_ref().map(|outlet| {
-            outlet.begin(schedule.job.as_str(), Some((&schedule.name, run.scheduled.timestamp_micros())))
-        });
-        let composed = self.composed(schedule, &run).await;
-        if let Some(open) = began {
-            open.end(composed.as_ref().err().map(|error| format!("{error:#}")).as_deref());
-        }
+        let composed =
+            self.told(schedule.job.as_str(), &schedule.name, run.scheduled, self.composed(schedule, &run)).await;
         let composed = match composed {
             Ok(composed) => composed,
             Err(error) => {
@@ -375,6 +370,18 @@ impl Scheduler {
             tracing::error!(error, "what was told is not remembered, so it may be told again");
         }
         self.end(&run, run.last_step(), attempts).await
+    }
+
+    /// Does `work`, of which whoever collects lineage is told as it begins and as it ends.
+    async fn told<T>(
+        &self,
+        job: &str,
+        name: &str,
+        scheduled: DateTime<Utc>,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let nominal = Some((name, scheduled.timestamp_micros()));
+        LineageOutlet::around(self.outlet.as_ref(), job, nominal, work).await
     }
 
     /// Records that `run` begins, and what it may read.

@@ -246,12 +246,7 @@ async fn told<T>(
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let outlet = web.outlet.as_ref().filter(|_| *method == Method::POST);
-    let open = outlet.map(|outlet| outlet.begin(job, None));
-    let answer = work.await;
-    if let Some(open) = open {
-        open.end(answer.as_ref().err().map(|error| format!("{error:#}")).as_deref());
-    }
-    answer
+    LineageOutlet::around(outlet, job, None, work).await
 }
 
 fn answer(format: Format, answer: anyhow::Result<impl Into<Answer>>) -> Response {

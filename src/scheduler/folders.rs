@@ -136,7 +136,9 @@ impl Scheduler {
             Before::New => {}
         }
         self.begin(&mut run).await?;
-        let checked = match self.checked(folder, file, &mut run).await {
+        let scheduled = run.scheduled;
+        let checked = self.told("check", &folder.name, scheduled, self.checked(folder, file, &mut run)).await;
+        let checked = match checked {
             Ok(checked) => checked,
             // Begun once more, a minute later.
             Err(error) if may_pass(&error) => return Err(error),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{LineageReport, Made, MoveCard, TargetLineage, VersionAccuracy};
 use crate::{
+    format::significant,
     lineage::{
         deployment::{Evidence, Observation, Release},
         records::{ModelVersionRecord, RunState, Side, basis_text, confidence_text},
@@ -228,8 +229,8 @@ fn version_lines(version: &ModelVersionRecord, line: &mut impl FnMut(&str, Strin
 
 fn sides_text(row: &Row) -> String {
     let side = |of: Option<Estimate>| match of {
-        Some(of) if of.low < of.high => format!("{:.4} ({:.4} to {:.4})", of.value, of.low, of.high),
-        Some(of) => format!("{:.4}", of.value),
+        Some(of) if of.low < of.high => format!("{} ({} to {})", number(of.value), number(of.low), number(of.high)),
+        Some(of) => number(of.value),
         None => "not known".to_owned(),
     };
     match (row.before, row.after, row.difference) {
@@ -246,9 +247,8 @@ fn sides_text(row: &Row) -> String {
     }
 }
 
-/// Four places, and seven of what is smaller than a thousandth, such as the cost of a request.
 fn number(value: f64) -> String {
-    if value != 0.0 && value.abs() < 0.001 { format!("{value:.7}") } else { format!("{value:.4}") }
+    significant(value, 5)
 }
 
 fn signed(value: f64) -> String {
