@@ -60,7 +60,7 @@ impl LabelFile {
     /// any other.
     ///
     /// # Errors
-    /// Those of [`DatedFile::rows`]; [`Error::Labels`] for more than [`UNNAMED_MAX`] rows without an id.
+    /// Those of [`DatedFile::rows`]; [`Error::Labels`] for more than five million rows without an id.
     pub async fn labels(&self) -> Result<impl Stream<Item = Result<Vec<RawLabel>>> + Send + use<'_>> {
         let rows = self.file.rows(&Survey::default()).await?;
         let mut same = SameLabels::new();
