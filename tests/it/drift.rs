@@ -146,20 +146,6 @@ async fn features_segments_and_categories_are_scored_in_one_run() {
         let psi = score["comparison"]["psi"].as_f64().unwrap();
         assert!((row[1].as_f64().unwrap() - psi).abs() < 1e-6, "{in_sql:?} {psi}");
     }
-
-    // Without a word it is the last whole hour of every input, against the week before.
-    let mut command = driftwatt();
-    command.args(["drift", "--server", &format!("http://{}", server.http), "--format", "json"]);
-    let usual = command.output().unwrap();
-    let usual: Value = serde_json::from_slice(&usual.stdout).unwrap_or_else(|_| panic!("{usual:?}"));
-    let window = &usual["request"]["current"]["windows"][0];
-    let [from, to] = ["start_us", "end_us"].map(|side| window[side].as_i64().unwrap());
-    assert_eq!((to - from, to % 3_600_000_000), (3_600_000_000, 0), "{usual}");
-    assert_eq!(
-        (&usual["request"]["reference_kind"], &usual["request"]["subject"]),
-        (&json!("trailing"), &json!({ "metric": "driftwatt.input.length" })),
-        "{usual}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +195,29 @@ async fn scores_are_told_apart_by_their_filters_and_points_that_are_refused_are_
     let late = command.args(["--current", &format!("{}/{}", time(end - HOUR), time(end + 400 * 24 * HOUR))]).output();
     assert_eq!(late.as_ref().unwrap().status.code(), Some(1), "{late:?}");
     assert!(server.log().contains("not all stored as metrics"), "{}", server.log());
+}
+
+/// Without a word it is the last whole hour of every input, against the week before; as a row of `runs` it names that hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_needs_no_window_and_no_metric() {
+    let (_dir, server) = start();
+    let end = now_nanos() / MINUTE * MINUTE - MINUTE;
+    export(&server, vec![lengths(end)]).await;
+    let mut command = driftwatt();
+    command.args(["drift", "--server", &format!("http://{}", server.http), "--format", "json"]);
+    let usual = command.output().unwrap();
+    let usual: Value = serde_json::from_slice(&usual.stdout).unwrap_or_else(|_| panic!("{usual:?}"));
+    let window = &usual["request"]["current"]["windows"][0];
+    let [from, to] = ["start_us", "end_us"].map(|side| window[side].as_i64().unwrap());
+    assert_eq!((to - from, to % 3_600_000_000), (3_600_000_000, 0), "{usual}");
+    assert_eq!(
+        (&usual["request"]["reference_kind"], &usual["request"]["subject"]),
+        (&json!("trailing"), &json!({ "metric": "driftwatt.input.length" })),
+        "{usual}"
+    );
+    let asked = server.rows("SELECT parameters FROM reports.runs WHERE job = 'drift'").await;
+    let hour = format!("{}/{}", time(from.unsigned_abs() * 1_000), time(to.unsigned_abs() * 1_000));
+    assert!(asked[0][0].as_str().unwrap().contains(&hour), "{asked:?} {hour}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
