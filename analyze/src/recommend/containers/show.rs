@@ -174,16 +174,15 @@ impl Containers {
                 text(&verdict),
                 text(&of.pod_count.to_string()),
                 text(&cpu),
-                text(&known(of.used.cpu_p95, cores_text)),
                 text(&memory),
-                text(&known(of.used.memory_peak, bytes_text)),
                 text(&of.frees(currency)),
                 number(Some(of.coverage), 100.0, 1),
             ]
         };
-        let numbers = ["pods", "CPU", "CPU p95", "memory", "peak", "frees", "coverage %"];
+        // What was used is in the sentences below, for a page is not as wide as that.
+        let numbers = ["pods", "CPU", "memory", "frees", "coverage %"];
         let table = Table {
-            caption: "Requests today and proposed; CPU p95: 95th percentile of the busiest hour; frees: in a week. To decide: `driftwatt recommend accept ID` or `reject ID`"
+            caption: "Requests today and proposed; frees: in a week. To decide: `driftwatt recommend accept ID` or `reject ID`"
                 .to_owned(),
             columns: columns(&["container", "verdict, id, and when it expires"], &numbers),
             rows: of_fleet().map(cells).collect(),
