@@ -283,6 +283,11 @@ fn id_of(service: &str, simulated: bool, found: &Recommendation, request: &Recom
         "{service}\0{simulated}\0{}\0{}\0{}\0{}\0{}",
         found.current, found.proposed, request.window.start_us, request.window.end_us, request.now_us
     );
+    short_id(&identity)
+}
+
+/// What the ledger calls a change of this identity: short enough to type.
+fn short_id(identity: &str) -> String {
     format!("r{:010x}", xxhash_rust::xxh3::xxh3_64(identity.as_bytes()) >> 24)
 }
 

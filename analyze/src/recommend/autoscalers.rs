@@ -45,12 +45,15 @@ pub(super) struct Autoscalers {
     pub(super) queries: Vec<String>,
 }
 
+/// By simulated or not, namespace and name.
+type ByName = BTreeMap<(bool, Option<String>, String), Autoscaler>;
+
 const NAME: &str = "coalesce(attributes['horizontalpodautoscaler'], attributes['k8s.hpa.name'])";
 
 impl Autoscalers {
     pub(super) async fn read(ctx: &SessionContext, window: Window) -> Result<Self> {
         let mut found = Self::default();
-        let mut by_name: BTreeMap<(bool, Option<String>, String), Autoscaler> = BTreeMap::new();
+        let mut by_name = ByName::new();
         found.read_scaled(ctx, window, &mut by_name).await?;
         if !by_name.is_empty() {
             found.read_values(ctx, window, &mut by_name).await?;
@@ -66,12 +69,7 @@ impl Autoscalers {
     }
 
     /// That they are there, and what they scale.
-    async fn read_scaled(
-        &mut self,
-        ctx: &SessionContext,
-        window: Window,
-        by_name: &mut BTreeMap<(bool, Option<String>, String), Autoscaler>,
-    ) -> Result<()> {
+    async fn read_scaled(&mut self, ctx: &SessionContext, window: Window, by_name: &mut ByName) -> Result<()> {
         let query = format!(
             "SELECT {SIMULATED} AS simulated, k8s_namespace AS namespace, {NAME} AS hpa, \
              max(coalesce(attributes['scaletargetref_name'], attributes['k8s.hpa.scaletargetref.name'])) AS scales \
@@ -97,12 +95,7 @@ impl Autoscalers {
     }
 
     /// Bounds, replicas and targets, each as it was told last.
-    async fn read_values(
-        &mut self,
-        ctx: &SessionContext,
-        window: Window,
-        by_name: &mut BTreeMap<(bool, Option<String>, String), Autoscaler>,
-    ) -> Result<()> {
+    async fn read_values(&mut self, ctx: &SessionContext, window: Window, by_name: &mut ByName) -> Result<()> {
         let query = format!(
             "SELECT {SIMULATED} AS simulated, k8s_namespace AS namespace, {NAME} AS hpa, role, \
              coalesce(attributes['metric_name'], metric) AS target, last_value(value ORDER BY time) AS value FROM system \

@@ -7,13 +7,12 @@ mod show;
 mod tests;
 mod usage;
 
-use std::collections::BTreeMap;
-
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
 use super::{
-    RecommendRequest, autoscalers::Autoscalers, manifests::ServiceManifests, oom::OomKills, workload::Workloads,
+    RecommendRequest, autoscalers::Autoscalers, manifests::ServiceManifests, oom::OomKills, short_id,
+    workload::Workloads,
 };
 use crate::{
     PriceBook,
@@ -141,7 +140,8 @@ impl Containers {
     ) -> Result<Self> {
         let usages = ContainerUsages::read(ctx, request.window, &workloads.owners(), oom).await?;
         let mut found = Self { row_count: usages.row_count, queries: usages.queries.clone(), ..Self::default() };
-        let mut most_pods = BTreeMap::new();
+        // Of each verdict, in their order.
+        let mut most_pods = Vec::new();
         for (key, usage) in &usages.by_container {
             if key.workload.is_err() && usage.days() < 1.0 {
                 found.short_lived_count += 1;
@@ -152,7 +152,7 @@ impl Containers {
             let autoscaler = autoscalers.of(key.simulated, key.namespace.as_deref(), &names);
             let scaled_by = autoscaler.map_or([false; 2], super::autoscalers::Autoscaler::scales_by);
             let most = autoscaler.and_then(|one| one.max_replicas).unwrap_or(0).max(usage.pod_count_max);
-            most_pods.insert(key.subject(), most);
+            most_pods.push(most);
             found.verdicts.push(Examined { key, usage, request, scaled_by }.verdict());
         }
         let (quotas, query) = quota::read(ctx, request, &found.verdicts, &most_pods).await?;
@@ -361,7 +361,7 @@ impl ContainerVerdict {
             "requests\0{}\0{}\0{:?}\0{}\0{}\0{}",
             self.subject, self.simulated, change.to, request.window.start_us, request.window.end_us, request.now_us
         );
-        format!("r{:010x}", xxhash_rust::xxh3::xxh3_64(identity.as_bytes()) >> 24)
+        short_id(&identity)
     }
 
     /// `raise`, `shrink`, `change` (both), `keep`, `vetoed` or `unknown`.

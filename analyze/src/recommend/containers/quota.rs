@@ -49,19 +49,18 @@ type Key = (bool, String);
 /// Name of the quota, and what it allows.
 type Told = BTreeMap<Key, (String, Quota)>;
 
-/// The advice for every namespace with containers, and the SQL that read the quotas.
+/// The advice for every namespace with containers, and the SQL that read the quotas; `most_pods` are those of each verdict at once.
 pub(super) async fn read(
     ctx: &SessionContext,
     request: &RecommendRequest,
     verdicts: &[ContainerVerdict],
-    most_pods: &BTreeMap<String, u32>,
+    most_pods: &[u32],
 ) -> Result<(Vec<QuotaAdvice>, Option<String>)> {
     let mut by_namespace: BTreeMap<Key, Vec<(ContainerResources, u32)>> = BTreeMap::new();
-    for of in verdicts {
+    for (of, pods) in verdicts.iter().zip(most_pods) {
         let Some(namespace) = of.namespace.clone() else { continue };
         let resources = of.change().map_or(of.today, |change| change.to);
-        let pods = most_pods.get(&of.subject).copied().unwrap_or(of.pod_count);
-        by_namespace.entry((of.simulated, namespace)).or_default().push((resources, pods));
+        by_namespace.entry((of.simulated, namespace)).or_default().push((resources, *pods));
     }
     if by_namespace.is_empty() {
         return Ok((vec![], None));
@@ -74,7 +73,8 @@ pub(super) async fn read(
     Ok((advice.collect(), Some(query)))
 }
 
-/// Quotas as kube-state-metrics tells them last. Two of one namespace: the one that allows less binds, so it is taken.
+/// Quotas as kube-state-metrics tells them last. Of several of one namespace that which allows the least CPU, then memory, is taken
+/// whole: a patch must not give one what another sets.
 async fn hard(ctx: &SessionContext, window: Window) -> Result<(Told, String)> {
     let query = format!(
         "SELECT {SIMULATED} AS simulated, k8s_namespace AS namespace, attributes['resourcequota'] AS name, \
@@ -87,18 +87,25 @@ async fn hard(ctx: &SessionContext, window: Window) -> Result<(Told, String)> {
     let rows = Rows::query(ctx, &query).await?;
     let (simulated, namespaces, names) = (rows.flags("simulated")?, rows.texts("namespace")?, rows.texts("name")?);
     let (resources, values) = (rows.texts("resource")?, rows.numbers("value")?);
-    let mut told = Told::new();
+    let mut by_name: BTreeMap<(Key, String), Quota> = BTreeMap::new();
     for row in 0..rows.len() {
         let (Some(namespace), Some(name), Some(value)) = (namespaces[row].clone(), names[row].clone(), values[row])
         else {
             continue;
         };
-        let of = told.entry((simulated[row], namespace)).or_insert_with(|| (name.clone(), Quota::default()));
+        let of = by_name.entry(((simulated[row], namespace), name)).or_default();
         let is_cpu = resources[row].as_deref().is_some_and(|resource| resource.ends_with("cpu"));
-        let known = if is_cpu { &mut of.1.cores } else { &mut of.1.memory_bytes };
-        if known.is_none_or(|known| value < known) {
-            *known = Some(value);
-            of.0 = name;
+        let known = if is_cpu { &mut of.cores } else { &mut of.memory_bytes };
+        *known = known.iter().copied().chain([value]).reduce(f64::min);
+    }
+    let mut told = Told::new();
+    for ((key, name), hard) in by_name {
+        let binds = |other: &Quota| {
+            let of = |quota: &Quota| [quota.cores, quota.memory_bytes].map(|value| value.unwrap_or(f64::INFINITY));
+            of(&hard).partial_cmp(&of(other)).is_some_and(std::cmp::Ordering::is_lt)
+        };
+        if told.get(&key).is_none_or(|(_, other)| binds(other)) {
+            told.insert(key, (name, hard));
         }
     }
     Ok((told, query))
