@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+pub(crate) use jobs::POD_JOB;
 use sharers::Sharer;
 
 use crate::{

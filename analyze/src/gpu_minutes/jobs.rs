@@ -39,11 +39,13 @@ pub(super) async fn name(ctx: &SessionContext, minutes: &mut GpuMinutes) -> Resu
     Ok(Some(query))
 }
 
-/// The job by the attributes of Kubernetes, or by the owner that kube-state-metrics tells.
+/// SQL of the job that a series of a pod tells: by the attributes of Kubernetes, or by the owner that kube-state-metrics tells.
+pub(crate) const POD_JOB: &str =
+    "coalesce(attributes['k8s.job.name'], CASE attributes['owner_kind'] WHEN 'Job' THEN attributes['owner_name'] END)";
+
 fn query(window: Window) -> String {
     format!(
-        "SELECT DISTINCT k8s_namespace AS namespace, k8s_pod AS pod, coalesce(attributes['k8s.job.name'], \
-         CASE attributes['owner_kind'] WHEN 'Job' THEN attributes['owner_name'] END) AS job FROM raw.series \
+        "SELECT DISTINCT k8s_namespace AS namespace, k8s_pod AS pod, {POD_JOB} AS job FROM raw.series \
          WHERE k8s_pod IS NOT NULL AND (attributes['k8s.job.name'] <> '' OR attributes['owner_kind'] = 'Job') \
          AND {}",
         window.series_condition()

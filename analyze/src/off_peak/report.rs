@@ -16,7 +16,7 @@ use crate::{
     PriceBook,
     demand::{Calendar, Demand, Envelope},
     error::Result,
-    gpu_minutes::{Gpu, GpuMinutes},
+    gpu_minutes::{Gpu, GpuMinutes, JOB, POD_JOB},
     gpu_state::{GpuSample, GpuUse, Interval, StateRules, Workload, classify},
     result_table::ResultTable,
     rows::{Rows, SIMULATED},
@@ -126,9 +126,8 @@ fn jobs_query(window: Window) -> String {
     format!(
         "SELECT s.simulated, s.host, s.gpu_id, coalesce(s.job, p.job) AS job, min(s.first_time) AS first_time, \
          max(s.last_time) AS last_time FROM (SELECT {SIMULATED} AS simulated, coalesce(host_name, '') AS host, gpu_id, k8s_pod, \
-         coalesce(attributes['hpc_job'], attributes['slurm.job.id'], attributes['k8s.job.name']) AS job, date, first_time, last_time \
-         FROM system.gpu_series WHERE gpu_id IS NOT NULL AND {alive}) s LEFT JOIN (SELECT {SIMULATED} AS simulated, k8s_pod, \
-         max(attributes['k8s.job.name']) AS job FROM raw.series WHERE attributes['k8s.job.name'] IS NOT NULL \
+         {JOB} AS job, date, first_time, last_time FROM system.gpu_series WHERE gpu_id IS NOT NULL AND {alive}) s \
+         LEFT JOIN (SELECT {SIMULATED} AS simulated, k8s_pod, max({POD_JOB}) AS job FROM raw.series WHERE {POD_JOB} IS NOT NULL \
          AND k8s_pod IS NOT NULL AND {alive} GROUP BY 1, 2) p ON s.k8s_pod = p.k8s_pod AND s.simulated = p.simulated \
          WHERE coalesce(s.job, p.job) IS NOT NULL AND coalesce(s.job, p.job) <> '' GROUP BY 1, 2, 3, 4, s.date ORDER BY 4, 2, 3, 5"
     )
