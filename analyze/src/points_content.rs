@@ -20,6 +20,9 @@ use crate::{
     window::Window,
 };
 
+/// Columns of a row that are integers: series, time and start; the rest are doubles.
+const INTEGERS: usize = 3;
+
 /// Points of some metrics in a window. Two of the same content are equal, in whatever order they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PointsContent {
@@ -53,23 +56,28 @@ impl PointsContent {
 
     /// Three integers, then doubles; of a null only that it is one.
     fn add(&mut self, rows: &RecordBatch) -> Result<()> {
-        let mut bytes = vec![Vec::with_capacity(64); rows.num_rows()];
-        for (at, column) in rows.columns().iter().enumerate() {
-            let is_integer = at < 3;
-            let data_type = if is_integer { DataType::Int64 } else { DataType::Float64 };
-            let column = cast(column, &data_type)?;
-            for (row, bytes) in bytes.iter_mut().enumerate() {
+        let columns = rows
+            .columns()
+            .iter()
+            .enumerate()
+            .map(|(at, column)| cast(column, if at < INTEGERS { &DataType::Int64 } else { &DataType::Float64 }));
+        let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+        let mut bytes = Vec::with_capacity(64);
+        for row in 0..rows.num_rows() {
+            bytes.clear();
+            for (at, column) in columns.iter().enumerate() {
                 bytes.push(u8::from(column.is_valid(row)));
-                match is_integer {
-                    // What lies under a null is nobody's.
-                    _ if column.is_null(row) => {}
-                    true => bytes.extend(column.as_primitive::<Int64Type>().value(row).to_le_bytes()),
-                    false => bytes.extend(column.as_primitive::<Float64Type>().value(row).to_bits().to_le_bytes()),
+                // What lies under a null is nobody's.
+                if column.is_valid(row) {
+                    bytes.extend(match at < INTEGERS {
+                        true => column.as_primitive::<Int64Type>().value(row).to_le_bytes(),
+                        false => column.as_primitive::<Float64Type>().value(row).to_bits().to_le_bytes(),
+                    });
                 }
             }
+            self.digest = self.digest.wrapping_add(xxh3_64(&bytes));
         }
         self.count += rows.num_rows() as u64;
-        self.digest = bytes.iter().fold(self.digest, |sum, bytes| sum.wrapping_add(xxh3_64(bytes)));
         Ok(())
     }
 }

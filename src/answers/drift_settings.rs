@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
-use chrono::{DateTime, SecondsFormat};
 use driftwatt_analyze::{Window, drift::FeatureWeights};
 use serde::Deserialize;
 
-use super::question::span;
+use super::question::{span, span_text};
 
 /// Names that stand for something else where a reference is asked for.
 const TAKEN: [&str; 2] = ["trailing", "seasonal"];
@@ -53,12 +52,7 @@ impl DriftSection {
 impl DriftSettings {
     /// `text`, or the window that it names, written down: a question that is recorded must not change with the configuration.
     pub(crate) fn written(&self, text: &str) -> String {
-        let Some(window) = self.references.get(text) else { return text.to_owned() };
-        let time = |time_us: i64| {
-            let time = DateTime::from_timestamp_micros(time_us).unwrap_or_default();
-            time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-        };
-        format!("{}/{}", time(window.start_us), time(window.end_us))
+        self.references.get(text).map_or_else(|| text.to_owned(), |window| span_text(*window))
     }
 
     /// The window that `text` names or writes down.

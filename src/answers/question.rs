@@ -370,6 +370,15 @@ pub(super) fn span(text: &str) -> anyhow::Result<Window> {
     window(from, to)
 }
 
+/// `FROM/TO`, as [`span`] reads it.
+pub(super) fn span_text(window: Window) -> String {
+    let text = |time_us| {
+        let time = DateTime::from_timestamp_micros(time_us).unwrap_or_default();
+        time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    };
+    format!("{}/{}", text(window.start_us), text(window.end_us))
+}
+
 fn side(window: Window, filters: &[&str]) -> anyhow::Result<Side> {
     let filters = filters.iter().flat_map(|list| list.split(',')).filter(|filter| !filter.is_empty());
     Ok(Side::new(window, filters.map(Filter::parse).collect::<Result<_, _>>()?))
@@ -381,11 +390,7 @@ impl DriftQuestion {
         let mut settled = self.clone();
         if settled.current.trim().is_empty() {
             let end_us = now_us.div_euclid(HOUR_US) * HOUR_US;
-            let text = |time_us| {
-                let time = DateTime::from_timestamp_micros(time_us).unwrap_or_default();
-                time.to_rfc3339_opts(SecondsFormat::Secs, true)
-            };
-            settled.current = format!("{}/{}", text(end_us - HOUR_US), text(end_us));
+            settled.current = span_text(Window { start_us: end_us - HOUR_US, end_us });
         }
         settled.metric = settled.metric.filter(|names| !names.trim().is_empty());
         settled.all |= settled.metric.is_none();

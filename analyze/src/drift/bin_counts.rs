@@ -55,10 +55,9 @@ impl Exponential {
             }
             counts[below_zero] += self.zero_count;
         }
-        let places = |cuts: &mut dyn Iterator<Item = f64>| cuts.map(|cut| self.place(cut)).collect::<Vec<_>>();
-        let above = places(&mut cuts[positive_from..].iter().copied());
+        let above: Vec<Place> = cuts[positive_from..].iter().map(|cut| self.place(*cut)).collect();
         add_magnitudes(&self.positive, &above, |passed, count| counts[positive_from + passed] += count)?;
-        let below = places(&mut negative.iter().rev().map(|cut| -cut));
+        let below: Vec<Place> = negative.iter().rev().map(|cut| self.place(-cut)).collect();
         add_magnitudes(&self.negative, &below, |passed, count| counts[below_zero - passed] += count)
     }
 
