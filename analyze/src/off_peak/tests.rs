@@ -223,6 +223,10 @@ async fn a_job_at_noon_is_found_in_the_telemetry_and_on_its_page_and_its_time_co
     assert!(fleet.coverage < 0.7 && fleet.plan.source == WindowSource::RuleOfThumb, "{}", fleet.coverage);
     assert!(report.to_text().contains("Too little was measured"), "{}", report.to_text());
     assert_eq!(fleet.jobs[0].job.name, "nightly");
+    // The same where kube-state-metrics tells the owner only.
+    let owner = first_day(&[("k8s_pod", "train-0")], &[("owner_kind", "Job"), ("owner_name", "nightly")], [""; 3]);
+    let owned = examine(&session(&samples, &[owner]), None, &week(false)).await.unwrap();
+    assert_eq!(owned.fleets[0].jobs[0].job.name, "nightly");
     assert!((fleet.jobs[0].peak_gpu_hours - 2.0).abs() < 0.1, "{:?}", fleet.jobs[0]);
     let html = report.to_html();
     for words in ["the rule of thumb holds", "1 of 1 jobs ran at peak", "nightly", "unknown"] {

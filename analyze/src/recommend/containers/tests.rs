@@ -212,6 +212,9 @@ async fn an_autoscaler_by_cpu_keeps_the_request_and_a_quota_that_is_too_small_is
     for (resource, value) in [("requests.cpu", 10.0), ("requests.memory", 64.0 * GIB)] {
         samples.push(told(10, "quota.hard", value, &[("resourcequota", "team"), ("resource", resource)]));
     }
+    // Another one that knows nothing of CPU is not mixed with it.
+    let other = [("resourcequota", "another"), ("resource", "requests.memory")];
+    samples.push(told(10, "quota.hard", GIB, &other));
     // As kube-state-metrics tells it: the pod's ReplicaSet, its Deployment, and what the autoscaler scales.
     let mut owned = pod.row("");
     owned.attributes = vec![("owner_kind", "ReplicaSet"), ("owner_name", "api-7d9c")];
@@ -232,6 +235,7 @@ async fn an_autoscaler_by_cpu_keeps_the_request_and_a_quota_that_is_too_small_is
     // Eight pods may run, and two more while they roll out: 10 x 4 CPUs where 10 are allowed.
     let quota = &report.containers.quotas[0];
     assert_eq!((quota.needed.cores, quota.hard.cores, quota.name.as_deref()), (Some(40.0), Some(10.0), Some("team")));
+    assert_eq!(quota.hard.memory_bytes, Some(64.0 * GIB));
     assert!(quota.why.contains("a rollout of all would be refused"), "{}", quota.why);
     let folder = &quota.manifests.as_ref().unwrap().folders[0];
     assert!(folder.change.files[0].text.contains("requests.cpu: \"40\""), "{folder:?}");
